@@ -1,0 +1,143 @@
+"""Sample <-> the four members of a shard.
+
+Quantisation: a stored heatmap differs from the float one by at most `HEATMAP_TOLERANCE` of its scale; keypoints are
+stored untouched; frames are JPEGs. Every member opens without this package: `json`, `numpy.load`, `zstd -d`, `ffplay`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+import simplejpeg
+import zstandard
+from numpy.typing import NDArray
+
+from epam_data.schema import Sample, SampleInfo
+
+MEMBERS = ("json", "keypoints.npy", "heatmap.npy.zst", "rgb.mjpeg")
+"""The endings of a sample's members, in the order in which they lie in a shard."""
+
+HEATMAP_TOLERANCE = 0.5 / 255
+"""Largest error of a stored heatmap value, as a share of the sample's `heatmap_scale`."""
+
+
+def encode(sample: Sample, *, jpeg_quality: int = 90, zstd_level: int = 3) -> dict[str, bytes]:
+    """The members of a sample, by ending; the same sample gives the same bytes.
+
+    Args:
+        sample: what to store.
+        jpeg_quality: 1 to 100; chroma is stored at half resolution.
+        zstd_level: 1 to 22.
+    """
+    jpegs = [
+        simplejpeg.encode_jpeg(frame, quality=jpeg_quality, colorspace="RGB", colorsubsampling="420")
+        for frame in sample.frames
+    ]
+    offsets = np.cumsum([0, *map(len, jpegs)]).tolist()
+    values = {**sample.info.to_dict(), "frame_offsets": offsets}
+    return {
+        "json": json.dumps(values, sort_keys=True, separators=(",", ":")).encode(),
+        "keypoints.npy": _npy(sample.keypoints),
+        # The content size goes into the frame's header, so that a reader can check it before it decodes.
+        "heatmap.npy.zst": zstandard.ZstdCompressor(level=zstd_level).compress(_npy(sample.heatmap)),
+        "rgb.mjpeg": b"".join(jpegs),
+    }
+
+
+def decode(members: dict[str, bytes]) -> Sample:
+    """The sample that `encode` stored; frames within the JPEG's loss, everything else exact.
+
+    Raises:
+        ValueError: a member is absent or damaged; the key is named.
+    """
+    absent = [name for name in MEMBERS if name not in members]
+    if absent:
+        raise ValueError(f"the sample lacks {', '.join(absent)}")
+    info, offsets = decode_info(members["json"])
+    size = info.rgb_size_px
+    frames = np.empty((info.num_frames, size, size, 3), np.uint8)
+    decode_frames(members["rgb.mjpeg"], offsets, range(info.num_frames), frames)
+    return Sample(
+        info=info,
+        keypoints=decode_keypoints(members["keypoints.npy"]),
+        heatmap=decode_heatmap(members["heatmap.npy.zst"]),
+        frames=frames,
+    )
+
+
+def decode_info(data: bytes) -> tuple[SampleInfo, list[int]]:
+    """`KEY.json` as the sample's info and the T + 1 byte offsets of its frames inside `KEY.rgb.mjpeg`.
+
+    Raises:
+        ValueError: no JSON, a field is absent, or the offsets do not fit the number of frames.
+    """
+    values: dict[str, Any] = json.loads(data)
+    info = SampleInfo.from_dict(values)
+    offsets: list[int] = values.get("frame_offsets", [])
+    if len(offsets) != info.num_frames + 1:
+        raise ValueError(f"{info.key}: frame_offsets must be {info.num_frames + 1} numbers, got {len(offsets)}")
+    return info, offsets
+
+
+def decode_keypoints(data: bytes) -> NDArray[np.floating]:
+    """`KEY.keypoints.npy` as (M, T, V, 3): x, y, score."""
+    keypoints: NDArray[np.floating] = np.load(io.BytesIO(data), allow_pickle=False)
+    return keypoints
+
+
+def decode_heatmap(data: bytes | memoryview) -> NDArray[np.uint8]:
+    """`KEY.heatmap.npy.zst` as (T, V, h, w) uint8, read-only.
+
+    Raises:
+        ValueError: the zstd frame or the array inside is damaged.
+    """
+    try:
+        raw = zstandard.ZstdDecompressor().decompress(data)
+    except zstandard.ZstdError as error:
+        raise ValueError(f"heatmap.npy.zst: damaged ({error})") from error
+    file = io.BytesIO(raw)
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):
+        raise ValueError(f"heatmap.npy.zst: expected npy format 1.0, got {version}")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype != np.uint8 or fortran:
+        raise ValueError(f"heatmap.npy.zst: expected C-ordered uint8, got {dtype}, fortran_order={fortran}")
+    # A view of the decompressed bytes: np.load would copy the volume once more.
+    return np.frombuffer(raw, np.uint8, offset=file.tell()).reshape(shape)
+
+
+def decode_frames(mjpeg: bytes | memoryview, offsets: list[int], indices: Any, out: NDArray[np.uint8]) -> None:
+    """Decode chosen frames into `out`.
+
+    Args:
+        mjpeg: `KEY.rgb.mjpeg`.
+        offsets: T + 1 byte offsets of the frames.
+        indices: n frame numbers in 0 ... T - 1.
+        out: (n, S, S, 3) uint8, C-ordered; filled with RGB.
+
+    Raises:
+        ValueError: a frame is damaged or has another size; its number is named.
+    """
+    view = memoryview(mjpeg)
+    for slot, index in zip(out, indices, strict=True):
+        decode_jpeg(view[offsets[index] : offsets[index + 1]], slot, what=f"frame {index}")
+
+
+def decode_jpeg(data: bytes | memoryview, out: NDArray[np.uint8], what: str) -> None:
+    """Decode one JPEG into `out` (S, S, 3) uint8; a ValueError names `what` where it is damaged."""
+    try:
+        height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+        if (height, width) != out.shape[:2]:
+            raise ValueError(f"expected {out.shape[0]} x {out.shape[1]} pixels, got {height} x {width}")
+        simplejpeg.decode_jpeg(data, colorspace="RGB", buffer=out)
+    except ValueError as error:
+        raise ValueError(f"rgb.mjpeg: {what}: {error}") from error
+
+
+def _npy(array: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+    return buffer.getvalue()

@@ -1,0 +1,158 @@
+"""`manifest.json` and `index.h5`: what a directory of shards holds, and where each sample lies."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from epam_data.codec import MEMBERS
+from epam_data.schema import MAX_KEY_LENGTH, SCHEMA_VERSION
+from epam_data.shard import IndexRow, ShardSummary
+
+MANIFEST, INDEX, PROBLEMS = "manifest.json", "index.h5", "problems.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardEntry:
+    """One shard, as the manifest lists it."""
+
+    name: str
+    split: str
+    num_samples: int
+    num_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """`manifest.json`: what the shards are and what they were made from."""
+
+    dataset: str
+    protocol: str | None
+    skeleton: str  # joint layout
+    joints: tuple[str, ...]
+    taxonomy: str
+    classes: tuple[str, ...]
+    groups: tuple[str, ...]
+    coarse_of: tuple[int, ...]  # coarse label of each class
+    prepare: dict[str, Any]  # the settings of the build
+    shard: dict[str, Any]
+    sources: dict[str, str]  # skeleton pickles: name -> sha256
+    versions: dict[str, str]  # tools that the bytes depend on
+    problems: dict[str, int]  # number of clips by action, see `schema.Problem`
+    index_sha256: str
+    shards: tuple[ShardEntry, ...]
+
+    def to_json(self) -> bytes:
+        """The file's bytes; equal manifests give equal bytes."""
+        return (json.dumps({"schema": SCHEMA_VERSION, **asdict(self)}, indent=1) + "\n").encode()
+
+
+def load_manifest(root: Path) -> Manifest:
+    """Read `manifest.json`.
+
+    Raises:
+        ValueError: there is none (the build is not finished, or this is no shard directory), it is no manifest, or
+            its schema is newer than this code.
+    """
+    try:
+        values = json.loads((root / MANIFEST).read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise ValueError(f"{root}: holds no {MANIFEST}; no shard directory, or its build is not finished") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{root / MANIFEST}: no JSON ({error})") from error
+    version = values.pop("schema", None)
+    if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
+        raise ValueError(f"{root}: shard schema {version!r} cannot be read, this code reads 1..{SCHEMA_VERSION}")
+    absent = [name for name in Manifest.__dataclass_fields__ if name not in values]
+    if absent:
+        raise ValueError(f"{root / MANIFEST}: lacks {', '.join(absent)}")
+    fields = {name: values[name] for name in Manifest.__dataclass_fields__}
+    for name in ("joints", "classes", "groups", "coarse_of"):
+        fields[name] = tuple(fields[name])
+    fields["shards"] = tuple(ShardEntry(**entry) for entry in fields["shards"])
+    return Manifest(**fields)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index:
+    """`index.h5`: one row per sample, shard by shard in the order of the manifest."""
+
+    keys: NDArray[np.bytes_]  # (N,)
+    shard: NDArray[np.int32]  # (N,) place of the shard in the manifest
+    offset: NDArray[np.int64]  # (N,) bytes into the shard
+    member_bytes: NDArray[np.int64]  # (N, 4) size of each member, in the order of `codec.MEMBERS`
+    label: NDArray[np.int32]  # (N,) -1: hidden
+    coarse_label: NDArray[np.int32]  # (N,) -1: hidden
+    num_frames: NDArray[np.int32]  # (N,)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def row(self, number: int) -> IndexRow:
+        """One row."""
+        return IndexRow(
+            key=self.keys[number].decode(),
+            label=int(self.label[number]),
+            coarse_label=int(self.coarse_label[number]),
+            num_frames=int(self.num_frames[number]),
+            offset=int(self.offset[number]),
+            member_bytes=tuple(self.member_bytes[number].tolist()),
+        )
+
+    @cached_property
+    def row_of_key(self) -> dict[str, int]:
+        """Number of the row of each key."""
+        return {key.decode(): number for number, key in enumerate(self.keys)}
+
+
+_DTYPES = {
+    "keys": f"S{MAX_KEY_LENGTH}",
+    "shard": "i4",
+    "offset": "i8",
+    "member_bytes": "i8",
+    "label": "i4",
+    "coarse_label": "i4",
+    "num_frames": "i4",
+}
+
+
+def index_bytes(shards: list[ShardSummary]) -> bytes:
+    """The content of `index.h5`; equal shards give equal bytes."""
+    rows = [(number, row) for number, shard in enumerate(shards) for row in shard.rows]
+    columns: dict[str, list[Any]] = {
+        "keys": [row.key.encode() for _, row in rows],
+        "shard": [number for number, _ in rows],
+        **{
+            name: [getattr(row, name) for _, row in rows]
+            for name in ("offset", "member_bytes", "label", "coarse_label", "num_frames")
+        },
+    }
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w", libver=("v110", "v110"), track_order=False) as file:
+        file.attrs["schema"] = SCHEMA_VERSION
+        for name, dtype in _DTYPES.items():
+            shape = (len(rows), len(MEMBERS)) if name == "member_bytes" else (len(rows),)
+            file.create_dataset(name, data=np.array(columns[name], dtype).reshape(shape), track_times=False)
+    return buffer.getvalue()
+
+
+def load_index(root: Path) -> Index:
+    """Read `index.h5`.
+
+    Raises:
+        ValueError: the file is absent or damaged, or a column is.
+    """
+    try:
+        with h5py.File(root / INDEX, "r") as file:
+            return Index(**{name: file[name][()] for name in _DTYPES})
+    except (OSError, KeyError) as error:
+        raise ValueError(f"{root / INDEX}: not a readable index ({error})") from error

@@ -1,0 +1,171 @@
+"""The two published pickle layouts -> annotations by split -> `Clip`.
+
+1. split + annotations: ``{"split": {name: [frame_dir, ...]}, "annotations": [...]}`` (PYSKL, MMAction2);
+2. a list of annotations, one file per split: a folder of ``*_train.pkl``, ``*_val.pkl``, ``*_test.pkl``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from epam_data.readers.pickles import load_pickle
+from epam_data.schema import SPLITS, Clip, Problem, key_from_name
+
+Annotation = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawSettings:
+    """Where the raw recordings lie."""
+
+    videos: Path
+    """Folder of the videos."""
+    skeletons: Path
+    """A skeleton pickle, or a folder of one pickle per split (`*_train.pkl`, `*_val.pkl`, `*_test.pkl`)."""
+    protocol: str | None = None
+    """Which splits of the data set: `xsub` or `xview` (NTU RGB+D); null where there is one protocol only."""
+
+
+def skeleton_files(raw: RawSettings) -> list[Path]:
+    """The pickles that `read_splits` opens, in the order train, val, test.
+
+    Raises:
+        ValueError: there is none, or two files claim one split.
+    """
+    if not raw.skeletons.is_dir():
+        return [raw.skeletons]
+    chosen = []
+    for split in SPLITS:
+        ending = f"{raw.protocol}_{split}.pkl" if raw.protocol else f"{split}.pkl"
+        matches = sorted(p for p in raw.skeletons.iterdir() if p.name == ending or p.name.endswith(f"_{ending}"))
+        if len(matches) > 1:
+            raise ValueError(f"{raw.skeletons}: several pickles for split {split}: {[p.name for p in matches]}")
+        chosen += matches
+    if not chosen:
+        raise ValueError(f"{raw.skeletons}: holds no pickle named *_{ending.replace('test', '{train,val,test}')}")
+    return chosen
+
+
+def read_splits(raw: RawSettings) -> Iterator[tuple[str, Annotation | Problem]]:
+    """Each annotation of the protocol with its split, in the order of the files.
+
+    Yields:
+        (split, annotation); a Problem for a name that a split lists but no annotation has.
+
+    Raises:
+        ValueError: a file is in neither layout, or lacks the protocol.
+    """
+    for path in skeleton_files(raw):
+        content = load_pickle(path)
+        if isinstance(content, dict) and {"split", "annotations"} <= content.keys():
+            _check_annotations(path, content["annotations"])
+            yield from _from_split_lists(path, content, raw.protocol)
+        elif isinstance(content, list):
+            split = next((name for name in SPLITS if path.stem == name or path.stem.endswith(f"_{name}")), None)
+            if split is None:
+                raise ValueError(f"{path.name}: a list of annotations must be named *_train, *_val or *_test.pkl")
+            _check_annotations(path, content)
+            yield from ((split, annotation) for annotation in content)
+        else:
+            raise ValueError(
+                f"{path.name}: expected a dict with 'split' and 'annotations' or a list, got {type(content).__name__}"
+            )
+
+
+def _from_split_lists(
+    path: Path, content: dict[str, Any], protocol: str | None
+) -> Iterator[tuple[str, Annotation | Problem]]:
+    wanted = {f"{protocol}_{split}" if protocol else split: split for split in SPLITS}
+    found = {name: split for name, split in wanted.items() if name in content["split"]}
+    if not found:
+        raise ValueError(f"{path.name}: no split of protocol {protocol!r}; the file has {sorted(content['split'])}")
+    split_of: dict[str, str] = {}
+    for name, split in found.items():
+        for frame_dir in content["split"][name]:
+            if split_of.setdefault(frame_dir, split) != split:
+                raise ValueError(f"{path.name}: {frame_dir} is listed in the splits {split_of[frame_dir]} and {split}")
+    unseen = dict(split_of)
+    for annotation in content["annotations"]:
+        frame_dir = annotation.get("frame_dir")
+        unseen.pop(frame_dir, None)
+        if frame_dir in split_of:  # every time: the store refuses the second record of a name, and says so
+            yield split_of[frame_dir], annotation
+    for frame_dir, split in unseen.items():
+        reason = f"{frame_dir}: listed in split {split}, but {path.name} has no annotation of that name"
+        yield split, Problem(name=str(frame_dir), split=split, action="skipped", reason=reason)
+
+
+def _check_annotations(path: Path, annotations: list[Any]) -> None:
+    for annotation in annotations:
+        if not isinstance(annotation, dict):
+            raise ValueError(f"{path.name}: an annotation must be a dict, got {type(annotation).__name__}")
+
+
+def read_clips(
+    raw: RawSettings,
+    label_of: Callable[[str, Annotation], int | None],
+    excluded: frozenset[str] = frozenset(),
+) -> Iterator[Clip | Problem]:
+    """Each annotation as a `Clip`, or as the `Problem` why it makes none.
+
+    Args:
+        raw: where the pickles lie.
+        label_of: (split, annotation) -> label; None where the data set hides it; raises ValueError for a bad one.
+        excluded: names that are left out, each as a Problem with action "excluded".
+    """
+    for split, annotation in read_splits(raw):
+        name = annotation.name if isinstance(annotation, Problem) else str(annotation.get("frame_dir"))
+        if name in excluded:
+            reason = f"{name}: on the data set's list of recordings without usable skeletons"
+            yield Problem(name=name, split=split, action="excluded", reason=reason)
+        elif isinstance(annotation, Problem):
+            yield annotation
+        else:
+            try:
+                yield _clip(annotation, split, label_of(split, annotation))
+            except ValueError as error:
+                yield Problem(name=name, split=split, action="skipped", reason=str(error))
+
+
+def _clip(annotation: Annotation, split: str, label: int | None) -> Clip:
+    name = str(annotation.get("frame_dir"))
+    absent = [field for field in ("frame_dir", "img_shape", "keypoint") if field not in annotation]
+    if absent:
+        raise ValueError(f"{name}: the annotation lacks {', '.join(absent)}")
+    keypoints = _as_float(annotation["keypoint"], f"{name}: keypoint")
+    scores = annotation.get("keypoint_score")
+    if scores is None:
+        scores = np.ones(keypoints.shape[:-1])
+    return Clip(
+        key=key_from_name(name),
+        name=name,
+        split=split,
+        label=label,
+        keypoints=keypoints,
+        scores=_as_float(scores, f"{name}: keypoint_score").astype(keypoints.dtype, copy=False),
+        image_size=_as_size(annotation["img_shape"], f"{name}: img_shape"),
+    )
+
+
+def _as_size(values: Any, what: str) -> tuple[int, int]:
+    try:
+        height, width = (int(value) for value in values)
+    except (TypeError, ValueError):
+        raise ValueError(f"{what} must be (H, W), got {values!r}") from None
+    return height, width
+
+
+def _as_float(values: Any, what: str) -> NDArray[np.floating]:
+    """float16 stays, everything else numeric becomes float32."""
+    array = np.asarray(values)
+    if array.dtype == np.float16:
+        return array
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{what} must hold numbers, got {array.dtype}")
+    return array.astype(np.float32)

@@ -1,0 +1,30 @@
+"""MA-52: one list pickle per split, 28 joints, names like train/0003_01_0001; test labels are hidden."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from operator import index
+
+from epam_data.readers.annotations import Annotation, RawSettings, read_clips
+from epam_data.schema import Clip, Problem
+
+
+def read_ma52(raw: RawSettings) -> Iterator[Clip | Problem]:
+    """Each clip of the splits that `raw.skeletons` holds.
+
+    Raises:
+        ValueError: a pickle cannot be used at all.
+    """
+    return read_clips(raw, _label)
+
+
+def _label(split: str, annotation: Annotation) -> int | None:
+    if split == "test":  # the published files say 0 for every clip
+        return None
+    label = annotation.get("label")
+    if label is None:
+        raise ValueError(f"{annotation.get('frame_dir')}: the annotation lacks a label")
+    try:
+        return index(label)
+    except TypeError:
+        raise ValueError(f"{annotation.get('frame_dir')}: label must be an integer, got {label!r}") from None

@@ -1,0 +1,173 @@
+"""The value objects of the data path: `Clip` (a raw recording) and `Sample` (what a shard holds).
+
+Legend everywhere: M persons, T frames, V joints (or heatmap channels), H and W height and width in pixels.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SCHEMA_VERSION = 1
+"""Version of the shard format; a reader refuses shards of a newer one."""
+
+MAX_KEY_LENGTH = 80
+"""Longest key, in characters: `KEY.heatmap.npy.zst` then fits a plain tar header (100 bytes)."""
+
+SPLITS = ("train", "val", "test")
+
+_KEY = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_KEY_LENGTH}}}")
+
+
+def key_from_name(name: str) -> str:
+    """The shard key of a recording: the last part of its name, other characters than [A-Za-z0-9_-] as `-`.
+
+    Raises:
+        ValueError: the name leaves its folder, is empty, or makes a key over `MAX_KEY_LENGTH` characters.
+    """
+    parts = name.replace("\\", "/").split("/")
+    if name.startswith(("/", "\\")) or ".." in parts:
+        raise ValueError(f"{name!r}: a name must stay inside the video folder, got a path that leaves it")
+    return check_key(re.sub(r"[^A-Za-z0-9_-]", "-", parts[-1]))
+
+
+def check_key(key: str) -> str:
+    """Return `key` if it is a valid shard key, else raise a ValueError."""
+    if not _KEY.fullmatch(key):
+        raise ValueError(f"{key!r}: a key must be 1 to {MAX_KEY_LENGTH} characters of [A-Za-z0-9_-]")
+    return key
+
+
+def _expect(ok: bool, key: str, what: str, wanted: object, got: object) -> None:
+    if not ok:
+        raise ValueError(f"{key}: {what} must be {wanted}, got {got}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """One raw recording: its skeletons, its label and where its video lies. Checks itself."""
+
+    key: str  # shard key, see `key_from_name`
+    name: str  # the data set's own name (`frame_dir`), may hold a folder
+    split: str  # one of SPLITS
+    label: int | None  # 0-based; None where the data set hides it
+    keypoints: NDArray[np.floating]  # (M, T, V, 2) float16 | float32, x and y in pixels of `image_size`
+    scores: NDArray[np.floating]  # (M, T, V) same dtype; low or NaN: the joint is missing
+    image_size: tuple[int, int]  # (H, W) in which the skeletons were found; may differ from the video's
+    video: Path | None = None  # None: no file was found, or none was looked for yet
+
+    def __post_init__(self) -> None:
+        check_key(self.key)
+        _expect(self.split in SPLITS, self.key, "split", f"one of {', '.join(SPLITS)}", repr(self.split))
+        _expect(self.label is None or self.label >= 0, self.key, "label", "None or >= 0", self.label)
+        shape = self.keypoints.shape
+        _expect(len(shape) == 4 and shape[-1] == 2, self.key, "keypoints", "(M, T, V, 2)", shape)
+        _expect(
+            self.keypoints.dtype in (np.float16, np.float32),
+            self.key,
+            "keypoints",
+            "float16 or float32",
+            self.keypoints.dtype,
+        )
+        _expect(self.scores.shape == shape[:3], self.key, "scores", f"(M, T, V) = {shape[:3]}", self.scores.shape)
+        kind = self.keypoints.dtype
+        _expect(self.scores.dtype == kind, self.key, "scores", f"{kind} like the keypoints", self.scores.dtype)
+        height, width = self.image_size
+        _expect(height > 0 and width > 0, self.key, "image_size", "(H, W) > 0", self.image_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleInfo:
+    """What `KEY.json` says of a sample: everything but the arrays."""
+
+    key: str
+    name: str
+    split: str
+    label: int | None
+    coarse_label: int | None
+    num_frames: int  # T
+    video_frames: int  # frames that the decoder gave
+    skeleton_frames: int
+    image_size: tuple[int, int]  # (H, W) of the skeleton's pixels
+    video_size: tuple[int, int]  # (H, W) of the video
+    box: tuple[int, int, int, int]  # (x1, y1, x2, y2) of the crop, video pixels, x2 and y2 exclusive
+    rgb_size_px: int  # S: frames are S x S
+    heatmap_size_px: int  # heatmaps are square, too
+    heatmap_kind: str  # "joints" or "limbs": what a channel is
+    sigma_px: float  # heatmap pixels
+    heatmap_scale: float  # value of a stored 255; >= 1
+    skeleton: str  # name of the joint layout
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, `schema` (the format's version) among them."""
+        return {"schema": SCHEMA_VERSION, **self.__dict__}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> SampleInfo:
+        """The inverse of `to_dict`; further keys are ignored, so that version 1 can grow.
+
+        Raises:
+            ValueError: a field is absent, or the version is newer than this code.
+        """
+        version = values.get("schema")
+        if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
+            raise ValueError(
+                f"{values.get('key')}: shard schema {version!r} cannot be read, this code reads 1..{SCHEMA_VERSION}"
+            )
+        names = cls.__dataclass_fields__
+        absent = [name for name in names if name not in values]
+        if absent:
+            raise ValueError(f"{values.get('key')}: KEY.json lacks {', '.join(absent)}")
+        fields = {name: values[name] for name in names}
+        for name in ("image_size", "video_size", "box"):
+            fields[name] = tuple(fields[name])
+        return cls(**fields)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One prepared clip: cropped frames, keypoints and the heatmap volume of the same box. Checks itself."""
+
+    info: SampleInfo
+    keypoints: NDArray[np.floating]  # (M, T, V, 3) float16 | float32: x, y, score in pixels of `info.image_size`
+    heatmap: NDArray[np.uint8]  # (T, V, h, w) uint8: value * info.heatmap_scale / 255 is the float heatmap
+    frames: NDArray[np.uint8]  # (T, S, S, 3) uint8 RGB
+
+    def __post_init__(self) -> None:
+        info, key = self.info, self.info.key
+        num, rgb_px, heat_px = info.num_frames, info.rgb_size_px, info.heatmap_size_px
+        shape = self.keypoints.shape
+        _expect(
+            len(shape) == 4 and shape[1] == num and shape[3] == 3,
+            key,
+            "keypoints",
+            f"(M, {num}, V, 3)",
+            shape,
+        )
+        shape = self.heatmap.shape
+        _expect(
+            len(shape) == 4 and shape[0] == num and shape[2:] == (heat_px, heat_px),
+            key,
+            "heatmap",
+            f"({num}, V, {heat_px}, {heat_px})",
+            shape,
+        )
+        wanted = (num, rgb_px, rgb_px, 3)
+        _expect(self.frames.shape == wanted, key, "frames", wanted, self.frames.shape)
+        for what, array in (("heatmap", self.heatmap), ("frames", self.frames)):
+            _expect(array.dtype == np.uint8, key, what, "uint8", array.dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One clip that a build skipped or mended, and why."""
+
+    name: str  # the data set's own name of the clip
+    split: str
+    action: str  # "skipped" or "excluded" (by the data set itself): not in the shards; "mended": in them, changed
+    reason: str
