@@ -1,0 +1,1 @@
+"""Networks: plain modules with flat keyword arguments, which return features or logits."""

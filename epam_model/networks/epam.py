@@ -1,0 +1,173 @@
+"""EPAM-Net: an RGB stream and a pose stream, joined by attention that the pose lays over the RGB features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from epam_model.layers.attention import CBAMNestedAttention, SpatialTemporalAttention
+from epam_model.networks.x_shift_net import XShiftNet, pose_stream, rgb_stream
+
+Attention = CBAMNestedAttention | SpatialTemporalAttention
+
+# The keys are the names of the published configurations.
+ATTENTIONS: dict[str, Callable[[int], Attention]] = {
+    "CBAM_spatial_efficient_temporal": lambda channels: CBAMNestedAttention(),
+    "spatial_temporal": lambda channels: SpatialTemporalAttention(channels),
+}
+
+
+class EPAMBackbone(nn.Module):
+    """Features of both streams, the RGB ones weighted by the pose: rgb + rgb * map(pose).
+
+    The pose clip has r times the frames of the RGB clip (published: 48 and 16). Pose features at frames
+    0, r, 2r, ... guide the RGB frames, so the sampler must take RGB frames at those instants. Any size goes
+    where both streams end in the same one: RGB 224 and pose 56, or RGB 64 and pose 16.
+
+    Args:
+        num_classes: ignored, for configurations that name it: classes belong to the head.
+        rgb_pretrained: path of a state dict for `rgb_backbone`; loaded strictly.
+        pose_pretrained: path of a state dict for `pose_backbone`; loaded strictly.
+        attention_type: a key of `ATTENTIONS`. `spatial_temporal` is made for 16 RGB frames.
+        freeze_rgb: the RGB stream gets no gradients, and its batch norms stay in evaluation mode.
+        freeze_pose: the same for the pose stream.
+        return_both_streams: False makes forward return the attended RGB features alone.
+        num_joints: joints of the heatmaps: 17 for COCO, 28 for MA-52.
+
+    Attributes:
+        rgb_backbone, pose_backbone, attention: the parts; each can be used alone.
+        rgb_channels, pose_channels: channels of the features (432, 216).
+
+    Raises:
+        ValueError: for an unknown attention type, or a checkpoint whose keys or shapes do not fit.
+    """
+
+    def __init__(
+        self,
+        num_classes: int | None = None,
+        rgb_pretrained: str | Path | None = None,
+        pose_pretrained: str | Path | None = None,
+        attention_type: str = "CBAM_spatial_efficient_temporal",
+        freeze_rgb: bool = False,
+        freeze_pose: bool = False,
+        return_both_streams: bool = True,
+        num_joints: int = 17,
+    ) -> None:
+        super().__init__()
+        if attention_type not in ATTENTIONS:
+            raise ValueError(f"attention_type must be one of {list(ATTENTIONS)}, got {attention_type!r}")
+        self.rgb_backbone = rgb_stream()
+        self.pose_backbone = pose_stream(num_joints)
+        self.rgb_channels = self.rgb_backbone.out_channels
+        self.pose_channels = self.pose_backbone.out_channels
+        self.attention = ATTENTIONS[attention_type](self.pose_channels)
+        self.rgb_pretrained = rgb_pretrained
+        self.pose_pretrained = pose_pretrained
+        self.freeze_rgb = freeze_rgb
+        self.freeze_pose = freeze_pose
+        self.return_both_streams = return_both_streams
+        self.rgb_backbone.requires_grad_(not freeze_rgb)
+        self.pose_backbone.requires_grad_(not freeze_pose)
+        self.init_weights()
+        self.train()
+
+    def init_weights(self) -> None:
+        """Sets the published initialisation anew, then loads the pretrained streams, if any."""
+        self.rgb_backbone.init_weights()
+        self.pose_backbone.init_weights()
+        self.attention.init_weights()
+        if self.rgb_pretrained is not None:
+            load_stream(self.rgb_backbone, self.rgb_pretrained)
+        if self.pose_pretrained is not None:
+            load_stream(self.pose_backbone, self.pose_pretrained)
+
+    def train(self, mode: bool = True) -> EPAMBackbone:
+        """Switches to training mode, except for frozen streams: their batch norms keep their statistics."""
+        super().train(mode)
+        if self.freeze_rgb:
+            self.rgb_backbone.eval()
+        if self.freeze_pose:
+            self.pose_backbone.eval()
+        return self
+
+    def forward(
+        self, rgb: Tensor, pose: Tensor, return_attention: bool = False
+    ) -> Tensor | tuple[Tensor, ...]:
+        """Computes the features of a batch.
+
+        Args:
+            rgb: normalised frames (B, 3, T, H, W), float.
+            pose: heatmaps (B, V, r * T, h, w), float, of the same instants.
+            return_attention: whether the attention map comes too.
+
+        Returns:
+            (rgb features (B, 432, T, H / 32, W / 32), pose features (B, 216, r * T, h / 8, w / 8)), and the
+            map (B, 1, T, H / 32, W / 32) as a third if asked for. With `return_both_streams=False` the pose
+            features are left out, and a lone tensor is not wrapped in a tuple.
+
+        Raises:
+            ValueError: if the clips do not fit the network or each other.
+        """
+        frame_ratio = self._frame_ratio(rgb, pose)
+        rgb_features: Tensor = self.rgb_backbone(rgb)
+        pose_features: Tensor = self.pose_backbone(pose)
+        attention: Tensor = self.attention(pose_features[:, :, ::frame_ratio])
+        attended = rgb_features + rgb_features * attention
+        if self.return_both_streams:
+            return (attended, pose_features, attention) if return_attention else (attended, pose_features)
+        return (attended, attention) if return_attention else attended
+
+    def _frame_ratio(self, rgb: Tensor, pose: Tensor) -> int:
+        """Pose frames per RGB frame; raises ValueError if the streams would not meet frame by frame."""
+        for name, clip, stream in (("rgb", rgb, self.rgb_backbone), ("pose", pose, self.pose_backbone)):
+            if clip.ndim != 5 or clip.shape[1] != stream.in_channels:
+                raise ValueError(
+                    f"{name} must be (B, {stream.in_channels}, T, H, W), got {tuple(clip.shape)}"
+                )
+        if rgb.shape[0] != pose.shape[0]:
+            raise ValueError(f"rgb and pose must be one batch, got {rgb.shape[0]} and {pose.shape[0]} clips")
+        num_rgb, num_pose = rgb.shape[2], pose.shape[2]
+        if num_rgb < 1 or num_pose < num_rgb or num_pose % num_rgb:
+            raise ValueError(f"pose frames must be a multiple of the {num_rgb} rgb frames, got {num_pose}")
+        rgb_size = self.rgb_backbone.feature_size(rgb)
+        pose_size = self.pose_backbone.feature_size(pose)
+        if rgb_size != pose_size:
+            raise ValueError(
+                f"rgb and pose must give features of one size, got {rgb_size} from {tuple(rgb.shape[3:])} "
+                f"and {pose_size} from {tuple(pose.shape[3:])}"
+            )
+        return num_pose // num_rgb
+
+
+def load_stream(stream: XShiftNet, path: str | Path) -> None:
+    """Loads a checkpoint into one stream: all of it or nothing.
+
+    Args:
+        stream: the stream to fill.
+        path: a file of `torch.save`: a state dict of `XShiftNet`, or a dict that holds one as `state_dict`.
+            It is read with `weights_only=True`, so it cannot run code.
+
+    Raises:
+        ValueError: if keys are missing or unexpected, or shapes differ; the message lists them.
+    """
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = state.get("state_dict", state)
+    wanted = stream.state_dict()
+    missing = [key for key in wanted if key not in state]
+    unexpected = [key for key in state if key not in wanted]
+    if missing or unexpected:
+        raise ValueError(
+            f"{path} does not fit the stream: missing keys {missing}, unexpected keys {unexpected} "
+            "(published names are changed by epam_model.convert.stream_from_published)"
+        )
+    misfits = [
+        f"{key} must be {tuple(wanted[key].shape)}, got {tuple(value.shape)}"
+        for key, value in state.items()
+        if value.shape != wanted[key].shape
+    ]
+    if misfits:
+        raise ValueError(f"{path} does not fit the stream: {'; '.join(misfits)}")
+    stream.load_state_dict(state, strict=True)

@@ -1,0 +1,73 @@
+"""The whole EPAM-Net: backbone and head, clips in, logits out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from epam_model.heads import Logits, TwoStreamHead
+from epam_model.networks.epam import EPAMBackbone
+
+
+class TwoStreamRecogniser(nn.Module):
+    """A two-stream backbone and its head.
+
+    Args:
+        backbone: maps (rgb, pose) clips to the pair (rgb features, pose features).
+        head: maps that pair to `Logits`.
+
+    Raises:
+        ValueError: if the backbone is an `EPAMBackbone` that returns the RGB features alone.
+    """
+
+    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        if isinstance(backbone, EPAMBackbone) and not backbone.return_both_streams:
+            raise ValueError("backbone must have return_both_streams=True, got False")
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, rgb: Tensor, pose: Tensor) -> Logits:
+        """Classifies clips: rgb (B, 3, T, H, W) and pose (B, V, T', h, w), float."""
+        rgb_features, pose_features = self.backbone(rgb, pose)
+        logits: Logits = self.head(rgb_features, pose_features)
+        return logits
+
+
+def build_epam(
+    num_classes: int,
+    *,
+    num_joints: int = 17,
+    attention_type: str = "CBAM_spatial_efficient_temporal",
+    dropout: float = 0.5,
+    freeze_rgb: bool = False,
+    freeze_pose: bool = False,
+    rgb_pretrained: str | Path | None = None,
+    pose_pretrained: str | Path | None = None,
+) -> TwoStreamRecogniser:
+    """Builds EPAM-Net with one linear classifier per stream.
+
+    Args:
+        num_classes: number of classes.
+        num_joints: joints of the heatmaps.
+        attention_type: see `EPAMBackbone`.
+        dropout: of the head.
+        freeze_rgb: see `EPAMBackbone`.
+        freeze_pose: see `EPAMBackbone`.
+        rgb_pretrained: see `EPAMBackbone`.
+        pose_pretrained: see `EPAMBackbone`.
+
+    Raises:
+        ValueError: as `EPAMBackbone` and `TwoStreamHead` do.
+    """
+    backbone = EPAMBackbone(
+        rgb_pretrained=rgb_pretrained,
+        pose_pretrained=pose_pretrained,
+        attention_type=attention_type,
+        freeze_rgb=freeze_rgb,
+        freeze_pose=freeze_pose,
+        num_joints=num_joints,
+    )
+    head = TwoStreamHead(num_classes, backbone.rgb_channels, backbone.pose_channels, dropout)
+    return TwoStreamRecogniser(backbone, head)
