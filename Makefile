@@ -9,7 +9,7 @@ CODE := $(PACKAGES) tests benchmarks
 .PHONY: demo test check soak clean
 
 demo: $(STAMP)
-	$(BIN)/python -m pipelines.demo
+	BIN=$(BIN) bash pipelines/demo.sh
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not soak"

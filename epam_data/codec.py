@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import io
 import json
+import tokenize
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,9 @@ MEMBERS = ("json", "keypoints.npy", "heatmap.npy.zst", "rgb.mjpeg")
 
 HEATMAP_TOLERANCE = 0.5 / 255
 """Largest error of a stored heatmap value, as a share of the sample's `heatmap_scale`."""
+
+_NPY_ERRORS = (ValueError, TypeError, MemoryError, SyntaxError, tokenize.TokenError)
+"""What NumPy raises for a damaged array; its header is read as Python source, and a damaged size may be any."""
 
 
 def encode(sample: Sample, *, jpeg_quality: int = 90, zstd_level: int = 3) -> dict[str, bytes]:
@@ -59,13 +64,13 @@ def decode(members: dict[str, bytes]) -> Sample:
     info, offsets = decode_info(members["json"])
     size = info.rgb_size_px
     frames = np.empty((info.num_frames, size, size, 3), np.uint8)
-    decode_frames(members["rgb.mjpeg"], offsets, range(info.num_frames), frames)
-    return Sample(
-        info=info,
-        keypoints=decode_keypoints(members["keypoints.npy"]),
-        heatmap=decode_heatmap(members["heatmap.npy.zst"]),
-        frames=frames,
-    )
+    try:
+        decode_frames(members["rgb.mjpeg"], offsets, range(info.num_frames), frames)
+        keypoints = decode_keypoints(members["keypoints.npy"])
+        heatmap = decode_heatmap(members["heatmap.npy.zst"])
+    except ValueError as error:
+        raise ValueError(f"{info.key}: {error}") from error
+    return Sample(info=info, keypoints=keypoints, heatmap=heatmap, frames=frames)
 
 
 def decode_info(data: bytes) -> tuple[SampleInfo, list[int]]:
@@ -74,17 +79,31 @@ def decode_info(data: bytes) -> tuple[SampleInfo, list[int]]:
     Raises:
         ValueError: no JSON, a field is absent, or the offsets do not fit the number of frames.
     """
-    values: dict[str, Any] = json.loads(data)
+    try:
+        values = json.loads(data)
+    except ValueError as error:
+        raise ValueError(f"KEY.json: no JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"KEY.json must hold an object, got {type(values).__name__}")
     info = SampleInfo.from_dict(values)
     offsets: list[int] = values.get("frame_offsets", [])
     if len(offsets) != info.num_frames + 1:
         raise ValueError(f"{info.key}: frame_offsets must be {info.num_frames + 1} numbers, got {len(offsets)}")
+    if offsets[0] != 0 or any(end <= start for start, end in pairwise(offsets)):
+        raise ValueError(f"{info.key}: frame_offsets must rise from 0")
     return info, offsets
 
 
 def decode_keypoints(data: bytes) -> NDArray[np.floating]:
-    """`KEY.keypoints.npy` as (M, T, V, 3): x, y, score."""
-    keypoints: NDArray[np.floating] = np.load(io.BytesIO(data), allow_pickle=False)
+    """`KEY.keypoints.npy` as (M, T, V, 3): x, y, score.
+
+    Raises:
+        ValueError: the array is damaged.
+    """
+    try:
+        keypoints: NDArray[np.floating] = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    except _NPY_ERRORS as error:
+        raise ValueError(f"keypoints.npy: damaged ({error})") from error
     return keypoints
 
 
@@ -96,17 +115,17 @@ def decode_heatmap(data: bytes | memoryview) -> NDArray[np.uint8]:
     """
     try:
         raw = zstandard.ZstdDecompressor().decompress(data)
-    except zstandard.ZstdError as error:
+        file = io.BytesIO(raw)
+        version = np.lib.format.read_magic(file)
+        if version != (1, 0):
+            raise ValueError(f"expected npy format 1.0, got {version}")
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        if dtype != np.uint8 or fortran:
+            raise ValueError(f"expected C-ordered uint8, got {dtype}, fortran_order={fortran}")
+        # A view of the decompressed bytes: np.load would copy the volume once more.
+        return np.frombuffer(raw, np.uint8, offset=file.tell()).reshape(shape)
+    except (zstandard.ZstdError, *_NPY_ERRORS) as error:
         raise ValueError(f"heatmap.npy.zst: damaged ({error})") from error
-    file = io.BytesIO(raw)
-    version = np.lib.format.read_magic(file)
-    if version != (1, 0):
-        raise ValueError(f"heatmap.npy.zst: expected npy format 1.0, got {version}")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    if dtype != np.uint8 or fortran:
-        raise ValueError(f"heatmap.npy.zst: expected C-ordered uint8, got {dtype}, fortran_order={fortran}")
-    # A view of the decompressed bytes: np.load would copy the volume once more.
-    return np.frombuffer(raw, np.uint8, offset=file.tell()).reshape(shape)
 
 
 def decode_frames(mjpeg: bytes | memoryview, offsets: list[int], indices: Any, out: NDArray[np.uint8]) -> None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from typing import Any, TypeVar
+from typing import TypeVar
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 TASKS_PER_PROCESS = 16
-"""A worker builds as many shards, then a fresh one takes over: a leak in a decoder cannot grow without end."""
+"""Shards that a worker builds before a fresh one takes over: a leak in a decoder cannot grow without end."""
 
 
 def available_cores() -> int:
@@ -22,14 +21,10 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def local_executor(num_workers: int, tasks_per_process: int = TASKS_PER_PROCESS) -> Executor:
+def local_executor(num_workers: int) -> Executor:
     """Processes of this machine. They are spawned: a fork would copy threads and locks of the parent's libraries."""
-    recycling: dict[str, Any] = {"max_tasks_per_child": tasks_per_process} if sys.version_info >= (3, 11) else {}
     return ProcessPoolExecutor(
-        num_workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_ignore_interrupts,
-        **recycling,
+        num_workers, mp_context=multiprocessing.get_context("spawn"), initializer=_ignore_interrupts
     )
 
 
@@ -54,12 +49,19 @@ def run_local(
     num_workers: int,
     tasks_per_process: int = TASKS_PER_PROCESS,
 ) -> Iterator[Result]:
-    """`run_tasks` in as many processes of this machine as pay off; with 0 or for one task, in this one."""
+    """`run_tasks` in as many processes of this machine as pay off; with 0 or for one task, in this one.
+
+    Processes are recycled by whole pools: the pool's own `max_tasks_per_child` can leave it waiting for ever
+    (python/cpython issue 115634).
+    """
     if num_workers == 0 or len(tasks) < 2:
         yield from map(function, tasks)
         return
-    with local_executor(min(num_workers, len(tasks)), tasks_per_process) as executor:
-        yield from run_tasks(executor, function, tasks)
+    num_at_once = num_workers * tasks_per_process
+    for start in range(0, len(tasks), num_at_once):
+        some = tasks[start : start + num_at_once]
+        with local_executor(min(num_workers, len(some))) as executor:
+            yield from run_tasks(executor, function, some)
 
 
 def _ignore_interrupts() -> None:

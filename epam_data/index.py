@@ -67,8 +67,10 @@ def load_manifest(root: Path) -> Manifest:
         values = json.loads((root / MANIFEST).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"{root}: holds no {MANIFEST}; no shard directory, or its build is not finished") from None
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise ValueError(f"{root / MANIFEST}: no JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{root / MANIFEST}: no JSON object ({type(values).__name__})")
     version = values.pop("schema", None)
     if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
         raise ValueError(f"{root}: shard schema {version!r} cannot be read, this code reads 1..{SCHEMA_VERSION}")

@@ -81,6 +81,9 @@ class Clip:
         _expect(height > 0 and width > 0, self.key, "image_size", "(H, W) > 0", self.image_size)
 
 
+_JSON_TYPES: dict[Any, Any] = {"str": str, "int": int, "int | None": int | None, "float": int | float}
+
+
 @dataclass(frozen=True, kw_only=True)
 class SampleInfo:
     """What `KEY.json` says of a sample: everything but the arrays."""
@@ -123,6 +126,9 @@ class SampleInfo:
         absent = [name for name in names if name not in values]
         if absent:
             raise ValueError(f"{values.get('key')}: KEY.json lacks {', '.join(absent)}")
+        for name, field in names.items():
+            if not isinstance(values[name], _JSON_TYPES.get(field.type, (list, tuple))):
+                raise ValueError(f"{values['key']}: KEY.json: {name} must be {field.type}, got {values[name]!r}")
         fields = {name: values[name] for name in names}
         for name in ("image_size", "video_size", "box"):
             fields[name] = tuple(fields[name])

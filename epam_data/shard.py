@@ -195,14 +195,14 @@ def read_shard(path: Path) -> Iterator[tuple[str, int, dict[str, bytes]]]:
     Raises:
         ValueError: a member's name has no valid key, a sample is not the four members in order, or the tar is cut.
     """
-    key, offset, members = "", 0, dict[str, bytes]()
+    key, offset, end, members = "", 0, 0, dict[str, bytes]()
     try:
         with tarfile.open(path, mode="r:") as tar:
             for header in tar:
                 stem, _, ending = header.name.partition(".")
                 wanted = MEMBERS[len(members)]
                 if ending != wanted or (members and stem != key):
-                    raise ValueError(f"{path.name}: expected {key or 'KEY'}.{wanted}, got {header.name}")
+                    raise ValueError(f"{path.name}: expected {key if members else 'KEY'}.{wanted}, got {header.name}")
                 if not members:
                     key, offset = check_key(stem), header.offset
                 file = tar.extractfile(header)
@@ -210,6 +210,7 @@ def read_shard(path: Path) -> Iterator[tuple[str, int, dict[str, bytes]]]:
                 if len(data) != header.size:
                     raise ValueError(f"{path.name}: {header.name} is cut short: {len(data)} of {header.size} bytes")
                 members[ending] = data
+                end = header.offset_data + _padded(header.size)
                 if len(members) == len(MEMBERS):
                     yield key, offset, members
                     members = {}
@@ -217,6 +218,12 @@ def read_shard(path: Path) -> Iterator[tuple[str, int, dict[str, bytes]]]:
         raise ValueError(f"{path.name}: damaged tar ({error})") from error
     if members:
         raise ValueError(f"{path.name}: {key} lacks {', '.join(MEMBERS[len(members) :])}")
+    # The tar module takes a damaged header, or the end of the file, for the end of the archive: look for its mark.
+    with path.open("rb") as file:
+        file.seek(end)
+        rest = file.read()
+        if len(rest) < 2 * BLOCK or rest.strip(b"\0"):
+            raise ValueError(f"{path.name}: damaged or cut short at byte {end}, behind {key or 'no sample'}")
 
 
 def write_atomically(path: Path, data: bytes) -> None:

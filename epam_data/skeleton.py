@@ -107,7 +107,8 @@ def joint_is_missing(keypoints: NDArray[np.floating], scores: NDArray[np.floatin
     Returns:
         (..., V) bool.
     """
-    # `not >=` rather than `<`, so that a NaN score counts as missing.
-    missing: NDArray[np.bool_] = ~(scores >= MISSING_SCORE) | np.isinf(scores)
+    # In float64: the threshold rounded to the scores' own type would depend on that type. `not >=` rather than `<`,
+    # so that a NaN score counts as missing.
+    missing: NDArray[np.bool_] = ~(scores.astype(np.float64) >= MISSING_SCORE) | np.isinf(scores)
     missing = missing | ~np.isfinite(keypoints).all(axis=-1) | (keypoints == 0).all(axis=-1)
     return missing

@@ -160,8 +160,9 @@ class _Columns:
         for kind, arrays in self.pending.items():
             if arrays:
                 block = np.concatenate(arrays)
-                points[kind].resize(points[kind].shape[0] + len(block), axis=0)
-                points[kind][-len(block) :] = block
+                start = len(points[kind])
+                points[kind].resize(start + len(block), axis=0)
+                points[kind][start:] = block  # not [-len(block):], a clip may hold no person
                 arrays.clear()
 
     def write(self, file: Any) -> None:

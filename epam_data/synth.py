@@ -81,7 +81,8 @@ def synthesise(out: Path, settings: SynthSettings, num_workers: int, progress: O
     render = _Render(out / VIDEO_FOLDER, settings)
     annotations: dict[str, Any] = {}
     for annotation in run_local(render, names, num_workers, tasks_per_process=len(names)):
-        annotations[annotation["frame_dir"]] = annotation
+        # A copy that shares nothing: what objects share shows in a pickle's bytes, and differs between processes.
+        annotations[annotation["frame_dir"]] = pickle.loads(pickle.dumps(annotation))
         progress(len(annotations), len(names), "")
     path = out / SKELETON_FILE
     content = {"split": _splits(names), "annotations": [annotations[name] for name in names]}

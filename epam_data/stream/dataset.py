@@ -76,6 +76,11 @@ class ClipReader:
             info, offsets = decode_info(bytes(member(_JSON)))
             if info.key != row.key:
                 raise ValueError(f"holds {info.key} there; the index belongs to another build")
+            if (info.num_frames, offsets[-1]) != (row.num_frames, row.member_bytes[_RGB]):
+                raise ValueError(
+                    f"holds {info.num_frames} frames in {offsets[-1]} bytes there, expected {row.num_frames} in "
+                    f"{row.member_bytes[_RGB]}; the index belongs to another build"
+                )
             volume = decode_heatmap(member(_HEATMAP))
             if volume.shape[0] != info.num_frames:
                 raise ValueError(f"heatmap has {volume.shape[0]} frames, expected {info.num_frames}")

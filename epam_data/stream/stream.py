@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +77,10 @@ class Stream:
                 f"stream.batch_size {settings.batch_size} is more than the {len(self._rows)} samples of {split}"
             )
 
+    def __getstate__(self) -> dict[str, Any]:  # the loader's copy makes its own order, and has no loader
+        left_here = ("_cached_order", "_loader", "_steps")
+        return {name: value for name, value in self.__dict__.items() if name not in left_here}
+
     @property
     def num_samples(self) -> int:
         """Samples of the split."""
@@ -140,7 +146,9 @@ class Stream:
     def _loader(self) -> DataLoader[Batch]:
         workers = self.settings.workers
         return DataLoader(
-            _StepDataset(self),
+            # A copy: through the stream itself the loader would hold itself, and be freed by the garbage collector
+            # only, which shuts its processes down by a time-out of 5 seconds each, wherever it happens to run.
+            _StepDataset(copy(self)),
             sampler=self._steps,
             batch_size=None,
             num_workers=workers,

@@ -1,0 +1,112 @@
+"""Laws of the epoch order: a permutation, shard by shard in windows, the same whatever the ranks."""
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from epam_data.stream.order import EpochOrder, evaluation_positions, training_positions
+
+SIZES = st.lists(st.integers(0, 9), min_size=1, max_size=12).filter(sum)
+SEEDS = st.integers(0, 2**40)
+
+
+def order_of(sizes: list[int], **settings: int) -> np.ndarray:
+    order = EpochOrder(sizes, **{"seed": 0, "epoch": 0, "window_shards": 3, **settings})
+    return order.samples(np.arange(len(order)))
+
+
+@settings(deadline=None)
+@given(sizes=SIZES, seed=SEEDS, epoch=st.integers(0, 1000), window=st.integers(1, 15))
+def test_an_epoch_is_a_permutation(sizes: list[int], seed: int, epoch: int, window: int) -> None:
+    samples = order_of(sizes, seed=seed, epoch=epoch, window_shards=window)
+    assert samples.dtype == np.int64
+    assert sorted(samples.tolist()) == list(range(sum(sizes)))
+    assert len(EpochOrder(sizes, seed=seed, epoch=epoch)) == sum(sizes)
+
+
+@settings(deadline=None)
+@given(sizes=SIZES, seed=SEEDS, window=st.integers(1, 15), data=st.data())
+def test_any_positions_in_any_order_give_the_same_samples(
+    sizes: list[int], seed: int, window: int, data: st.DataObject
+) -> None:
+    whole = order_of(sizes, seed=seed, window_shards=window)
+    positions = np.array(data.draw(st.lists(st.integers(0, sum(sizes) - 1), max_size=20)), np.int64)
+    order = EpochOrder(sizes, seed=seed, epoch=0, window_shards=window)
+    np.testing.assert_array_equal(order.samples(positions), whole[positions])
+
+
+@settings(deadline=None)
+@given(sizes=SIZES, seed=SEEDS, window=st.integers(1, 15))
+def test_a_window_reads_few_shards_and_each_once(sizes: list[int], seed: int, window: int) -> None:
+    """Cut into windows of whole shards, the epoch never comes back to a shard."""
+    shard_of = np.repeat(np.arange(len(sizes)), sizes)
+    visited = shard_of[order_of(sizes, seed=seed, window_shards=window)]
+    first = {shard: np.flatnonzero(visited == shard)[0] for shard in set(visited.tolist())}
+    last = {shard: np.flatnonzero(visited == shard)[-1] for shard in set(visited.tolist())}
+    for position in range(len(visited)):
+        assert sum(first[shard] <= position <= last[shard] for shard in first) <= window
+
+
+def test_epochs_and_seeds_differ() -> None:
+    sizes = [20] * 5
+    orders = [order_of(sizes, seed=seed, epoch=epoch, window_shards=2).tolist() for seed in (0, 1) for epoch in (0, 1)]
+    assert len({tuple(order) for order in orders}) == 4
+    assert orders[0] == order_of(sizes, seed=0, epoch=0, window_shards=2).tolist()
+
+
+def test_samples_mix_within_a_window_and_windows_differ() -> None:
+    visited = order_of([50] * 4, window_shards=2)
+    for half in (visited[:100], visited[100:]):
+        shards = half // 50
+        assert len(set(shards.tolist())) == 2 and np.count_nonzero(np.diff(shards)) > 20
+    ranks = [np.argsort(half) for half in (visited[:100], visited[100:])]
+    assert not np.array_equal(*ranks), "each window has a permutation of its own"
+
+
+def test_shards_without_samples_do_no_harm() -> None:
+    for window in (1, 2, 5):
+        assert sorted(order_of([0, 3, 0, 0, 2, 0], window_shards=window).tolist()) == list(range(5))
+
+
+def test_huge_sets_need_little_memory() -> None:
+    order = EpochOrder(np.full(400_000, 250), seed=1, epoch=2)
+    assert len(order) == 10**8
+    samples = order.samples(np.array([0, 10**8 - 1, 5 * 10**7]))
+    assert len(set(samples.tolist())) == 3 and samples.max() < 10**8
+
+
+def test_without_shuffling_the_order_is_the_stored_one() -> None:
+    order = EpochOrder([3, 2], seed=0, epoch=0, shuffle=False)
+    assert order.samples(np.arange(5)).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_window_holds_a_shard() -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape('window_shards must be >= 1, got 0')}$"):
+        EpochOrder([3], seed=0, epoch=0, window_shards=0)
+
+
+@given(per_rank=st.integers(1, 5), world=st.integers(1, 8), step=st.integers(0, 50))
+def test_ranks_share_each_global_batch(per_rank: int, world: int, step: int) -> None:
+    batch = per_rank * world
+    each = [training_positions(step, batch, rank, world) for rank in range(world)]
+    assert all(len(positions) == per_rank for positions in each)
+    for rank, positions in enumerate(each):
+        assert (positions % world == rank).all() or batch % world
+        assert (np.diff(positions) == world).all()
+    together = np.sort(np.concatenate(each))
+    np.testing.assert_array_equal(together, np.arange(step * batch, (step + 1) * batch))
+
+
+@given(num_samples=st.integers(0, 60), per_rank=st.integers(1, 5), world=st.integers(1, 8))
+def test_evaluation_takes_each_position_once(num_samples: int, per_rank: int, world: int) -> None:
+    each = [evaluation_positions(num_samples, per_rank, rank, world) for rank in range(world)]
+    everything = [int(p) for batches in each for batch in batches for p in batch]
+    assert sorted(everything) == list(range(num_samples))
+    for batches in each:
+        assert all(0 < len(batch) <= per_rank for batch in batches)
+        assert all(len(batch) == per_rank for batch in batches[:-1])
+    steps = [len(batches) for batches in each]
+    assert max(steps) - min(steps) <= 1

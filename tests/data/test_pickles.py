@@ -1,0 +1,212 @@
+"""Skeleton pickles: every writer's arrays load, and nothing that a pickle names is run."""
+
+import pickle
+import re
+import struct
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from epam_data.readers.pickles import load_pickle
+from tests.data.raw_data import annotation
+
+CONTENT = {
+    "split": {"xsub_train": ["a", "ü"]},
+    "annotations": [
+        {
+            "frame_dir": "ü",
+            "label": np.int64(3),
+            "img_shape": (1080, 1920),
+            "keypoint": np.arange(12, dtype=np.float16).reshape(1, 3, 2, 2),
+            "keypoint_score": np.asfortranarray(np.linspace(0, 1, 6, dtype=np.float32).reshape(1, 3, 2)),
+            "flags": {1, 2},
+            "frozen": frozenset({"x"}),
+            "ratio": np.float32(0.5),
+            "bytes": b"\x00\xff",
+            "nothing": None,
+            "strided": np.arange(10)[::2],
+            "order": OrderedDict(a=1),
+        }
+    ],
+}
+
+
+def rename_module(data: bytes, old: bytes, new: bytes) -> bytes:
+    """The pickle with a module renamed, whichever opcode holds its name."""
+    data = data.replace(b"c" + old + b"\n", b"c" + new + b"\n")  # GLOBAL, protocols 0 to 3
+    for width, opcode in (("<B", b"\x8c"), ("<I", b"X")):  # SHORT_BINUNICODE and BINUNICODE, from protocol 4 and 1
+        data = data.replace(opcode + struct.pack(width, len(old)) + old, opcode + struct.pack(width, len(new)) + new)
+    return data
+
+
+def load_bytes(folder: Path, data: bytes) -> Any:
+    path = folder / "skeletons.pkl"
+    path.write_bytes(data)
+    return load_pickle(path)
+
+
+def unframed(content: Any, protocol: int) -> bytes:
+    """Like `pickle.dumps`; small, so that no frame has to be resized when a name in it changes."""
+    return (
+        pickle._dumps(content, protocol)
+        if protocol < 4
+        else re.sub(rb"\x95.{8}", b"", pickle.dumps(content, protocol), flags=re.DOTALL)
+    )
+
+
+def assert_same(got: Any, expected: Any) -> None:
+    assert type(got) is type(expected)
+    if isinstance(expected, dict):
+        assert list(got) == list(expected)
+        for name in expected:
+            assert_same(got[name], expected[name])
+    elif isinstance(expected, list):
+        for one, other in zip(got, expected, strict=True):
+            assert_same(one, other)
+    elif isinstance(expected, np.ndarray):
+        assert got.dtype == expected.dtype
+        np.testing.assert_array_equal(got, expected)
+    else:
+        assert got == expected
+
+
+@pytest.mark.parametrize("core", ["numpy.core", "numpy._core"])
+@pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
+def test_arrays_of_both_numpy_generations_load(tmp_path: Path, core: str, protocol: int) -> None:
+    data = unframed(CONTENT, protocol)
+    for module in (b"multiarray", b"numeric"):
+        for current in (b"numpy.core.", b"numpy._core."):
+            data = rename_module(data, current + module, core.encode() + b"." + module)
+    assert core.encode() + b".multiarray" in data
+    other = {"numpy.core": b"numpy._core", "numpy._core": b"numpy.core"}[core]
+    assert other + b"." not in data
+    assert_same(load_bytes(tmp_path, data), CONTENT)
+
+
+def test_an_array_of_python_2_loads(tmp_path: Path) -> None:
+    """Python 2 wrote the array's bytes as a str (SHORT_BINSTRING), here 2.5 and -1 as float16."""
+    values = np.array([2.5, -1], np.float16)
+    data = (
+        b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
+        b"(K\x01K\x02\x85cnumpy\ndtype\nU\x02f2K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+        b"\x89U\x04" + values.tobytes() + b"tb."
+    )
+    assert_same(load_bytes(tmp_path, data), values)
+
+
+class Runs:
+    """Pickles as a call."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+def test_a_pickle_that_runs_a_command_is_refused(tmp_path: Path, protocol: int) -> None:
+    import os
+
+    trap = tmp_path / "trap"
+    content = [annotation("a", 0, np.zeros((1, 2, 17, 2), np.float16)), Runs(os.system, f"touch {trap}")]
+    name = f"{os.system.__module__}.system"
+    message = (
+        f"skeletons.pkl: refused the global {name}; a skeleton pickle may hold "
+        "arrays, numbers, strings and builtin containers only"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        load_bytes(tmp_path, pickle.dumps(content, protocol))
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("builtins", "eval"),
+        ("builtins", "exec"),
+        ("builtins", "getattr"),
+        ("builtins", "__import__"),
+        ("__builtin__", "eval"),
+        ("os", "system"),
+        ("os", "path"),
+        ("os", "path.join"),
+        ("os.path", "join"),
+        ("subprocess", "Popen"),
+        ("functools", "partial"),
+        ("operator", "attrgetter"),
+        ("numpy", "load"),
+        ("numpy", "ndarray.tofile"),
+        ("numpy.core.multiarray", "fromfile"),
+        ("numpy.core.multiarray", "_reconstruct.__globals__"),
+        ("numpy._core.numeric", "fromfile"),
+        ("numpy.f2py", "os"),
+        ("codecs", "encode"),
+        ("_codecs", "decode"),
+        ("collections", "defaultdict"),
+        ("collections", "OrderedDict.fromkeys"),
+        ("copyreg", "_reconstructor"),
+        ("pickle", "loads"),
+        ("torch", "load"),
+    ],
+)
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_every_other_global_is_refused(tmp_path: Path, module: str, name: str, protocol: int) -> None:
+    if protocol == 2:
+        data = b"\x80\x02c" + f"{module}\n{name}\n".encode() + b"."
+    else:  # two strings from the stack: a dotted name would be walked attribute by attribute
+        names = b"".join(b"\x8c" + bytes([len(text)]) + text.encode() for text in (module, name))
+        data = b"\x80\x04" + names + b"\x93."
+    with pytest.raises(ValueError, match=rf"^skeletons\.pkl: refused the global {re.escape(f'{module}.{name}')}; "):
+        load_bytes(tmp_path, data)
+
+
+def test_an_instance_opcode_is_refused_too(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"refused the global os\.system; "):
+        load_bytes(tmp_path, b"(S'true'\nios\nsystem\n.")
+
+
+def test_the_only_codec_is_latin1(tmp_path: Path) -> None:
+    assert load_bytes(tmp_path, b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x06\x00\x00\x00latin1\x86R.") == b"a"
+    with pytest.raises(ValueError, match=r"refused the codec 'rot13'"):
+        load_bytes(tmp_path, b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x05\x00\x00\x00rot13\x86R.")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "none.pkl"
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: no such file, expected a skeleton pickle$"):
+        load_pickle(path)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x80\x04", b"hello", b"PK\x03\x04", b"I12x\n.", b"\x80\x63."])
+def test_what_is_no_pickle_is_refused(tmp_path: Path, data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"^skeletons\.pkl: not a whole pickle \("):
+        load_bytes(tmp_path, data)
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_a_truncated_pickle_is_refused(tmp_path: Path, protocol: int) -> None:
+    data = pickle.dumps(CONTENT, protocol)
+    for length in range(0, len(data), 7):
+        with pytest.raises(ValueError, match=r"^skeletons\.pkl: "):
+            load_bytes(tmp_path, data[:length])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None)
+@given(
+    protocol=st.sampled_from([0, 2, 4]),
+    flips=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), min_size=1, max_size=3),
+)
+def test_a_damaged_pickle_loads_or_is_refused(tmp_path: Path, protocol: int, flips: list[tuple[float, int]]) -> None:
+    data = bytearray(pickle.dumps(CONTENT, protocol))
+    for place, value in flips:
+        data[int(place * len(data))] = value
+    try:
+        load_bytes(tmp_path, bytes(data))
+    except ValueError as error:
+        assert "skeletons.pkl: " in str(error)

@@ -1,0 +1,151 @@
+"""Keys, and the value objects' checks of themselves."""
+
+import json
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from epam_data.schema import MAX_KEY_LENGTH, SCHEMA_VERSION, Clip, Sample, SampleInfo, check_key, key_from_name
+from tests.data.raw_data import make_sample, sample_info
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("S001C001P001R001A001", "S001C001P001R001A001"),
+        ("train/0003_01_0001", "0003_01_0001"),
+        ("a/b/c d.e", "c-d-e"),
+        ("a\\b", "b"),
+        ("ünïcode", "-n-code"),
+        ("a..b", "a--b"),
+        ("k" * MAX_KEY_LENGTH, "k" * MAX_KEY_LENGTH),
+    ],
+)
+def test_the_key_is_the_last_part_of_the_name(name: str, key: str) -> None:
+    assert key_from_name(name) == key
+
+
+@given(st.text(max_size=100))
+def test_a_name_gives_a_valid_key_or_an_error(name: str) -> None:
+    try:
+        key = key_from_name(name)
+    except ValueError:
+        return
+    assert re.fullmatch(r"[A-Za-z0-9_-]{1,80}", key)
+    assert check_key(key) == key
+    assert key_from_name(key) == key
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../b", "..", "a/..", "\\x", "..\\x", "a\\..\\b"])
+def test_a_name_that_leaves_the_folder_is_refused(name: str) -> None:
+    message = f"{name!r}: a name must stay inside the video folder, got a path that leaves it"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        key_from_name(name)
+
+
+@pytest.mark.parametrize("key", ["", "k" * 81, "a.b", "a b", "a/b", "é", "a\n"])
+def test_a_bad_key_is_refused(key: str) -> None:
+    message = f"{key!r}: a key must be 1 to 80 characters of [A-Za-z0-9_-]"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        check_key(key)
+
+
+def test_an_empty_name_is_refused() -> None:
+    for name in ("", "folder/"):
+        with pytest.raises(ValueError, match="a key must be 1 to 80 characters"):
+            key_from_name(name)
+
+
+CLIP: dict[str, Any] = {
+    "key": "S001C001P001R001A001",
+    "name": "S001C001P001R001A001",
+    "split": "train",
+    "label": 0,
+    "keypoints": np.zeros((2, 103, 17, 2), np.float16),
+    "scores": np.zeros((2, 103, 17), np.float16),
+    "image_size": (1080, 1920),
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"key": "a/b"}, "'a/b': a key must be 1 to 80 characters of [A-Za-z0-9_-]"),
+        ({"split": "dev"}, "S001C001P001R001A001: split must be one of train, val, test, got 'dev'"),
+        ({"label": -1}, "S001C001P001R001A001: label must be None or >= 0, got -1"),
+        (
+            {"keypoints": np.zeros((103, 17, 2), np.float16)},
+            "S001C001P001R001A001: keypoints must be (M, T, V, 2), got (103, 17, 2)",
+        ),
+        (
+            {"keypoints": np.zeros((2, 103, 17, 3), np.float16)},
+            "S001C001P001R001A001: keypoints must be (M, T, V, 2), got (2, 103, 17, 3)",
+        ),
+        (
+            {"keypoints": np.zeros((2, 103, 17, 2), np.float64)},
+            "S001C001P001R001A001: keypoints must be float16 or float32, got float64",
+        ),
+        (
+            {"scores": np.zeros((2, 102, 17), np.float16)},
+            "S001C001P001R001A001: scores must be (M, T, V) = (2, 103, 17), got (2, 102, 17)",
+        ),
+        (
+            {"scores": np.zeros((2, 103, 17), np.float32)},
+            "S001C001P001R001A001: scores must be float16 like the keypoints, got float32",
+        ),
+        ({"image_size": (0, 1920)}, "S001C001P001R001A001: image_size must be (H, W) > 0, got (0, 1920)"),
+    ],
+)
+def test_a_clip_checks_itself(changes: dict[str, Any], message: str) -> None:
+    assert Clip(**CLIP).video is None
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        Clip(**{**CLIP, **changes})
+
+
+def test_a_hidden_label_is_none() -> None:
+    assert Clip(**{**CLIP, "label": None}).label is None
+
+
+def test_the_info_survives_json() -> None:
+    info = sample_info()
+    values = json.loads(json.dumps(info.to_dict()))
+    assert values["schema"] == SCHEMA_VERSION == 1
+    assert SampleInfo.from_dict(values) == info
+    assert SampleInfo.from_dict({**values, "added_later": 1}) == info
+
+
+@pytest.mark.parametrize("version", [None, 0, 2, "1"])
+def test_the_info_of_another_schema_is_refused(version: object) -> None:
+    message = f"clip-1: shard schema {version!r} cannot be read, this code reads 1..1"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        SampleInfo.from_dict({**sample_info().to_dict(), "schema": version})
+
+
+def test_an_incomplete_info_is_refused() -> None:
+    values = sample_info().to_dict()
+    del values["box"], values["sigma_px"]
+    with pytest.raises(ValueError, match=r"^clip-1: KEY\.json lacks box, sigma_px$"):
+        SampleInfo.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("keypoints", np.zeros((1, 5, 17, 3), np.float16), "keypoints must be (M, 6, V, 3), got (1, 5, 17, 3)"),
+        ("keypoints", np.zeros((1, 6, 17, 2), np.float16), "keypoints must be (M, 6, V, 3), got (1, 6, 17, 2)"),
+        ("heatmap", np.zeros((5, 17, 8, 8), np.uint8), "heatmap must be (6, V, 8, 8), got (5, 17, 8, 8)"),
+        ("heatmap", np.zeros((6, 17, 8, 9), np.uint8), "heatmap must be (6, V, 8, 8), got (6, 17, 8, 9)"),
+        ("heatmap", np.zeros((6, 17, 8, 8), np.float32), "heatmap must be uint8, got float32"),
+        ("frames", np.zeros((6, 16, 17, 3), np.uint8), "frames must be (6, 16, 16, 3), got (6, 16, 17, 3)"),
+        ("frames", np.zeros((6, 16, 16, 3), np.int16), "frames must be uint8, got int16"),
+    ],
+)
+def test_a_sample_checks_itself(field: str, value: np.ndarray, message: str) -> None:
+    sample = make_sample()
+    fields = {"keypoints": sample.keypoints, "heatmap": sample.heatmap, "frames": sample.frames, field: value}
+    with pytest.raises(ValueError, match=f"^{re.escape(f'clip-1: {message}')}$"):
+        Sample(info=sample.info, **fields)
