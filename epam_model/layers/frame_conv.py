@@ -38,9 +38,7 @@ class FrameConv(nn.Module):
         self.stride = stride
         self.padding = kernel_size // 2
         self.groups = groups
-        self.weight = nn.Parameter(
-            torch.empty(out_channels, in_channels // groups, 1, kernel_size, kernel_size)
-        )
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels // groups, 1, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
         self.reset_parameters()
 

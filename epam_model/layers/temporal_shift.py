@@ -25,9 +25,7 @@ def temporal_shift(x: Tensor, fold: int) -> Tensor:
     if x.ndim != 5:
         raise ValueError(f"temporal_shift: x must be (B, C, T, H, W), got {tuple(x.shape)}")
     if not 0 <= 2 * fold <= x.shape[1]:
-        raise ValueError(
-            f"temporal_shift: fold must be in [0, C / 2] with C = {x.shape[1]} channels, got {fold}"
-        )
+        raise ValueError(f"temporal_shift: fold must be in [0, C / 2] with C = {x.shape[1]} channels, got {fold}")
     out = torch.zeros_like(x)
     out[:, :fold, :-1] = x[:, :fold, 1:]
     out[:, fold : 2 * fold, 1:] = x[:, fold : 2 * fold, :-1]

@@ -70,17 +70,11 @@ class ShiftBlock(nn.Module):
     ) -> None:
         super().__init__()
         if stride == 1 and in_channels != out_channels:
-            raise ValueError(
-                f"ShiftBlock: stride 1 needs equal channels, got {in_channels} in and {out_channels} out"
-            )
+            raise ValueError(f"ShiftBlock: stride 1 needs equal channels, got {in_channels} in and {out_channels} out")
         self.fold = fold
-        self.shortcut = (
-            nn.Identity() if stride == 1 else FrameConvNorm(in_channels, out_channels, stride=stride)
-        )
+        self.shortcut = nn.Identity() if stride == 1 else FrameConvNorm(in_channels, out_channels, stride=stride)
         self.expand = FrameConvNorm(in_channels, inner_channels)
-        self.depthwise = FrameConvNorm(
-            inner_channels, inner_channels, 3, stride=stride, groups=inner_channels
-        )
+        self.depthwise = FrameConvNorm(inner_channels, inner_channels, 3, stride=stride, groups=inner_channels)
         self.squeeze_excite = SqueezeExcite(inner_channels) if squeeze_excite else nn.Identity()
         self.project = FrameConvNorm(inner_channels, out_channels)
 

@@ -93,9 +93,7 @@ class EPAMBackbone(nn.Module):
             self.pose_backbone.eval()
         return self
 
-    def forward(
-        self, rgb: Tensor, pose: Tensor, return_attention: bool = False
-    ) -> Tensor | tuple[Tensor, ...]:
+    def forward(self, rgb: Tensor, pose: Tensor, return_attention: bool = False) -> Tensor | tuple[Tensor, ...]:
         """Computes the features of a batch.
 
         Args:
@@ -124,9 +122,7 @@ class EPAMBackbone(nn.Module):
         """Pose frames per RGB frame; raises ValueError if the streams would not meet frame by frame."""
         for name, clip, stream in (("rgb", rgb, self.rgb_backbone), ("pose", pose, self.pose_backbone)):
             if clip.ndim != 5 or clip.shape[1] != stream.in_channels:
-                raise ValueError(
-                    f"{name} must be (B, {stream.in_channels}, T, H, W), got {tuple(clip.shape)}"
-                )
+                raise ValueError(f"{name} must be (B, {stream.in_channels}, T, H, W), got {tuple(clip.shape)}")
         if rgb.shape[0] != pose.shape[0]:
             raise ValueError(f"rgb and pose must be one batch, got {rgb.shape[0]} and {pose.shape[0]} clips")
         num_rgb, num_pose = rgb.shape[2], pose.shape[2]

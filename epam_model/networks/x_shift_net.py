@@ -33,9 +33,7 @@ class XShiftNet(nn.Module):
         stride: size of the input over size of the features.
     """
 
-    def __init__(
-        self, in_channels: int, num_blocks: Sequence[int], *, stem_stride: int, fold_divisor: int
-    ) -> None:
+    def __init__(self, in_channels: int, num_blocks: Sequence[int], *, stem_stride: int, fold_divisor: int) -> None:
         super().__init__()
         self.in_channels = in_channels
         self.stride: int = stem_stride * 2 ** len(num_blocks)

@@ -13,9 +13,7 @@ from tests.model.golden import ATTENTION_FILES, GOLDENS, needs_goldens
 @pytest.mark.parametrize("attention_type", ATTENTION_FILES)
 def test_names_and_shapes_are_the_published_ones(attention_type):
     keys_file = ATTENTION_FILES[attention_type].replace("_small", "_keys.json")
-    published = {
-        name: tuple(shape) for name, shape in json.loads((GOLDENS / keys_file).read_text())["state_dict"]
-    }
+    published = {name: tuple(shape) for name, shape in json.loads((GOLDENS / keys_file).read_text())["state_dict"]}
     state = build_epam(60, attention_type=attention_type).state_dict()
     ours = {name: tuple(tensor.shape) for name, tensor in state.items()}
     assert epam_from_published(published) == ours
@@ -48,9 +46,7 @@ def test_unknown_names_are_all_listed():
         "extra.weight": 1,
         "rgb_backbone.layer1.3.conv1.bn.bias": 2,
     }
-    with pytest.raises(
-        ValueError, match=r"2 names that the published EPAM-Net lacks: \['extra.weight', 'rgb_b.*3"
-    ):
+    with pytest.raises(ValueError, match=r"2 names that the published EPAM-Net lacks: \['extra.weight', 'rgb_b.*3"):
         epam_from_published(state)
     with pytest.raises(ValueError, match="3 names that our EPAM-Net lacks"):
         epam_to_published(state)

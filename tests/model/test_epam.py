@@ -168,9 +168,7 @@ def test_spatial_temporal_attention_needs_its_clip_length():
 
 
 def test_unknown_attention_lists_the_known_ones():
-    with pytest.raises(
-        ValueError, match=r"one of \['CBAM_spatial_efficient_temporal', 'spatial_temporal'\], got 'no'"
-    ):
+    with pytest.raises(ValueError, match=r"one of \['CBAM_spatial_efficient_temporal', 'spatial_temporal'\], got 'no'"):
         EPAMBackbone(attention_type="no")
 
 

@@ -11,9 +11,7 @@ def test_logits_are_a_linear_map_of_the_pooled_features():
     rgb, pose = torch.randn(2, 4, 2, 3, 3), torch.randn(2, 3, 6, 3, 3)
     logits = head(rgb, pose)
     torch.testing.assert_close(logits.rgb, rgb.mean(dim=(2, 3, 4)) @ head.rgb_fc.weight.T + head.rgb_fc.bias)
-    torch.testing.assert_close(
-        logits.pose, pose.mean(dim=(2, 3, 4)) @ head.pose_fc.weight.T + head.pose_fc.bias
-    )
+    torch.testing.assert_close(logits.pose, pose.mean(dim=(2, 3, 4)) @ head.pose_fc.weight.T + head.pose_fc.bias)
     torch.testing.assert_close(logits.fused, logits.rgb + logits.pose)
 
 
@@ -54,9 +52,7 @@ def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match="num_classes must be at least 1, got 0"):
         TwoStreamHead(0)
     head = TwoStreamHead(3)
-    with pytest.raises(
-        ValueError, match=r"rgb features must be \(B, 432, T, H, W\), got \(1, 216, 1, 1, 1\)"
-    ):
+    with pytest.raises(ValueError, match=r"rgb features must be \(B, 432, T, H, W\), got \(1, 216, 1, 1, 1\)"):
         head(torch.zeros(1, 216, 1, 1, 1), torch.zeros(1, 216, 1, 1, 1))
     with pytest.raises(ValueError, match=r"pose features must be \(B, 216, T, H, W\), got \(1, 216\)"):
         head(torch.zeros(1, 432, 1, 1, 1), torch.zeros(1, 216))

@@ -114,12 +114,8 @@ def test_training_step_gives_the_published_gradients_and_statistics(trained):
     recogniser, loss_rgb, loss_pose = trained
     norms, sums, buffers = step_figures(recogniser)
     with np.load(GOLDENS / "epam_cbam_trainstep_small_f64.npz") as golden:
-        assert norms == pytest.approx(
-            dict(zip(golden["param_names"], golden["grad_norm"], strict=True)), abs=1e-9
-        )
-        assert sums == pytest.approx(
-            dict(zip(golden["param_names"], golden["grad_sum"], strict=True)), abs=1e-9
-        )
+        assert norms == pytest.approx(dict(zip(golden["param_names"], golden["grad_norm"], strict=True)), abs=1e-9)
+        assert sums == pytest.approx(dict(zip(golden["param_names"], golden["grad_sum"], strict=True)), abs=1e-9)
         expected = dict(zip(golden["buffer_names"], golden["buffer_sum_after"], strict=True))
         assert buffers == pytest.approx(expected, abs=1e-9)
         assert loss_rgb.item() == pytest.approx(float(golden["loss_rgb"]), abs=1e-9)
@@ -132,21 +128,13 @@ def test_sampled_training_step(trained):
     expected = read_fixture()["training_step"]
     assert loss_rgb.item() == pytest.approx(expected["loss_rgb"], abs=1e-9)
     assert loss_pose.item() == pytest.approx(expected["loss_pose"], abs=1e-9)
-    assert sum(norm**2 for norm in norms.values()) ** 0.5 == pytest.approx(
-        expected["total_grad_norm"], abs=1e-9
-    )
-    assert {name: norms[name] for name in expected["grad_norm"]} == pytest.approx(
-        expected["grad_norm"], abs=1e-9
-    )
-    assert {name: buffers[name] for name in expected["buffer_sum"]} == pytest.approx(
-        expected["buffer_sum"], abs=1e-9
-    )
+    assert sum(norm**2 for norm in norms.values()) ** 0.5 == pytest.approx(expected["total_grad_norm"], abs=1e-9)
+    assert {name: norms[name] for name in expected["grad_norm"]} == pytest.approx(expected["grad_norm"], abs=1e-9)
+    assert {name: buffers[name] for name in expected["buffer_sum"]} == pytest.approx(expected["buffer_sum"], abs=1e-9)
 
 
 def test_build_epam_passes_its_arguments_on(tmp_path):
-    recogniser = build_epam(
-        7, num_joints=28, attention_type="spatial_temporal", dropout=0.25, freeze_pose=True
-    )
+    recogniser = build_epam(7, num_joints=28, attention_type="spatial_temporal", dropout=0.25, freeze_pose=True)
     assert recogniser.head.rgb_fc.out_features == 7
     assert recogniser.head.dropout.p == 0.25
     assert recogniser.backbone.pose_backbone.in_channels == 28

@@ -40,10 +40,7 @@ def test_equals_the_block_written_out(in_channels, stride, squeeze_excite):
         gates = block.squeeze_excite
         mean = out.mean(dim=(2, 3, 4))
         hidden = (mean @ gates.squeeze.weight.flatten(1).T + gates.squeeze.bias).clamp(min=0)
-        out = (
-            out
-            * (hidden @ gates.excite.weight.flatten(1).T + gates.excite.bias).sigmoid()[..., None, None, None]
-        )
+        out = out * (hidden @ gates.excite.weight.flatten(1).T + gates.excite.bias).sigmoid()[..., None, None, None]
     out = conv_norm(block.project, out * out.sigmoid())
     residual = x if stride == 1 else conv_norm(block.shortcut, x, stride)  # unshifted
     torch.testing.assert_close(block(x), (out + residual).clamp(min=0))

@@ -50,9 +50,7 @@ def test_a_fresh_block_passes_its_residual_path_alone():
 def test_initialisation_has_the_published_statistics(name, make):
     published = json.loads((GOLDENS / "epam_init_stats.json").read_text())
     prefix = f"{name}_backbone."
-    of_stream = {
-        key.removeprefix(prefix): stats for key, stats in published.items() if key.startswith(prefix)
-    }
+    of_stream = {key.removeprefix(prefix): stats for key, stats in published.items() if key.startswith(prefix)}
     statistics = stream_from_published(of_stream, name)
     parameters = dict(make().named_parameters())
     assert parameters.keys() == statistics.keys()

@@ -1,0 +1,168 @@
+"""Checkpoints: saved whole or not at all, read without running code, never loaded half-way."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from epam_data.index import Manifest
+from epam_data.shard import sync_folder
+
+LAST, BEST = "last.pt", "best.pt"
+VERSION = 1
+
+_STRUCTURE = ("streams", "attention_type")  # recipe keys of the model that decide what its weights mean
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Everything that a run needs to go on exactly where it was.
+
+    The learning rate is a function of the step, and the random numbers of a step are keyed by (seed, step, rank): so
+    the position in the stream stands for the state of both.
+    """
+
+    weights: dict[str, Tensor]  # state dict of the model
+    optimizer: dict[str, Any]  # state dict of the optimiser
+    epoch: int  # the epoch that runs, from 0
+    consumed: int  # samples of it that all ranks together have had
+    shards: dict[str, Any]  # see `shards_identity`
+    recipe: dict[str, Any]  # settings by section: stream, model, train
+    best: float | None = None  # best measure so far
+    measures: dict[str, float] = field(default_factory=dict)  # of the last evaluation
+
+
+def shards_identity(manifest: Manifest) -> dict[str, Any]:
+    """What a checkpoint remembers of the shards: what its classes and heatmap channels mean, and which build it was."""
+    return {
+        "dataset": manifest.dataset,
+        "classes": list(manifest.classes),
+        "skeleton": manifest.skeleton,
+        "heatmap_kind": manifest.prepare["heatmap_kind"],
+        "index_sha256": manifest.index_sha256,
+    }
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint so that `path` is the old file or the new one at every moment, a power cut included."""
+    temporary = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            torch.save({"version": VERSION, **checkpoint.__dict__}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint onto the CPU, with `weights_only=True`: the file cannot run code.
+
+    Raises:
+        ValueError: there is no such file, it is damaged, or it is no checkpoint of this trainer.
+    """
+    values = _read(path)
+    version = values.get("version")
+    if not isinstance(version, int) or not 1 <= version <= VERSION:
+        raise ValueError(f"{path}: checkpoint version {version!r} cannot be read, this code reads 1..{VERSION}")
+    needed = [each.name for each in fields(Checkpoint) if each.default is each.default_factory is MISSING]
+    if absent := [name for name in needed if name not in values]:
+        raise ValueError(f"{path}: the checkpoint lacks {', '.join(absent)}")
+    return Checkpoint(**{name: values[name] for name in Checkpoint.__dataclass_fields__ if name in values})
+
+
+def load_weights(model: nn.Module, weights: dict[str, Tensor], what: str) -> None:
+    """Fill a model with weights: all of them or none.
+
+    Args:
+        model: the model to fill.
+        weights: its state dict.
+        what: the file they are from, for the message.
+
+    Raises:
+        ValueError: keys are missing or unexpected, or shapes differ; they are listed.
+    """
+    wanted = model.state_dict()
+    problems = [f"missing {name}" for name in wanted if name not in weights]
+    problems += [f"unexpected {name}" for name in weights if name not in wanted]
+    problems += [
+        f"{name} must be {tuple(wanted[name].shape)}, got {tuple(value.shape)}"
+        for name, value in weights.items()
+        if name in wanted and wanted[name].shape != value.shape
+    ]
+    if problems:
+        raise ValueError(f"{what}: the weights do not fit the model: {'; '.join(problems)}")
+    model.load_state_dict(weights, strict=True)
+
+
+def load_pretrained(stream: nn.Module, path: Path) -> None:
+    """Fill one stream of a network, from a checkpoint of training it alone or from a plain state dict.
+
+    Args:
+        stream: the stream, an `XShiftNet`.
+        path: a checkpoint whose model has the stream as `backbone`, or a state dict of the stream, bare or as the
+            entry `state_dict`.
+
+    Raises:
+        ValueError: the file cannot be read, or keys or shapes do not fit; they are listed.
+    """
+    values = _read(path)
+    state = values.get("state_dict", values)
+    if "version" in values and "weights" in values:
+        mark = "backbone."
+        state = {name.removeprefix(mark): value for name, value in values["weights"].items() if name.startswith(mark)}
+    load_weights(stream, state, str(path))
+
+
+def check_same(checkpoint: Checkpoint, what: str, manifest: Manifest, model_recipe: dict[str, Any]) -> None:
+    """Refuse a checkpoint whose classes, heatmap channels or model are not those at hand.
+
+    Args:
+        checkpoint: as loaded.
+        what: its file, for the message.
+        manifest: of the shards at hand.
+        model_recipe: the `model` section at hand.
+
+    Raises:
+        ValueError: something differs; all differences are listed.
+    """
+    here = shards_identity(manifest)
+    differences = list(_class_differences(checkpoint.shards["classes"], here["classes"]))
+    for name in ("skeleton", "heatmap_kind"):
+        if checkpoint.shards[name] != here[name]:
+            differences.append(f"its {name} is {checkpoint.shards[name]}, the shards have {here[name]}")
+    for name in _STRUCTURE:
+        theirs, ours = checkpoint.recipe["model"].get(name), model_recipe.get(name)
+        if theirs != ours:
+            differences.append(f"its model.{name} is {theirs}, the recipe says {ours}")
+    if differences:
+        raise ValueError(f"{what}: the checkpoint does not fit: {'; '.join(differences)}")
+
+
+def _class_differences(theirs: list[str], ours: list[str]) -> Iterator[str]:
+    if len(theirs) != len(ours):
+        yield f"it has {len(theirs)} classes, the shards have {len(ours)}"
+    elif theirs != ours:
+        label = next(number for number, pair in enumerate(zip(theirs, ours, strict=True)) if pair[0] != pair[1])
+        yield f"its class {label} is {theirs[label]!r}, that of the shards {ours[label]!r}"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such checkpoint") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise ValueError(f"{path}: not a readable checkpoint ({type(error).__name__})") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: a checkpoint is a table, got {type(values).__name__}")
+    return values

@@ -1,0 +1,153 @@
+"""Predictions and measures of a model on one split: each clip exactly once, whatever the number of ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from epam_data.index import Manifest
+from epam_data.skeleton import LAYOUTS
+from epam_data.stream import BatchFinisher, Stream
+from epam_model.distributed import gather
+from epam_model.heads import Logits
+from epam_model.metrics import mean_probability, measure
+
+TOP_CLASSES = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """Logits of all N clips of a split, in storage order."""
+
+    keys: list[str]  # N
+    labels: Tensor  # (N,) int64, -1: hidden
+    logits: dict[str, Tensor]  # stream -> (N, K) float32, on the CPU
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What a model says of one clip."""
+
+    key: str
+    label: str | None  # name of the class, where the data set tells it
+    top: tuple[tuple[str, float], ...]  # (class name, probability), the five most probable first
+
+
+def evaluate(model: nn.Module, stream: Stream, finisher: BatchFinisher, device: torch.device) -> dict[str, float]:
+    """The measures of a model on the split of `stream`; see `metrics.measure` for their names.
+
+    Args:
+        model: maps (rgb, pose) to `Logits`; on `device`, and not wrapped by DDP: ranks may have unequal batches.
+        stream: an evaluation stream of this rank.
+        finisher: makes a model's input of a batch; on `device`.
+        device: where the model computes.
+
+    Raises:
+        FloatingPointError: a logit is not finite.
+    """
+    predictions = collect(model, stream, finisher, device)
+    return measure(predictions.logits, predictions.labels)
+
+
+def predict(model: nn.Module, stream: Stream, finisher: BatchFinisher, device: torch.device) -> list[Prediction]:
+    """The five most probable classes of each clip, by the mean over streams of softmax; labels are not needed.
+
+    Arguments as in `evaluate`.
+
+    Raises:
+        FloatingPointError: a logit is not finite.
+    """
+    predictions = collect(model, stream, finisher, device)
+    classes = stream.manifest.classes
+    probability = mean_probability(predictions.logits)
+    top, order = probability.sort(dim=1, descending=True, stable=True)
+    return [
+        Prediction(
+            key=key,
+            label=classes[label] if label >= 0 else None,
+            top=tuple((classes[k], p) for k, p in zip(ks[:TOP_CLASSES], ps[:TOP_CLASSES], strict=True)),
+        )
+        for key, label, ks, ps in zip(
+            predictions.keys, predictions.labels.tolist(), order.tolist(), top.tolist(), strict=True
+        )
+    ]
+
+
+def collect(model: nn.Module, stream: Stream, finisher: BatchFinisher, device: torch.device) -> Predictions:
+    """The logits of every clip of the split, from all ranks, on every rank. Arguments as in `evaluate`."""
+    keys: list[str] = []
+    columns: dict[str, list[Tensor]] = {}
+    with evaluating(model), torch.no_grad():
+        for batch in stream.epoch():
+            logits: Logits = model(*finisher(batch.to(device)))
+            _check_finite(logits, batch.keys)
+            keys += batch.keys
+            row = {"position": batch.position, "label": batch.label, **logits.streams}
+            for name, tensor in row.items():
+                columns.setdefault(name, []).append(tensor.cpu())
+    parts = gather((keys, {name: torch.cat(tensors) for name, tensors in columns.items()}))
+    return _in_order(parts, stream.num_samples)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode for a while."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+def heatmap_channels(manifest: Manifest) -> int:
+    """Channels of the heatmaps of these shards: joints or limbs."""
+    layout = LAYOUTS[manifest.skeleton]
+    return len(layout.limbs if manifest.prepare["heatmap_kind"] == "limbs" else layout.joints)
+
+
+def check_model_fits(model: nn.Module, stream: Stream, device: torch.device) -> None:
+    """Try a clip of zeros, so that a model that does not fit the shards is refused before the first step.
+
+    Raises:
+        ValueError: the model does not take such clips, or has another number of classes than the shards.
+    """
+    manifest, settings = stream.manifest, stream.settings
+    rgb_px, heatmap_px = manifest.prepare["rgb_size_px"], manifest.prepare["heatmap_size_px"]
+    rgb = torch.zeros(1, 3, settings.rgb_frames, rgb_px, rgb_px, device=device)
+    channels = heatmap_channels(manifest)
+    pose = torch.zeros(1, channels, settings.pose_frames, heatmap_px, heatmap_px, device=device)
+    try:
+        with evaluating(model), torch.no_grad():
+            logits: Logits = model(rgb, pose)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"{stream.root}: the model does not fit the shards: {error}") from error
+    num_classes = next(iter(logits.streams.values())).shape[1]
+    if num_classes != len(manifest.classes):
+        raise ValueError(f"{stream.root}: the model has {num_classes} classes, the shards have {len(manifest.classes)}")
+
+
+def _check_finite(logits: Logits, keys: list[str]) -> None:
+    for name, scores in logits.streams.items():
+        finite = scores.isfinite().all(dim=1).tolist()
+        if not all(finite):
+            bad = [key for key, good in zip(keys, finite, strict=True) if not good]
+            raise FloatingPointError(f"the {name} logits of {', '.join(bad)} are not finite")
+
+
+def _in_order(parts: list[tuple[list[str], dict[str, Tensor]]], num_samples: int) -> Predictions:
+    """Join what the ranks saw, in the order of the split."""
+    parts = [part for part in parts if part[0]]  # a rank may have had no clip
+    keys = [key for part in parts for key in part[0]]
+    columns = {name: torch.cat([part[1][name] for part in parts]) for name in parts[0][1]}
+    position, order = columns.pop("position").sort()
+    assert torch.equal(position, torch.arange(num_samples)), "each clip is predicted exactly once"
+    return Predictions(
+        keys=[keys[place] for place in order.tolist()],
+        labels=columns.pop("label")[order],
+        logits={name: tensor[order].float() for name, tensor in columns.items()},
+    )

@@ -1,0 +1,40 @@
+"""A control: training on labels that were permuted over the training set.
+
+Nothing then connects a clip with its label, so accuracy on the untouched evaluation split must stay near chance (the
+share of the most frequent class). More than that means that labels leak into the input or the evaluation.
+
+The permutation gives each true class every label in equal shares. A plain one would do so on average only: by luck a
+class keeps one label more often, the network learns that one for the whole class, and the control jumps by a class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from epam_data.index import Index, Manifest
+from epam_data.stream import Batch
+
+_LABELS = 3  # what this generator is for; the stream uses 0 to 2
+
+
+def shuffled_labels(manifest: Manifest, index: Index, split: str, seed: int) -> dict[str, int]:
+    """A label for each key of a split: the split's own labels, permuted by the seed, evenly over each true class."""
+    in_split = [number for number, shard in enumerate(manifest.shards) if shard.split == split]
+    rng = np.random.default_rng((seed, _LABELS))
+    rows = rng.permutation(np.flatnonzero(np.isin(index.shard, in_split)))
+    rows = rows[np.argsort(index.label[rows], kind="stable")]  # class by class, at random inside a class
+    # Spread the occurrences of each label evenly over this list: the i-th of n stands about (i + 1/2) / n of the way.
+    labels = index.label[rows]
+    _, first, counts = np.unique(labels, return_index=True, return_counts=True)
+    place = (np.arange(len(labels)) - np.repeat(first, counts) + rng.random(len(labels))) / np.repeat(counts, counts)
+    return {key.decode(): int(label) for key, label in zip(index.keys[rows], labels[np.argsort(place)], strict=True)}
+
+
+def relabel(batch: Batch, labels: Mapping[str, int], coarse_of: tuple[int, ...]) -> Batch:
+    """The batch with the label that `labels` has for each key, and the coarse label that follows from it."""
+    label = torch.tensor([labels[key] for key in batch.keys])
+    return replace(batch, label=label, coarse_label=torch.tensor(coarse_of)[label])

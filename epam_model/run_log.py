@@ -1,0 +1,105 @@
+"""What a run leaves to read: `train.log` and the terminal, `metrics.jsonl`, TensorBoard and a progress bar."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+LOG, METRICS, TENSORBOARD = "train.log", "metrics.jsonl", "tensorboard"
+
+
+class RunLog:
+    """Writes the log of a run into its folder; on ranks other than the main one, nothing. A context manager.
+
+    Args:
+        out: the run's folder.
+        is_main: whether this rank writes.
+        resumed_at: optimiser steps of the checkpoint that the run goes on from. What an interrupted run logged behind
+            it is taken back, so that the files read as if there had been no interruption. None: a new run.
+    """
+
+    def __init__(self, out: Path, *, is_main: bool, resumed_at: int | None = None) -> None:
+        self._is_main, self._bar = is_main, None
+        if not is_main:
+            return
+        out.mkdir(parents=True, exist_ok=True)
+        if resumed_at is not None:
+            _drop_after(out / METRICS, resumed_at)
+        mode = "w" if resumed_at is None else "a"
+        self._log = (out / LOG).open(mode, encoding="utf-8")
+        self._metrics = (out / METRICS).open(mode, encoding="utf-8")
+        purge = None if resumed_at is None else resumed_at + 1
+        self._tensorboard = SummaryWriter(str(out / TENSORBOARD), purge_step=purge)
+
+    _bar: tqdm[Any] | None
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_main:
+            self.close_bar()
+            for file in (self._log, self._metrics, self._tensorboard):
+                file.close()
+
+    def line(self, text: str) -> None:
+        """One line for people."""
+        if self._is_main:
+            tqdm.write(text, file=sys.stdout)  # keeps a progress bar whole
+            sys.stdout.flush()
+            print(text, file=self._log, flush=True)
+
+    def values(self, part: str, values: dict[str, float], *, epoch: int, place: tuple[int, int], step: int) -> None:
+        """Named numbers of one moment, everywhere: `Epoch(val) [3][40/40]  top1_fused: 0.8125  ...`.
+
+        Args:
+            part: `train` or `val`.
+            values: numbers by name.
+            epoch: from 1, as people count.
+            place: (steps done, steps of the epoch).
+            step: optimiser steps so far.
+        """
+        if not self._is_main:
+            return
+        text = "  ".join(f"{name}: {_number(name, value)}" for name, value in values.items())
+        self.line(f"Epoch({part}) [{epoch}][{place[0]}/{place[1]}]  {text}")
+        print(json.dumps({"part": part, "epoch": epoch, "step": step, **values}), file=self._metrics, flush=True)
+        for name, value in values.items():
+            self._tensorboard.add_scalar(f"{part}/{name}", value, step)
+
+    def open_bar(self, epoch: int, *, done: int, total: int) -> None:
+        """Start the progress bar of an epoch, if there is a terminal."""
+        if self._is_main and sys.stderr.isatty():
+            self._bar = tqdm(total=total, initial=done, desc=f"epoch {epoch}", unit="step", leave=False)
+
+    def advance_bar(self) -> None:
+        """One step is done."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def close_bar(self) -> None:
+        """End the progress bar."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _number(name: str, value: float) -> str:
+    return f"{value:.4e}" if name == "lr" else f"{value:.4f}"
+
+
+def _drop_after(path: Path, step: int) -> None:
+    """Keep the lines of `metrics.jsonl` that were written up to a step; an unfinished last line goes too."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if not line.endswith("\n") or json.loads(line)["step"] > step:
+            break
+        kept.append(line)
+    path.write_text("".join(kept), encoding="utf-8")

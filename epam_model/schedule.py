@@ -1,0 +1,34 @@
+"""The learning rate as a pure function of the step, so that a resumed run needs no state for it."""
+
+from __future__ import annotations
+
+import math
+
+
+def learning_rate(step: int, *, total_steps: int, warmup_steps: int, peak: float, minimum: float = 0.0) -> float:
+    """Linear warm-up, then a cosine down to `minimum`, both per step.
+
+    During warm-up the rate is peak * (step + 1) / warmup_steps. Behind it, with t = step - warmup_steps of
+    T = total_steps - warmup_steps steps, it is minimum + (peak - minimum) * (1 + cos(pi * t / T)) / 2, as torch's
+    `CosineAnnealingLR`: the first step has the peak, and the step after the last would have the minimum.
+
+    Args:
+        step: optimiser steps taken so far, from 0.
+        total_steps: steps of the whole training.
+        warmup_steps: steps of the warm-up; may be 0.
+        peak: the highest rate.
+        minimum: the lowest, not counting the warm-up.
+
+    Raises:
+        ValueError: a step outside 0 ... total_steps, or a warm-up that is longer than the training.
+    """
+    if not 0 <= warmup_steps <= total_steps:
+        raise ValueError(f"warmup_steps must be in 0..{total_steps} (the whole training), got {warmup_steps}")
+    if not 0 <= step <= total_steps:
+        raise ValueError(f"step must be in 0..{total_steps}, got {step}")
+    if step < warmup_steps:
+        return peak * (step + 1) / warmup_steps
+    if step == total_steps:
+        return minimum
+    phase = (step - warmup_steps) / (total_steps - warmup_steps)
+    return minimum + (peak - minimum) * (1 + math.cos(math.pi * phase)) / 2

@@ -1,0 +1,128 @@
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from epam_model import cli
+from epam_model.checkpoint import load_checkpoint
+from epam_model.cli import main
+from tests.model.tiny import CLASSES
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+RECIPE = """
+prepare: {rgb_size_px: 32, heatmap_size_px: 8}
+stream: {batch_size: 7, rgb_frames: 2, pose_frames: 4, workers: 0}
+model: {streams: both}
+train: {epochs: 1, warmup_epochs: 0.5, log_steps: 1, device: cpu, num_threads: 1}
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipes") / "tiny.yaml"
+    path.write_text(RECIPE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(recipe: Path, shards: Path, one_thread: None) -> Path:
+    """A finished training run of the command line."""
+    out = recipe.parent / "run"
+    assert main(["train", str(recipe), "--shards", str(shards), "--out", str(out)]) == 0
+    return out
+
+
+def test_train_leaves_checkpoints_and_logs(run: Path):
+    names = {path.name for path in run.iterdir()}
+    assert names == {"last.pt", "best.pt", "train.log", "metrics.jsonl", "tensorboard"}
+    assert load_checkpoint(run / "last.pt").recipe["train"]["epochs"] == 1
+
+
+def test_the_run_is_named_after_the_recipe(recipe: Path, shards: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    argv = ["train", str(recipe), "--shards", str(shards), "--model.streams", "pose"]
+    assert main(argv) == 0
+    assert (tmp_path / "work_dirs" / "tiny" / "best.pt").is_file()
+    assert main([*argv, "--resume"]) == 0
+    assert main([*argv, "--resume", "--train.epochs", "2"]) == 0
+    assert load_checkpoint(tmp_path / "work_dirs" / "tiny" / "last.pt").epoch == 2
+
+
+def test_test_repeats_the_measures_of_training(run: Path, recipe: Path, shards: Path, tmp_path: Path, capsys):
+    argv = ["test", str(recipe), "--shards", str(shards), "--checkpoint", str(run / "best.pt"), "--device", "cpu"]
+    assert main([*argv, "--json", str(tmp_path / "m.json")]) == 0
+    measures = json.loads((tmp_path / "m.json").read_text())
+    assert measures == load_checkpoint(run / "best.pt").measures
+    assert f"top1_fused: {measures['top1_fused']:.4f}" in capsys.readouterr().out
+    assert main([*argv, "--split", "test"]) == 2
+    assert "every label of test is hidden: use epam-model predict" in capsys.readouterr().err
+
+
+def test_predict_writes_hidden_and_known_labels(run: Path, recipe: Path, shards: Path, tmp_path: Path):
+    out = tmp_path / "p.csv"
+    argv = ["predict", str(recipe), "--shards", str(shards), "--checkpoint", str(run / "best.pt"), "--out", str(out)]
+    assert main(argv) == 0
+    rows = list(csv.DictReader(out.open()))
+    assert [row["key"] for row in rows] == [f"test-{number}" for number in range(5)]
+    assert all(row["label"] == "" and row["class_5"] in CLASSES.classes for row in rows)
+    probabilities = [float(rows[0][f"probability_{place}"]) for place in range(1, 6)]
+    assert probabilities == sorted(probabilities, reverse=True) and 0.5 < sum(probabilities) <= 1
+    assert main([*argv, "--split", "val"]) == 0
+    assert [row["label"] for row in csv.DictReader(out.open())][:6] == list(CLASSES.classes)
+
+
+def test_profile_counts_the_published_numbers(recipe: Path, capsys):
+    argv = ["--stream.rgb_frames", "16", "--stream.pose_frames", "48", "--batch_sizes", "[2]", "--device", "cpu"]
+    assert main(["profile", str(recipe), *argv]) == 0
+    table = capsys.readouterr().out
+    numbers = {line.split()[0]: line.split()[1] for line in table.splitlines() if line}
+    assert numbers["backbone.rgb_backbone"] == "1,980,030"
+    assert numbers["backbone.pose_backbone"] == "519,580"
+    assert numbers["backbone.attention"] == "107"
+    assert numbers["head"] == "39,000"  # (432 + 1) * 60 + (216 + 1) * 60
+    assert numbers["total"] == "2,538,717"
+    assert "batch on cpu" in table
+
+
+def test_unusable_input_is_one_line_and_exit_code_2(recipe: Path, shards: Path, run: Path, tmp_path: Path, capsys):
+    for argv, message in (
+        (["train", str(recipe), "--shards", str(tmp_path)], "holds no manifest.json"),
+        (["train", str(recipe), "--shards", str(shards), "--out", str(run)], "holds a run already"),
+        (["train", str(recipe), "--shards", str(shards), "--train.lr", "x"], "train.lr must be float, got 'x'"),
+        (["train", str(recipe), "--shards", str(shards), "--out", str(tmp_path), "--resume"], "no such checkpoint"),
+        (["test", str(recipe), "--shards", str(shards), "--checkpoint", str(recipe)], "not a readable checkpoint"),
+        (
+            ["test", str(recipe), "--shards", str(shards), "--checkpoint", f"{run}/last.pt", "--model.streams", "rgb"],
+            "its model.streams is both, the recipe says rgb",
+        ),
+    ):
+        assert main(argv) == 2
+        error = capsys.readouterr().err
+        assert message in error and len(error.splitlines()) == 1
+
+
+def test_failing_work_is_exit_code_1(recipe: Path, shards: Path, tmp_path: Path, capsys):
+    argv = ["train", str(recipe), "--shards", str(shards), "--out", str(tmp_path / "run")]
+    assert main([*argv, "--train.rgb_weight", "1e38", "--train.pose_weight", "3e38"]) == 1
+    error = capsys.readouterr().err
+    assert "loss inf" in error and "the batch holds train-" in error and len(error.splitlines()) == 1
+
+
+def test_ctrl_c_says_how_to_go_on(recipe: Path, shards: Path, tmp_path: Path, monkeypatch, capsys):
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.Trainer, "fit", interrupted)
+    out = tmp_path / "run"
+    command = ["train", str(recipe), "--shards", str(shards), "--out", str(out)]
+    assert main(command) == 130
+    error = capsys.readouterr().err
+    assert error.endswith(f"there is no checkpoint yet, start anew with: epam-model {' '.join(command)}\n")
+    out.mkdir()
+    (out / "last.pt").touch()
+    for argv in (command, [*command, "--resume"]):
+        assert main(argv) == 130
+        error = capsys.readouterr().err
+        assert error.endswith(f"go on from the last checkpoint with: epam-model {' '.join(command)} --resume\n")

@@ -1,0 +1,113 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from epam_data.index import load_index
+from epam_data.stream import BatchFinisher, Stream
+from epam_model.config import ModelSettings, build_model
+from epam_model.evaluate import check_model_fits, collect, evaluate, evaluating, heatmap_channels, predict
+from epam_model.heads import Logits
+from tests.model.tiny import CLASSES, STREAM, TinyRecogniser
+
+CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def open_split(shards: Path, split: str, batch_size: int = 4) -> tuple[Stream, BatchFinisher]:
+    stream = Stream(shards, split=split, settings=replace(STREAM, batch_size=batch_size), training=False)
+    return stream, BatchFinisher.for_shards(stream.manifest)
+
+
+class Oracle(nn.Module):
+    """Knows the label from the bright heatmap channel; errs on purpose on chosen labels."""
+
+    def __init__(self, wrong: tuple[int, ...] = ()) -> None:
+        super().__init__()
+        self.wrong = wrong
+
+    def forward(self, rgb: Tensor, pose: Tensor) -> Logits:
+        brightness = pose.mean(dim=(2, 3, 4))[:, :6]
+        label = brightness.argmax(1)
+        label = torch.tensor([(k + 1) % 6 if k in self.wrong else k for k in label.tolist()])
+        one_hot = nn.functional.one_hot(label, 6).float()
+        return Logits(rgb=one_hot, pose=2 * one_hot)
+
+
+def test_every_clip_is_predicted_once_in_storage_order(shards: Path):
+    stream, finisher = open_split(shards, "val", batch_size=3)
+    predictions = collect(Oracle(), stream, finisher, CPU)
+    index = load_index(shards)
+    rows = [row for row, key in enumerate(index.keys) if key.startswith(b"val")]
+    assert predictions.keys == [index.keys[row].decode() for row in rows]
+    assert predictions.labels.tolist() == index.label[rows].tolist()
+    assert predictions.logits["rgb"].argmax(1).tolist() == predictions.labels.tolist()
+
+
+def test_measures_count_clips(shards: Path):
+    stream, finisher = open_split(shards, "val")  # labels 0 1 2 3 4 5 0
+    assert evaluate(Oracle(), stream, finisher, CPU)["top1_fused"] == 1.0
+    assert evaluate(Oracle(wrong=(0,)), stream, finisher, CPU)["top1_fused"] == 5 / 7
+    assert evaluate(Oracle(wrong=(3,)), stream, finisher, CPU)["top1_rgb"] == 6 / 7
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 7, 100])
+def test_measures_do_not_depend_on_the_batch(shards: Path, batch_size: int):
+    model = TinyRecogniser(dropout=0.9)
+    expected = evaluate(model, *open_split(shards, "val"), CPU)
+    assert evaluate(model, *open_split(shards, "val", batch_size), CPU) == expected
+
+
+def test_the_model_is_left_in_the_mode_that_it_had(shards: Path):
+    model = TinyRecogniser()
+    with evaluating(model):
+        assert not model.training
+    assert model.training
+    with evaluating(model.eval()):
+        pass
+    assert not model.training
+
+
+def test_hidden_labels_are_predicted_and_not_scored(shards: Path):
+    stream, finisher = open_split(shards, "test")
+    assert evaluate(TinyRecogniser(), stream, finisher, CPU) == {}
+    predictions = predict(TinyRecogniser(), stream, finisher, CPU)
+    assert [each.key for each in predictions] == [f"test-{number}" for number in range(5)]
+    assert {each.label for each in predictions} == {None}
+
+
+def test_predictions_name_the_five_most_probable_classes(shards: Path):
+    stream, finisher = open_split(shards, "val")
+    first = predict(Oracle(), stream, finisher, CPU)[0]
+    assert (first.key, first.label) == ("val-0", CLASSES.classes[0])
+    assert [name for name, _ in first.top] == list(CLASSES.classes[:5])  # equal ones by their number
+    rgb, pose = torch.eye(6)[:1], 2 * torch.eye(6)[:1]
+    expected = (rgb.softmax(1) + pose.softmax(1)) / 2
+    assert [p for _, p in first.top] == pytest.approx(expected[0, :5].tolist())
+
+
+def test_logits_that_are_not_finite_name_their_clips(shards: Path):
+    class Broken(Oracle):
+        def forward(self, rgb: Tensor, pose: Tensor) -> Logits:
+            logits = super().forward(rgb, pose)
+            logits.pose[1] = float("nan")
+            return logits
+
+    with pytest.raises(FloatingPointError, match="the pose logits of val-1 are not finite"):
+        evaluate(Broken(), *open_split(shards, "val"), CPU)
+
+
+def test_a_model_that_does_not_fit_is_refused(shards: Path):
+    stream, _ = open_split(shards, "val")
+    assert heatmap_channels(stream.manifest) == 17
+    limbs = replace(stream.manifest, prepare={**stream.manifest.prepare, "heatmap_kind": "limbs"})
+    assert heatmap_channels(limbs) == 17
+    for streams in ("both", "rgb", "pose"):
+        settings = ModelSettings(streams=streams)
+        check_model_fits(build_model(settings, num_classes=6, num_joints=17), stream, CPU)
+        with pytest.raises(ValueError, match="the model has 7 classes, the shards have 6"):
+            check_model_fits(build_model(settings, num_classes=7, num_joints=17), stream, CPU)
+    with pytest.raises(ValueError, match=r"the model does not fit the shards: pose must be \(B, 28, T, H, W\), got"):
+        check_model_fits(build_model(ModelSettings(), num_classes=6, num_joints=28), stream, CPU)

@@ -1,0 +1,76 @@
+"""What test_distributed runs in each of two processes: `python -m tests.model.two_ranks SHARDS OUT` under torchrun."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from epam_model import train
+from epam_model.distributed import average_buffers, distributed, gather, sum_over_ranks
+from epam_model.evaluate import collect, evaluate
+from epam_model.networks.recogniser import build_epam
+from tests.model.tiny import FrozenNorms, TinyRecogniser, tiny_trainer
+
+
+class Interruption(Exception):
+    pass
+
+
+def epam() -> FrozenNorms:
+    """EPAM-Net without what depends on the ranks' share of the batch: no dropout, fixed batch norms."""
+    torch.manual_seed(2)
+    return FrozenNorms(build_epam(6, dropout=0.0))
+
+
+def main(shards: Path, out: Path) -> None:
+    torch.set_num_threads(1)
+    with distributed("cpu") as ranks:
+        value = {"rank": ranks.rank, "list": list(range(ranks.rank))}
+        buffers = torch.nn.BatchNorm1d(2)
+        buffers.running_mean.fill_(ranks.rank + 1.0)
+        average_buffers(buffers)
+        report = {
+            "world": ranks.world,
+            "is_main": gather(ranks.is_main),
+            "gathered": gather(value),
+            "sum": sum_over_ranks(torch.tensor([ranks.rank + 1.0])).tolist(),
+            "mean": buffers.running_mean.tolist(),
+        }
+        tiny_trainer(shards, out / "epam", epam(), epochs=1, ranks=ranks, lr=0.02).fit()
+
+        evaluated = []  # the statistics that each rank evaluates with, at the end of each epoch
+
+        def spy(model, *arguments):
+            evaluated.append(gather(model.parts["rgb"].norm.running_mean.tolist()))
+            return evaluate(model, *arguments)
+
+        train.evaluate = spy
+        whole = tiny_trainer(shards, out / "whole", TinyRecogniser(), ranks=ranks, checkpoint_steps=2)
+        whole.fit()
+        train.evaluate = evaluate
+        report["evaluated"] = evaluated
+        states = gather({name: value.clone() for name, value in whole.model.state_dict().items()})
+        report["differ"] = [name for name in states[0] if not torch.equal(states[0][name], states[1][name])]
+        seen = collect(whole.model, whole._val_stream, whole._finisher, ranks.device)
+        report["keys"] = seen.keys
+
+        cut = tiny_trainer(shards, out / "cut", TinyRecogniser(), ranks=ranks, checkpoint_steps=2)
+        take_step = cut._take_step
+
+        def taken(batch):
+            if cut.step == 5:
+                raise Interruption
+            return take_step(batch)
+
+        cut._take_step = taken
+        try:
+            cut.fit()
+        except Interruption:
+            tiny_trainer(shards, out / "cut", TinyRecogniser(), ranks=ranks, checkpoint_steps=2).fit(resume=True)
+        if ranks.is_main:
+            (out / "report.json").write_text(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
