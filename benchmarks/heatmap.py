@@ -1,4 +1,4 @@
-"""Painting 48 x 17 keypoints on 56 x 56: ours against plain NumPy loops. `python -m benchmarks.heatmap`"""
+"""Painting 48 x 17 keypoints on 56 x 56: ours against plain NumPy loops. `python -m benchmarks.heatmap`."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
     python -m benchmarks.loading --dataset ntu60 --videos videos --skeletons ntu60_hrnet.pkl --protocol xsub
 
-Batches of 16 clips of 16 RGB frames of 224 x 224 and 48 heatmaps of every joint on 56 x 56, from the same recordings, with
-the same random frames. On the fly: decord decodes the drawn frames, which are cropped and resized; NumPy paints.
+Batches of 16 clips of 16 RGB frames of 224 x 224 and 48 heatmaps of every joint on 56 x 56, from the same recordings,
+with the same random frames. On the fly: decord decodes the drawn frames, which are cropped and resized; NumPy paints.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from PIL import Image
 
 from benchmarks.heatmap import numpy_heatmap
 from benchmarks.measure import publish, seconds_per_call
-from epam_data.build import BuildPlan, build
+from epam_data.build import build
 from epam_data.heatmap import to_heatmap_pixels
 from epam_data.index import load_index, load_manifest
 from epam_data.inspect import read_sample
+from epam_data.plan import BuildPlan
 from epam_data.prepare import PrepareSettings
 from epam_data.readers import RawSettings
 from epam_data.schema import SampleInfo
@@ -68,7 +69,7 @@ def main() -> None:
         raw = RawSettings(videos=arguments.videos, skeletons=arguments.skeletons, protocol=arguments.protocol)
         out = Path(folder)
         plan = BuildPlan(dataset=arguments.dataset, raw=raw, prepare=PrepareSettings(), shard=ShardSettings(), out=out)
-        build(plan, 0)
+        build(plan)
         index = load_index(out)
         reader = ClipReader(out, load_manifest(out), index)
         rows = np.arange(BATCH) % len(index)

@@ -13,7 +13,7 @@ from typing import Any
 
 
 def seconds_per_call(function: Callable[[], object], *, repeats: int = 5, at_least_seconds: float = 0.5) -> float:
-    """Median over `repeats` of the mean time of a call; each repeat lasts `at_least_seconds`. The first call is free."""
+    """Median over `repeats` of the mean time of a call, each `at_least_seconds` long; the first call is free."""
     function()
     times = []
     for _ in range(repeats):

@@ -1,7 +1,7 @@
-"""Build: plan tasks, build each shard, finalise.
+"""Build: ingest the skeletons, build each shard, finalise.
 
-`plan` is a pure function of the clips and the settings; `build_shard` is one of its task and the raw files. So the
-shards do not depend on workers, on the order of completion, or on how often the build was stopped and resumed.
+`build_shard` is a pure function of its task and the raw files, so the shards do not depend on workers, on the order of
+completion, or on how often the build was stopped and resumed.
 """
 
 from __future__ import annotations
@@ -9,63 +9,26 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from functools import cache
 from pathlib import Path
 
-import numpy as np
-
-from epam_data.executors import run_local
+from epam_data.codec import encode
+from epam_data.executors import run_dask, run_local
 from epam_data.index import INDEX, MANIFEST, PROBLEMS, Manifest, ShardEntry, index_bytes
-from epam_data.prepare import PrepareSettings, prepare
+from epam_data.isolated import CallFailedError, IsolatedProcess
+from epam_data.lock import FolderLock
+from epam_data.plan import BuildPlan, ClipLimits, ShardTask, differences, plan_tasks, tool_versions
+from epam_data.prepare import prepare
 from epam_data.progress import OnProgress, silent
-from epam_data.readers import READERS, RawSettings
+from epam_data.readers import READERS
 from epam_data.readers.annotations import skeleton_files
-from epam_data.schema import SCHEMA_VERSION, SPLITS, Problem
-from epam_data.shard import ShardSettings, ShardSummary, ShardWriter, file_sha256, write_atomically
+from epam_data.schema import Clip, Problem, SampleInfo
+from epam_data.shard import PARTIAL, ShardSummary, ShardWriter, file_sha256, write_atomically
 from epam_data.skeleton import LAYOUTS
 from epam_data.store import SkeletonStore, stored_sources, write_store
 from epam_data.taxonomy import TAXONOMIES
-from epam_data.video import VideoFinder
-
-WORK_FOLDER = ".build"  # inside the output: the skeleton store and the receipts of finished shards
-
-_TOOLS = ("numpy", "av", "simplejpeg", "zstandard", "h5py")  # their versions may change the bytes of a shard
-
-
-@dataclass(frozen=True, kw_only=True)
-class BuildPlan:
-    """What to build: everything that the bytes of the shards depend on, and where they go."""
-
-    dataset: str
-    raw: RawSettings
-    prepare: PrepareSettings
-    shard: ShardSettings
-    out: Path
-
-    def __post_init__(self) -> None:
-        if self.dataset not in READERS:
-            raise ValueError(f"dataset must be one of {', '.join(READERS)}, got {self.dataset!r}")
-
-    @property
-    def store(self) -> Path:
-        """The skeleton store."""
-        return self.out / WORK_FOLDER / "skeletons.h5"
-
-    def receipt(self, shard_name: str) -> Path:
-        """The receipt of one finished shard."""
-        return self.out / WORK_FOLDER / "receipts" / f"{shard_name}.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShardTask:
-    """One shard to build."""
-
-    name: str
-    split: str
-    rows: tuple[int, ...]  # of the skeleton store
-    videos: tuple[str | None, ...]  # below `raw.videos`, one per row; None: not found
-    fingerprint: str  # hash of everything that the shard's bytes depend on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +39,15 @@ class ShardResult:
     problems: tuple[Problem, ...]
     reused: bool = False
 
+    @property
+    def num_skipped(self) -> int:
+        """Clips that should be in the shard and are not."""
+        return sum(problem.action == "skipped" for problem in self.problems)
+
 
 @dataclass(frozen=True, kw_only=True)
 class BuildReport:
-    """What a build did."""
+    """What a build, or a part of one, did."""
 
     num_samples: int
     num_bytes: int
@@ -93,81 +61,108 @@ class BuildReport:
         return sum(problem.action == "skipped" for problem in self.problems)
 
 
-def build(plan: BuildPlan, num_workers: int, progress: OnProgress = silent) -> BuildReport:
+@dataclass(frozen=True, kw_only=True)
+class BuildOptions:
+    """How to go about a build; nothing of it changes a byte of the shards."""
+
+    workers: int = 0
+    """Processes of this machine; 0 builds in this one (decoding always has a process of its own)."""
+    dask_address: str | None = None
+    """Build on the Dask cluster with this scheduler instead."""
+    restart: bool = False
+    """Forget a build of other inputs in the same folder; False refuses to go on with it."""
+    retry_skipped: bool = False
+    """Build finished shards anew that lack clips."""
+
+
+def build(plan: BuildPlan, options: BuildOptions | None = None, progress: OnProgress = silent) -> BuildReport:
     """Build all shards of a data set; call it again after an interruption to go on.
 
     Args:
         plan: what to build.
-        num_workers: processes; 0 builds in this one.
+        options: how; None: in this process.
         progress: is told of the clips whose shards are finished.
 
     Raises:
-        ValueError: the raw data cannot be used at all. A single bad clip raises nothing: it is in the report.
+        ValueError: the raw data cannot be used at all, the inputs differ from those of the build that the folder holds,
+            or another build is at work there. A single bad clip raises nothing: it is in the report.
     """
-    plan.receipt("").parent.mkdir(parents=True, exist_ok=True)
-    sources = ingest(plan)
-    with SkeletonStore(plan.store) as store:
-        tasks = plan_tasks(plan, store, sources)
-        unread = store.problems
-    results = {task.name: result for task in tasks if (result := _reusable(plan, task))}
-    waiting = [task for task in tasks if task.name not in results]
-    sizes = {task.name: len(task.rows) for task in tasks}
-    for result in run_local(_Build(plan), waiting, num_workers):
-        results[result.summary.name] = result
-        num_skipped = sum(problem.action == "skipped" for done in results.values() for problem in done.problems)
-        progress(sum(sizes[name] for name in results), sum(sizes.values()), f"{num_skipped} skipped")
-    return finalise(plan, [results[task.name] for task in tasks], unread, sources)
+    options = options or BuildOptions()
+    _make_folders(plan)
+    with FolderLock(plan.work_folder, against="lock*"):
+        _remove_leftovers(plan)
+        tasks, unread, sources = _open(plan, options)
+        results = _in_order(_reuse_or_build(plan, tasks, options), tasks, progress)
+        return _finalise(plan, results, unread, sources)
 
 
-def ingest(plan: BuildPlan) -> dict[str, str]:
+def build_part(plan: BuildPlan, options: BuildOptions, part: int, num_parts: int, progress: OnProgress = silent) -> int:
+    """Build every `num_parts`-th shard from number `part` (0-based), as one task of an array job; then `finalise`.
+
+    Returns:
+        How many clips were skipped.
+
+    Raises:
+        ValueError: as `build`; or `part` is not in 0 ... num_parts - 1.
+    """
+    if not 0 <= part < num_parts:
+        raise ValueError(f"part must be in 0..{num_parts - 1}, got {part}")
+    _make_folders(plan)
+    with FolderLock(plan.work_folder, f"lock-{part}-of-{num_parts}", against="lock"):
+        tasks, _, _ = _open(plan, options)
+        mine = tasks[part::num_parts]
+        return sum(result.num_skipped for result in _in_order(_reuse_or_build(plan, mine, options), mine, progress))
+
+
+def finalise(plan: BuildPlan) -> BuildReport:
+    """Merge the receipts of the parts: write index, problems and manifest.
+
+    Raises:
+        ValueError: a shard is not built yet, or is not what its receipt says; all such shards are named.
+    """
+    _make_folders(plan)
+    with FolderLock(plan.work_folder, against="lock*"):
+        _remove_leftovers(plan)
+        tasks, unread, sources = _open(plan, BuildOptions())
+        results = [_reusable(plan, task) for task in tasks]
+        absent = [task.name for task, result in zip(tasks, results, strict=True) if result is None]
+        if absent:
+            raise ValueError(
+                f"{plan.out}: {len(absent)} of {len(tasks)} shards are not built, or damaged: {', '.join(absent[:10])}"
+                f"{' ...' if len(absent) > 10 else ''}; run their parts again, or a plain build"
+            )
+        return _finalise(plan, [result for result in results if result], unread, sources)
+
+
+def ingest(plan: BuildPlan, *, restart: bool = False) -> dict[str, str]:
     """Read the skeleton pickles into the store, unless it holds them already.
 
     Returns:
         The SHA-256 of each pickle, by file name.
+
+    Raises:
+        ValueError: a pickle cannot be used, or the inputs differ from those of the build that the folder holds.
     """
     sources = {path.name: _hash_source(path) for path in skeleton_files(plan.raw)}
-    identity = {**sources, "dataset": plan.dataset, "protocol": str(plan.raw.protocol)}
-    if stored_sources(plan.store) != identity:
-        write_store(plan.store, READERS[plan.dataset].read(plan.raw), identity)
-    return sources
-
-
-def plan_tasks(plan: BuildPlan, store: SkeletonStore, sources: dict[str, str]) -> list[ShardTask]:
-    """Shuffle the clips of each split by the seed and cut them into shards."""
-    finder = VideoFinder(plan.raw.videos)
-    common = {
-        "schema": SCHEMA_VERSION,
-        "dataset": plan.dataset,
-        "prepare": asdict(plan.prepare),
-        "shard": asdict(plan.shard),
-        "sources": sources,
-        "versions": tool_versions(),
-    }
-    tasks = []
-    for number, split in enumerate(SPLITS):
-        rows = np.array([row for row in range(len(store)) if store.split(row) == split], np.int64)
-        np.random.default_rng((plan.shard.shuffle_seed, number)).shuffle(rows)
-        for start in range(0, len(rows), plan.shard.samples_per_shard):
-            chosen = tuple(rows[start : start + plan.shard.samples_per_shard].tolist())
-            videos = tuple(finder.find(store.names[row]) for row in chosen)
-            what = {**common, "keys": [store.keys[row] for row in chosen], "videos": videos}
-            tasks.append(
-                ShardTask(
-                    name=f"{split}-{start // plan.shard.samples_per_shard:06d}",
-                    split=split,
-                    rows=chosen,
-                    videos=videos,
-                    fingerprint=hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest(),
+    inputs, record = plan.inputs(sources), plan.work_folder / "inputs.json"
+    # Parts of an array job start together: the first one reads, the others wait for it.
+    with FolderLock(plan.work_folder, "ingest", wait=True):
+        if record.is_file() and not restart:
+            changes = differences(json.loads(record.read_text()), inputs)
+            if changes:
+                raise ValueError(
+                    f"{plan.out} holds a build of other inputs ({'; '.join(changes)}); "
+                    "give another folder, or --restart to replace it"
                 )
-            )
-    if not tasks:
-        raise ValueError(f"{plan.raw.skeletons}: no usable clip of protocol {plan.raw.protocol!r}")
-    return tasks
+        write_atomically(record, json.dumps(inputs, indent=1).encode())
+        identity = {**sources, "dataset": plan.dataset, "protocol": str(plan.raw.protocol), **tool_versions()}
+        if stored_sources(plan.store) != identity:
+            write_store(plan.store, READERS[plan.dataset].read(plan.raw), identity)
+    return sources
 
 
 def build_shard(plan: BuildPlan, task: ShardTask) -> ShardResult:
     """Build one shard and leave its receipt. A clip that fails is recorded; its place stays empty."""
-    reader = READERS[plan.dataset]
     problems: list[Problem] = []
     with (
         SkeletonStore(plan.store) as store,
@@ -176,14 +171,14 @@ def build_shard(plan: BuildPlan, task: ShardTask) -> ShardResult:
         for row, video in zip(task.rows, task.videos, strict=True):
             clip = store.clip(row, plan.raw.videos / video if video else None)
             try:
-                sample, mended = prepare(clip, plan.prepare, reader.skeleton, reader.taxonomy)
+                info, members, mended = _clip_process(plan.limits).call(make_members, plan, clip)
             except Exception as error:  # the one boundary: a clip of many may fail, for whatever reason its files give
-                reason = str(error) if isinstance(error, ValueError) else f"{clip.name}: {error!r}"
+                reason = str(error) if isinstance(error, ValueError) else f"{clip.name}: {_describe(error)}"
                 problems.append(Problem(name=clip.name, split=clip.split, action="skipped", reason=reason))
                 continue
             if mended:
                 problems.append(Problem(name=clip.name, split=clip.split, action="mended", reason=mended))
-            writer.write(sample)
+            writer.write_members(info, members)
         result = ShardResult(summary=writer.finish(), problems=tuple(problems))
     receipt = {
         "fingerprint": task.fingerprint,
@@ -194,10 +189,95 @@ def build_shard(plan: BuildPlan, task: ShardTask) -> ShardResult:
     return result
 
 
-def finalise(
+def make_members(plan: BuildPlan, clip: Clip) -> tuple[SampleInfo, dict[str, bytes], str | None]:
+    """Decode, prepare and encode one clip: all that needs its video, and all that its video can break."""
+    reader = READERS[plan.dataset]
+    sample, mended = prepare(clip, plan.prepare, reader.skeleton, reader.taxonomy)
+    members = encode(sample, jpeg_quality=plan.shard.jpeg_quality, zstd_level=plan.shard.zstd_level)
+    return sample.info, members, mended
+
+
+@dataclass(frozen=True)
+class _BuildShard:
+    """`build_shard` with its plan: one picklable function of the task for every executor."""
+
+    plan: BuildPlan
+
+    def __call__(self, task: ShardTask) -> ShardResult:
+        return build_shard(self.plan, task)
+
+
+@cache
+def _clip_process(limits: ClipLimits) -> IsolatedProcess:
+    """The decoding process of this process; it lives from shard to shard."""
+    return IsolatedProcess(timeout_seconds=limits.clip_seconds, memory_bytes=limits.process_mb * 1_000_000)
+
+
+def _make_folders(plan: BuildPlan) -> None:
+    plan.receipt("").parent.mkdir(parents=True, exist_ok=True)
+
+
+def _remove_leftovers(plan: BuildPlan) -> None:
+    """Half-written files of a build that was killed; nobody else is at work here."""
+    for folder in (plan.out, plan.work_folder, plan.receipt("").parent):
+        for leftover in folder.glob(f".*{PARTIAL}"):
+            leftover.unlink()
+
+
+def _open(plan: BuildPlan, options: BuildOptions) -> tuple[list[ShardTask], list[Problem], dict[str, str]]:
+    """The tasks of the build, what the reader could not read, and the hashes of the skeleton files."""
+    sources = ingest(plan, restart=options.restart)
+    with SkeletonStore(plan.store) as store:
+        return plan_tasks(plan, store, sources), store.problems, sources
+
+
+def _reuse_or_build(plan: BuildPlan, tasks: list[ShardTask], options: BuildOptions) -> Iterator[ShardResult]:
+    waiting = []
+    for task in tasks:
+        result = _reusable(plan, task)
+        if result and not (options.retry_skipped and result.num_skipped):
+            yield result
+        else:
+            waiting.append(task)
+    if waiting:  # until the last is built, the folder is no finished set of shards
+        (plan.out / MANIFEST).unlink(missing_ok=True)
+    if options.dask_address:
+        yield from run_dask(_BuildShard(plan), waiting, options.dask_address)
+    else:
+        yield from run_local(_BuildShard(plan), waiting, options.workers)
+
+
+def _reusable(plan: BuildPlan, task: ShardTask) -> ShardResult | None:
+    """The result of an earlier run, if its receipt fits the task and the shard is still there, whole."""
+    try:
+        receipt = json.loads(plan.receipt(task.name).read_bytes())
+        if receipt["fingerprint"] != task.fingerprint:
+            return None
+        summary = ShardSummary.from_dict(receipt["summary"])
+        problems = tuple(Problem(**values) for values in receipt["problems"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # none, or damaged: it counts for nothing
+        return None
+    path = plan.out / f"{task.name}.tar"
+    if not path.is_file() or path.stat().st_size != summary.num_bytes or file_sha256(path) != summary.sha256:
+        return None
+    return ShardResult(summary=summary, problems=problems, reused=True)
+
+
+def _in_order(results: Iterable[ShardResult], tasks: list[ShardTask], progress: OnProgress) -> list[ShardResult]:
+    """The results in the order of their tasks, whatever the order of completion."""
+    sizes = {task.name: len(task.rows) for task in tasks}
+    by_name: dict[str, ShardResult] = {}
+    for result in results:
+        by_name[result.summary.name] = result
+        num_skipped = sum(result.num_skipped for result in by_name.values())
+        progress(sum(sizes[name] for name in by_name), sum(sizes.values()), f"{num_skipped} skipped")
+    return [by_name[task.name] for task in tasks]
+
+
+def _finalise(
     plan: BuildPlan, results: list[ShardResult], unread: list[Problem], sources: dict[str, str]
 ) -> BuildReport:
-    """Write the index, the problems and, last, the manifest; remove shards of an earlier plan."""
+    """Write the index, the problems and, last, the manifest; remove what is left of an earlier plan."""
     shards = [result.summary for result in results]
     problems = (*unread, *(problem for result in results for problem in result.problems))
     reader = READERS[plan.dataset]
@@ -230,7 +310,7 @@ def finalise(
         ),
     )
     wanted = {shard.name for shard in shards}
-    for path in plan.out.glob("*.tar"):
+    for path in (*plan.out.glob("*.tar"), *plan.receipt("").parent.glob("*.json")):
         if path.stem not in wanted:
             path.unlink()
     write_atomically(plan.out / INDEX, index)
@@ -246,35 +326,8 @@ def finalise(
     )
 
 
-def tool_versions() -> dict[str, str]:
-    """Versions of the libraries that the bytes of a shard depend on, and of this package."""
-    return {name: version(name) for name in ("epam", *_TOOLS)}
-
-
-@dataclass(frozen=True)
-class _Build:
-    """`build_shard` with its plan: one picklable function of the task for every executor."""
-
-    plan: BuildPlan
-
-    def __call__(self, task: ShardTask) -> ShardResult:
-        return build_shard(self.plan, task)
-
-
-def _reusable(plan: BuildPlan, task: ShardTask) -> ShardResult | None:
-    """The result of an earlier run, if its receipt fits the task and the shard is still there, whole."""
-    try:
-        receipt = json.loads(plan.receipt(task.name).read_bytes())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None
-    path = plan.out / f"{task.name}.tar"
-    if receipt["fingerprint"] != task.fingerprint or not path.is_file():
-        return None
-    summary = ShardSummary.from_dict(receipt["summary"])
-    if path.stat().st_size != summary.num_bytes or file_sha256(path) != summary.sha256:
-        return None
-    problems = tuple(Problem(**values) for values in receipt["problems"])
-    return ShardResult(summary=summary, problems=problems, reused=True)
+def _describe(error: Exception) -> str:
+    return str(error) if isinstance(error, CallFailedError) else repr(error)
 
 
 def _hash_source(path: Path) -> str:

@@ -1,8 +1,9 @@
-"""`epam-data synth | build | check | inspect`: the command line of the data half."""
+"""`epam-data synth | build | finalise | check | inspect`: the command line of the data half."""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -10,13 +11,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from epam_data.build import BuildPlan, BuildReport, build
+from epam_data.build import BuildOptions, BuildReport, build, build_part, finalise
 from epam_data.check import CheckSettings, check
 from epam_data.config import CommandTable, run_command
 from epam_data.executors import available_cores
 from epam_data.index import PROBLEMS
 from epam_data.inspect import describe_directory, describe_sample, read_sample
 from epam_data.picture import contact_sheet
+from epam_data.plan import BuildPlan, ClipLimits
 from epam_data.prepare import PrepareSettings
 from epam_data.progress import Progress
 from epam_data.readers import RawSettings
@@ -49,10 +51,45 @@ class BuildCommand:
     """Folder of the shards."""
     prepare: PrepareSettings = field(default_factory=PrepareSettings)
     shard: ShardSettings = field(default_factory=ShardSettings)
+    limits: ClipLimits = field(default_factory=ClipLimits)
     workers: int = available_cores()
-    """Processes; 0 works in this one. The shards do not depend on it."""
+    """Processes of this machine; 0 works in this one. The shards do not depend on it."""
+    executor: str = "local"
+    """Where shards are built: `local` processes, or `dask`."""
+    dask_address: str | None = None
+    """Scheduler of the Dask cluster, as tcp://host:8786."""
+    part: str | None = None
+    """`i/n`: build every n-th shard from number i (0-based) only, as task i of an array job; then run `finalise`."""
+    restart: bool = False
+    """Replace a build of other inputs in the same folder."""
+    retry_skipped: bool = False
+    """Build finished shards anew that lack clips, after their videos were mended."""
     max_failures: int = 0
     """Clips that may be skipped before the exit code is 1; all others are built in any case."""
+
+    def __post_init__(self) -> None:
+        if self.executor not in ("local", "dask"):
+            raise ValueError(f"executor must be local or dask, got {self.executor!r}")
+        if (self.executor == "dask") != (self.dask_address is not None):
+            raise ValueError("--executor dask and --dask-address belong together")
+        if self.part is not None and not re.fullmatch(r"\d+/\d+", self.part):
+            raise ValueError(f"part must be i/n, as 3/20, got {self.part!r}")
+
+    @property
+    def plan(self) -> BuildPlan:
+        """What to build."""
+        return BuildPlan(
+            dataset=self.dataset,
+            raw=self.raw,
+            prepare=self.prepare,
+            shard=self.shard,
+            out=self.out,
+            limits=self.limits,
+        )
+
+
+class FinaliseCommand(BuildCommand):
+    """End a build whose parts are all done: write index, problems and manifest. Takes the keys of `build`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,30 +129,41 @@ def synth_command(command: SynthCommand) -> int:
 
 def build_command(command: BuildCommand) -> int:
     """Build, and report what was skipped or mended."""
-    plan = BuildPlan(
-        dataset=command.dataset,
-        raw=command.raw,
-        prepare=command.prepare,
-        shard=command.shard,
-        out=command.out,
+    options = BuildOptions(
+        workers=command.workers,
+        dask_address=command.dask_address,
+        restart=command.restart,
+        retry_skipped=command.retry_skipped,
     )
     with Progress("build", "clips") as progress:
-        report = build(plan, command.workers, progress)
-    _print_build(report, command.out)
-    return 1 if report.num_skipped > command.max_failures else 0
+        if command.part is not None:
+            part, num_parts = map(int, command.part.split("/"))
+            num_skipped = build_part(command.plan, options, part, num_parts, progress)
+            print(f"part {part} of {num_parts} is built, {num_skipped} skipped; after all parts: epam-data finalise")
+            return 0  # the whole decides about failures, in `finalise`
+        report = build(command.plan, options, progress)
+    return _print_build(report, command)
 
 
-def _print_build(report: BuildReport, out: Path) -> None:
+def finalise_command(command: FinaliseCommand) -> int:
+    """Merge the parts, and report as `build` does."""
+    return _print_build(finalise(command.plan), command)
+
+
+def _print_build(report: BuildReport, command: BuildCommand) -> int:
+    """Say what was built and what was not; returns the exit code."""
     counts = Counter(problem.action for problem in report.problems)
     print(
         f"{report.num_samples} clips in {report.num_shards} shards ({report.num_reused} reused), "
-        f"{report.num_bytes / 1e6:.1f} MB in {out}"
+        f"{report.num_bytes / 1e6:.1f} MB in {command.out}"
     )
     shown = [problem for problem in report.problems if problem.action != "excluded"]
     for problem in shown[:_MAX_PROBLEMS]:
         print(f"{problem.action}: {problem.reason}", file=sys.stderr)
     if counts:
-        print(f"{', '.join(f'{count} {action}' for action, count in sorted(counts.items()))}: see {out / PROBLEMS}")
+        words = ", ".join(f"{count} {action}" for action, count in sorted(counts.items()))
+        print(f"{words}: see {command.out / PROBLEMS}")
+    return 1 if report.num_skipped > command.max_failures else 0
 
 
 def check_command(command: CheckCommand) -> int:
@@ -153,6 +201,7 @@ def inspect_command(command: InspectCommand) -> int:
 COMMANDS: CommandTable = {
     "synth": (SynthCommand, synth_command, ("out",)),
     "build": (BuildCommand, build_command, ()),
+    "finalise": (FinaliseCommand, finalise_command, ()),
     "check": (CheckCommand, check_command, ("shards",)),
     "inspect": (InspectCommand, inspect_command, ("shards", "key")),
 }

@@ -22,7 +22,7 @@ from jsonargparse import ArgumentParser, set_parsing_settings
 Command = TypeVar("Command")
 CommandTable = dict[str, tuple[type[Any], Callable[[Any], int], tuple[str, ...]]]
 
-RECIPE_SECTIONS = ("dataset", "synth", "raw", "prepare", "shard", "check", "stream", "model", "train")
+RECIPE_SECTIONS = ("dataset", "synth", "raw", "prepare", "shard", "limits", "check", "stream", "model", "train")
 """What a recipe may hold. Each command checks and takes the sections that it has, and passes over the others."""
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -125,6 +125,7 @@ def _argv_values(argv: Sequence[str], leaves: dict[str, Any], positionals: Seque
             values[free.pop(0)] = word
             continue
         key, equals, value = word[2:].partition("=")
+        key = key.replace("-", "_")  # --max-failures reads like other tools' options
         if equals:
             values[key] = value
         elif leaves.get(key) is bool and (not words or words[0].lower() not in ("true", "false")):

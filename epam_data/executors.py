@@ -5,15 +5,23 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from typing import TypeVar
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from epam_data.isolated import end_with_parent
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-TASKS_PER_PROCESS = 16
-"""Shards that a worker builds before a fresh one takes over: a leak in a decoder cannot grow without end."""
+MAX_POOLS = 5
+"""Pools that `run_local` starts before it gives up on workers that die."""
+
+
+_DASK_SECONDS = 10  # for the scheduler to answer
 
 
 def available_cores() -> int:
@@ -24,7 +32,7 @@ def available_cores() -> int:
 def local_executor(num_workers: int) -> Executor:
     """Processes of this machine. They are spawned: a fork would copy threads and locks of the parent's libraries."""
     return ProcessPoolExecutor(
-        num_workers, mp_context=multiprocessing.get_context("spawn"), initializer=_ignore_interrupts
+        num_workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(os.getpid(),)
     )
 
 
@@ -38,32 +46,69 @@ def run_tasks(executor: Executor, function: Callable[[Task], Result], tasks: lis
     try:
         for future in as_completed(futures):
             yield future.result()
+    except KeyboardInterrupt:
+        # Leaving the executor would wait for the tasks that run: minutes. What they wrote so far has no final name.
+        for child in multiprocessing.active_children():
+            child.kill()
+        raise
     finally:
         for future in futures:
             future.cancel()
 
 
-def run_local(
-    function: Callable[[Task], Result],
-    tasks: list[Task],
-    num_workers: int,
-    tasks_per_process: int = TASKS_PER_PROCESS,
-) -> Iterator[Result]:
-    """`run_tasks` in as many processes of this machine as pay off; with 0 or for one task, in this one.
+def run_local(function: Callable[[Task], Result], tasks: list[Task], num_workers: int) -> Iterator[Result]:
+    """`run_tasks` in processes of this machine; with 0 workers or one task, in this one.
 
-    Processes are recycled by whole pools: the pool's own `max_tasks_per_child` can leave it waiting for ever
-    (python/cpython issue 115634).
+    A worker that dies (killed for memory, or by hand) takes the pool with it; the tasks that were left go to a new one.
+
+    Raises:
+        RuntimeError: workers died `MAX_POOLS` times; something kills them.
     """
     if num_workers == 0 or len(tasks) < 2:
         yield from map(function, tasks)
         return
-    num_at_once = num_workers * tasks_per_process
-    for start in range(0, len(tasks), num_at_once):
-        some = tasks[start : start + num_at_once]
-        with local_executor(min(num_workers, len(some))) as executor:
-            yield from run_tasks(executor, function, some)
+    left = dict(enumerate(tasks))
+    for _ in range(MAX_POOLS):
+        try:
+            with local_executor(min(num_workers, len(left))) as executor:
+                for number, result in run_tasks(executor, _Numbered(function), list(left.items())):
+                    del left[number]
+                    yield result
+            return
+        except BrokenProcessPool:
+            print(f"a worker process died; {len(left)} tasks go to new ones", file=sys.stderr)
+    raise RuntimeError(f"worker processes died {MAX_POOLS} times; is the machine out of memory?")
 
 
-def _ignore_interrupts() -> None:
+def run_dask(function: Callable[[Task], Result], tasks: list[Task], address: str) -> Iterator[Result]:
+    """`run_tasks` on the Dask cluster of the scheduler at `address`; it gives the tasks of a dead worker to others.
+
+    Raises:
+        ValueError: Dask is not installed, or nobody answers at the address.
+    """
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ValueError("dask is not installed: pip install 'epam[dask]'") from None
+    try:
+        client = Client(address, timeout=_DASK_SECONDS)
+    except OSError as error:
+        raise ValueError(f"{address}: no Dask scheduler answers ({error})") from error
+    with client:
+        yield from run_tasks(client.get_executor(retries=MAX_POOLS), function, tasks)
+
+
+@dataclass(frozen=True)
+class _Numbered:
+    """The function, with the number of the task in front of its result."""
+
+    function: Callable[[Any], Any]
+
+    def __call__(self, task: tuple[int, Any]) -> tuple[int, Any]:
+        return task[0], self.function(task[1])
+
+
+def _start_worker(parent: int) -> None:
     # Ctrl-C goes to the whole terminal group; the parent alone decides what happens.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent(parent)

@@ -14,7 +14,7 @@ from epam_data.heatmap import draw_joints, draw_limbs, heatmap_scale, quantise, 
 from epam_data.schema import Clip, Sample, SampleInfo
 from epam_data.skeleton import LAYOUTS, SkeletonLayout, joint_is_missing
 from epam_data.taxonomy import TAXONOMIES
-from epam_data.video import Box, decode_crop, video_size
+from epam_data.video import DECODERS, Box, decode_crop, video_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,8 @@ class PrepareSettings:
                 raise ValueError(f"prepare.{name} must be >= 8, got {getattr(self, name)}")
         if self.heatmap_kind not in ("joints", "limbs"):
             raise ValueError(f"prepare.heatmap_kind must be joints or limbs, got {self.heatmap_kind!r}")
+        if self.decoder not in DECODERS:
+            raise ValueError(f"prepare.decoder must be one of {', '.join(DECODERS)}, got {self.decoder!r}")
         if not self.sigma_px > 0:
             raise ValueError(f"prepare.sigma_px must be > 0, got {self.sigma_px}")
         if not 0 <= self.min_overlap <= 1:

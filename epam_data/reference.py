@@ -26,7 +26,7 @@ def reference_heatmap(info: SampleInfo, keypoints: NDArray[np.floating], use_sco
         (T, V, h, w) float64; V counts limbs where `info.heatmap_kind` is "limbs".
     """
     x, y, score = np.moveaxis(keypoints.astype(np.float64), -1, 0)
-    seen = (score >= 1e-4) & np.isfinite(x) & np.isfinite(y) & ((x != 0) | (y != 0))
+    seen = (score >= 1e-4) & np.isfinite(score) & np.isfinite(x) & np.isfinite(y) & ((x != 0) | (y != 0))
     x1, y1, x2, y2 = info.box
     size = info.heatmap_size_px
     u = (x * (info.video_size[1] / info.image_size[1]) - x1) * size / (x2 - x1)

@@ -17,9 +17,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from epam_data.codec import MEMBERS, encode
-from epam_data.schema import Sample, check_key
+from epam_data.schema import Sample, SampleInfo, check_key
 
 BLOCK = tarfile.BLOCKSIZE
+
+PARTIAL = ".partial"
+"""Ending of a file that is being written; its name starts with a dot, and a killed process may leave it behind."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +96,7 @@ class ShardWriter:
 
     def __init__(self, folder: Path, name: str, split: str, settings: ShardSettings) -> None:
         self._path, self._name, self._split, self._settings = folder / f"{name}.tar", name, split, settings
-        self._temporary = folder / f".{name}.tar.partial-{os.getpid()}"
+        self._temporary = folder / f".{name}.tar.{os.getpid()}{PARTIAL}"
         self._file = _HashingFile(self._temporary.open("wb"))
         self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)  # type: ignore[call-overload]
         self._rows: list[IndexRow] = []
@@ -106,9 +109,15 @@ class ShardWriter:
         self._temporary.unlink(missing_ok=True)
 
     def write(self, sample: Sample) -> None:
-        """Append one sample."""
-        members = encode(sample, jpeg_quality=self._settings.jpeg_quality, zstd_level=self._settings.zstd_level)
-        info, offset = sample.info, self._tar.offset
+        """Encode and append one sample."""
+        settings = self._settings
+        self.write_members(
+            sample.info, encode(sample, jpeg_quality=settings.jpeg_quality, zstd_level=settings.zstd_level)
+        )
+
+    def write_members(self, info: SampleInfo, members: dict[str, bytes]) -> None:
+        """Append one sample that `codec.encode` has encoded."""
+        offset = self._tar.offset
         for ending in MEMBERS:
             header = tarfile.TarInfo(f"{check_key(info.key)}.{ending}")
             header.size = len(members[ending])
@@ -228,7 +237,7 @@ def read_shard(path: Path) -> Iterator[tuple[str, int, dict[str, bytes]]]:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a small file so that it appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
     with temporary.open("wb") as file:
         file.write(data)
         file.flush()

@@ -14,8 +14,10 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from epam_data.schema import SPLITS, Clip, Problem
+from epam_data.shard import PARTIAL
 
 _CHUNK_CLIPS = 1024
 _FORMAT = 1  # of this file; a store of another format is made anew
@@ -27,7 +29,7 @@ def write_store(path: Path, clips: Iterable[Clip | Problem], sources: dict[str, 
     Raises:
         ValueError: two clips have one key; both are named.
     """
-    temporary = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
     columns = _Columns()
     problems: list[dict[str, str]] = []
     names: dict[str, str] = {}
@@ -91,6 +93,10 @@ class SkeletonStore:
     def problems(self) -> list[Problem]:
         """What the reader could not make a clip of."""
         return [Problem(**values) for values in json.loads(self._file["problems"][()])]
+
+    def rows_of_split(self, split: str) -> NDArray[np.int64]:
+        """Rows of the clips of a split, in the order of the source files."""
+        return np.flatnonzero(self._columns["split"] == SPLITS.index(split))
 
     def split(self, row: int) -> str:
         """The split of a clip."""

@@ -80,7 +80,7 @@ def synthesise(out: Path, settings: SynthSettings, num_workers: int, progress: O
     names = clip_names(settings)
     render = _Render(out / VIDEO_FOLDER, settings)
     annotations: dict[str, Any] = {}
-    for annotation in run_local(render, names, num_workers, tasks_per_process=len(names)):
+    for annotation in run_local(render, names, num_workers):
         # A copy that shares nothing: what objects share shows in a pickle's bytes, and differs between processes.
         annotations[annotation["frame_dir"]] = pickle.loads(pickle.dumps(annotation))
         progress(len(annotations), len(names), "")

@@ -81,9 +81,7 @@ def decode_crop(
         ValueError: unknown decoder, unreadable file, or not one frame in it.
     """
     if decoder not in DECODERS:
-        raise ValueError(f"video.decoder must be one of {', '.join(DECODERS)}, got {decoder!r}")
-    if not path.is_file() or path.stat().st_size == 0:
-        raise ValueError(f"{path.name}: {'an empty file' if path.is_file() else 'no such file'}, expected a video")
+        raise ValueError(f"prepare.decoder must be one of {', '.join(DECODERS)}, got {decoder!r}")
     frames = np.empty((max_frames, size_px, size_px, 3), np.uint8)
     count = 0
     for crop in DECODERS[decoder](path, box):
@@ -96,10 +94,13 @@ def decode_crop(
 
 
 def _open(path: Path) -> Any:
+    if not path.is_file() or path.stat().st_size == 0:
+        raise ValueError(f"{path.name}: {'an empty file' if path.is_file() else 'no such file'}, expected a video")
     try:
         container = av.open(str(path))
     except (av.FFmpegError, OSError) as error:
-        raise ValueError(f"{path.name}: not a readable video ({error})") from error
+        # Only FFmpeg's own words: its whole message holds the absolute path, and a reason goes into the shards' folder.
+        raise ValueError(f"{path.name}: not a readable video ({error.strerror})") from error
     if not container.streams.video:
         container.close()
         raise ValueError(f"{path.name}: holds no video stream")
@@ -114,7 +115,7 @@ def _decode_pyav(path: Path, box: Box) -> Iterator[NDArray[np.uint8]]:
             for frame in container.decode(video=0):
                 yield _crop_frame(frame, box)
         except av.FFmpegError as error:
-            raise ValueError(f"{path.name}: decoding failed ({error})") from error
+            raise ValueError(f"{path.name}: decoding failed ({error.strerror})") from error
 
 
 def _decode_decord(path: Path, box: Box) -> Iterator[NDArray[np.uint8]]:

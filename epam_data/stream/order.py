@@ -23,7 +23,6 @@ class EpochOrder:
         shard_sizes: samples of each shard. Sample numbers count through the shards in this order.
         seed: of the experiment.
         epoch: from 0.
-        shuffle: False gives the identity, for evaluation.
         window_shards: shards whose samples mix; more mix better and touch more files at a time.
     """
 
@@ -33,13 +32,12 @@ class EpochOrder:
         *,
         seed: int,
         epoch: int,
-        shuffle: bool = True,
         window_shards: int = 16,
     ) -> None:
         if window_shards < 1:
             raise ValueError(f"window_shards must be >= 1, got {window_shards}")
         sizes = np.asarray(shard_sizes, np.int64)
-        self._key, self._shuffle = (seed, epoch), shuffle
+        self._key = (seed, epoch)
         self._window_shards = window_shards
         self._first_sample = np.concatenate([[0], np.cumsum(sizes)])  # of each shard, in storage order
         self._shards = np.random.default_rng((*self._key, _SHARDS)).permutation(len(sizes))
@@ -53,8 +51,6 @@ class EpochOrder:
 
     def samples(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """The sample numbers at `positions` (n,) of the epoch."""
-        if not self._shuffle:
-            return positions
         windows = np.searchsorted(self._window_start, positions, side="right") - 1
         return np.array(
             [

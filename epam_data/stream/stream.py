@@ -106,7 +106,10 @@ class Stream:
             )
         first = consumed // self.settings.batch_size
         self._steps.set(epoch, range(first, len(self)))
-        yield from self._loader
+        for batch in self._loader:
+            if isinstance(batch, ValueError):
+                raise batch
+            yield batch
 
     def read_step(self, epoch: int, step: int) -> Batch:
         """The batch of one step, a pure function of its arguments; `epoch` runs it in the loader's processes."""
@@ -143,7 +146,7 @@ class Stream:
         return _Steps()
 
     @cached_property
-    def _loader(self) -> DataLoader[Batch]:
+    def _loader(self) -> DataLoader[Batch | ValueError]:
         workers = self.settings.workers
         return DataLoader(
             # A copy: through the stream itself the loader would hold itself, and be freed by the garbage collector
@@ -171,9 +174,12 @@ class _Steps:
         return len(self._range)
 
 
-class _StepDataset(Dataset[Batch]):
+class _StepDataset(Dataset[Batch | ValueError]):
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
 
-    def __getitem__(self, epoch_and_step: tuple[int, int]) -> Batch:
-        return self._stream.read_step(*epoch_and_step)
+    def __getitem__(self, epoch_and_step: tuple[int, int]) -> Batch | ValueError:
+        try:
+            return self._stream.read_step(*epoch_and_step)
+        except ValueError as error:  # handed over as it is: the loader would wrap it in a page of traceback
+            return error

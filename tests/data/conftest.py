@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from epam_data.build import BuildPlan, build
+from epam_data.build import build
+from epam_data.plan import BuildPlan
 from epam_data.readers import RawSettings
 from epam_data.shard import ShardSettings
 from tests.data.raw_data import SMALL, ntu60_plan, write_ma52, write_ntu60
@@ -26,7 +27,7 @@ def ma52_raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ntu60_shards(ntu60_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`ntu60_raw` as shards of 4, 4, 4, 2 and 4, 1 samples. Read only: copy it to change it."""
     out = tmp_path_factory.mktemp("ntu60_shards")
-    report = build(ntu60_plan(ntu60_raw, out), 0)
+    report = build(ntu60_plan(ntu60_raw, out))
     assert report.num_samples == 19 and not report.problems
     return out
 
@@ -42,6 +43,6 @@ def ma52_shards(ma52_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         shard=ShardSettings(samples_per_shard=8),
         out=out,
     )
-    report = build(plan, 0)
+    report = build(plan)
     assert report.num_samples == 8 and not report.problems
     return out

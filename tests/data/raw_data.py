@@ -7,7 +7,7 @@ from typing import Any
 import av
 import numpy as np
 
-from epam_data.build import BuildPlan
+from epam_data.plan import BuildPlan
 from epam_data.prepare import PrepareSettings
 from epam_data.readers import RawSettings
 from epam_data.schema import Sample, SampleInfo

@@ -1,6 +1,10 @@
 import os
 import signal
+import subprocess
+import sys
+import time
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +17,14 @@ def square(number: int) -> tuple[int, int]:
     return number * number, os.getpid()
 
 
+def die_once(task: tuple[str, int]) -> int:
+    mark = Path(task[0]) / "dead"
+    if task[1] == 2 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return task[1]
+
+
 def die(number: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -22,12 +34,22 @@ def test_in_this_process_in_order():
     assert results == [(number * number, os.getpid()) for number in (1, 2, 3)]
 
 
-def test_in_processes_that_are_recycled():
-    results = list(run_local(square, list(range(6)), 2, tasks_per_process=2))
+def test_in_processes():
+    results = list(run_local(square, list(range(6)), 2))
     assert sorted(value for value, _ in results) == [0, 1, 4, 9, 16, 25]
-    pids = {pid for _, pid in results}
-    assert os.getpid() not in pids
-    assert len(pids) >= 2  # 4 tasks go to the first pool, 2 to the next
+    assert os.getpid() not in {pid for _, pid in results}
+
+
+def test_tasks_of_a_worker_that_died_go_to_a_new_pool(tmp_path: Path, capfd):
+    folder = str(tmp_path)
+    results = list(run_local(die_once, [(folder, number) for number in range(4)], 2))
+    assert sorted(results) == [0, 1, 2, 3]
+    assert "a worker process died" in capfd.readouterr().err
+
+
+def test_workers_that_die_again_and_again_are_an_error():
+    with pytest.raises(RuntimeError, match="worker processes died 5 times"):
+        list(run_local(die, [0, 1], 2))
 
 
 def test_what_a_task_raises_reaches_the_caller_and_a_killed_worker_is_no_hang():
@@ -36,6 +58,28 @@ def test_what_a_task_raises_reaches_the_caller_and_a_killed_worker_is_no_hang():
             list(run_tasks(executor, square, [-1]))
         with pytest.raises(BrokenProcessPool):
             list(run_tasks(executor, die, [0]))
+
+
+def test_workers_end_with_their_parent(tmp_path: Path):
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import os, time\n"
+        "from epam_data.executors import run_local\n"
+        "def task(number):\n"
+        "    print(os.getpid(), flush=True)\n"
+        "    time.sleep(60)\n"
+        "if __name__ == '__main__':\n"
+        "    list(run_local(task, [1, 2], 2))\n"
+    )
+    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    workers = [int(parent.stdout.readline()) for _ in range(2)]
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
 
 
 def test_cores():

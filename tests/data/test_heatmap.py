@@ -171,11 +171,12 @@ def test_a_missing_end_leaves_its_limbs_empty(score: float) -> None:
 
 
 def test_a_limb_has_the_lower_score_and_a_short_one_its_start() -> None:
-    keypoints = np.array([[[[3.0, 3.0], [9.0, 3.0], [9.5, 3.0]]]])
+    keypoints = np.array([[[[3.0, 3.0], [9.0, 3.0], [9.9, 3.0]]]])
     volume = draw_limbs(keypoints, np.array([[[0.25, 0.75, 0.5]]]), ((0, 1), (1, 2), (2, 1)), SIZE, 0.6)[0]
     assert volume[0].max() == 0.25 and (volume[0, 3, 3:10] == 0.25).all()
     assert volume[1].max() == 0.75 and volume[1].argmax() == 3 * SIZE[1] + 9
-    assert volume[2].max() == pytest.approx(0.5 * math.exp(-0.25 / 0.72), abs=1e-6)
+    assert volume[2].max() == pytest.approx(0.5 * math.exp(-0.01 / 0.72), abs=1e-6)
+    assert volume[1, 3, 10] == pytest.approx(0.75 * math.exp(-1 / 0.72), abs=1e-6), "the end, at 9.9, does not show"
 
 
 def test_infinite_values_paint_nothing() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from epam_data.heatmap import to_heatmap_pixels
@@ -252,6 +252,11 @@ def test_the_shorter_rules_and_a_large_difference_is_reported(
 
 
 @given(video=st.integers(0, 60), skeleton=st.integers(1, 60))
+@example(video=20, skeleton=40)
+@example(video=40, skeleton=20)
+@example(video=19, skeleton=40)
+@example(video=40, skeleton=48)
+@example(video=40, skeleton=49)
 def test_the_overlap_rule(video: int, skeleton: int) -> None:
     settings = PrepareSettings(max_frame_difference=8, min_overlap=0.5)
     shorter, longer = min(video, skeleton), max(video, skeleton)

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from epam_data.build import BuildPlan, build
+from epam_data.build import build
 from epam_data.codec import HEATMAP_TOLERANCE, decode
 from epam_data.heatmap import to_heatmap_pixels
 from epam_data.index import load_manifest
+from epam_data.plan import BuildPlan
 from epam_data.prepare import PrepareSettings
 from epam_data.readers import READERS, RawSettings
 from epam_data.schema import Clip, Sample
@@ -67,7 +68,7 @@ class Built:
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
     dataset, setting = request.param
     out = tmp_path_factory.mktemp(f"{dataset}_{setting}")
-    report = build(plan_of(dataset, setting, out), 0)
+    report = build(plan_of(dataset, setting, out))
     assert not report.problems, report.problems
     shards = [out / f"{entry.name}.tar" for entry in load_manifest(out).shards]
     samples = [decode(members) for shard in shards for _, _, members in read_shard(shard)]
@@ -173,7 +174,7 @@ def test_both_decoders_give_equal_frames(built: Built) -> None:
 def test_a_rebuild_gives_the_same_bytes(built: Built, tmp_path: Path) -> None:
     if built.setting != "epam":
         pytest.skip("one setting shows it")
-    build(plan_of(built.dataset, built.setting, tmp_path), 0)
+    build(plan_of(built.dataset, built.setting, tmp_path))
     assert folder_bytes(tmp_path) == folder_bytes(built.out)
 
 

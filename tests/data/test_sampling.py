@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from epam_data.stream.sampling import TEST_SEED, every_nth, test_frames, uniform_frames
@@ -37,6 +37,11 @@ def published_test_frames(num_frames: int, length: int, num_clips: int) -> list[
 
 
 @given(num_frames=FRAMES, length=LENGTHS, num_clips=st.integers(1, 10))
+@example(num_frames=3, length=8, num_clips=5)
+@example(num_frames=5, length=8, num_clips=5)
+@example(num_frames=7, length=8, num_clips=3)
+@example(num_frames=8, length=8, num_clips=3)
+@example(num_frames=16, length=8, num_clips=3)
 def test_the_repeatable_frames_equal_the_definition(num_frames: int, length: int, num_clips: int) -> None:
     frames = test_frames(num_frames, length, num_clips)
     assert frames.shape == (num_clips, length) and TEST_SEED == 255

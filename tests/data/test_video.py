@@ -133,7 +133,7 @@ def test_a_truncated_recording_gives_the_frames_it_has(recordings: Path, tmp_pat
 
 
 def test_an_unknown_decoder_is_refused(recordings: Path) -> None:
-    with pytest.raises(ValueError, match=r"^video\.decoder must be one of pyav, decord, got 'opencv'$"):
+    with pytest.raises(ValueError, match=r"^prepare\.decoder must be one of pyav, decord, got 'opencv'$"):
         decode_crop(recordings / "plain.avi", WHOLE, 32, 5, "opencv")
 
 

@@ -1,0 +1,141 @@
+"""Call a function where it can be killed: in one child process that is kept from call to call.
+
+A damaged video can make a decoder crash, spin for ever or eat all memory. In the child it costs one clip: the caller
+gets an exception that says what happened, and the next call gets a fresh child. The child ends when its parent does,
+however the parent ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+_ATTEMPTS = 2  # a child may have been killed for another's sake (the machine's memory): it gets one more chance
+
+_PR_SET_PDEATHSIG = 1  # Linux: a signal for this process when its parent ends
+
+
+class CallFailedError(RuntimeError):
+    """The child died or was killed during a call; the message says how."""
+
+
+class IsolatedProcess:
+    """A child process that runs one call at a time.
+
+    Args:
+        timeout_seconds: a call that takes longer is killed, with its child.
+        memory_bytes: what the child may allocate; a call that wants more raises MemoryError.
+        calls_per_process: then a fresh child takes over, so that a leak cannot grow without end.
+    """
+
+    def __init__(self, *, timeout_seconds: float, memory_bytes: int, calls_per_process: int = 1000) -> None:
+        self._timeout_seconds, self._memory_bytes = timeout_seconds, memory_bytes
+        self._calls_per_process, self._calls = calls_per_process, 0
+        self._child: subprocess.Popen[bytes] | None = None
+        self._pipe: Connection | None = None
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What `function(*arguments)` returns; both go by pickle, the function by its name.
+
+        Raises:
+            CallFailedError: the call took too long, or the child died.
+            Exception: whatever the function raises.
+        """
+        for attempt in range(_ATTEMPTS):
+            if self._calls >= self._calls_per_process:
+                self.close()
+            self._calls += 1
+            pipe = self._pipe or self._start()
+            try:
+                pipe.send((function, arguments))
+                if not pipe.poll(self._timeout_seconds):
+                    self.close()
+                    raise CallFailedError(f"took over {self._timeout_seconds:g} s and was stopped")
+                succeeded, value = pipe.recv()
+            except (EOFError, ConnectionError) as error:
+                how = self._how_it_ended()
+                if attempt == _ATTEMPTS - 1:
+                    raise CallFailedError(f"the decoding process died {_ATTEMPTS} times: {how}") from error
+                continue
+            if succeeded:
+                return value
+            raise value
+        raise AssertionError("unreachable")
+
+    def close(self) -> None:
+        """End the child; the next call starts another."""
+        if self._pipe is not None:
+            self._pipe.close()
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+        self._child, self._pipe, self._calls = None, None, 0
+
+    def _start(self) -> Connection:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            arguments = [str(theirs.fileno()), str(os.getpid()), str(self._memory_bytes)]
+            # A group of its own: Ctrl-C is for the parent alone.
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", "epam_data.isolated", *arguments],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        self._pipe = Connection(ours.detach())
+        return self._pipe
+
+    def _how_it_ended(self) -> str:
+        assert self._child is not None
+        code = self._child.wait()
+        self.close()
+        return f"by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def end_with_parent(parent: int) -> None:
+    """Make this process end when `parent`, its parent, does, even by SIGKILL: nobody is left to tell it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    else:
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    if os.getppid() != parent:  # it ended before the lines above
+        os._exit(1)
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
+
+
+def _serve(descriptor: int, parent: int, memory_bytes: int) -> None:
+    """The child: answer calls until the pipe closes."""
+    end_with_parent(parent)
+    with contextlib.suppress(ValueError):  # a lower limit is in force already
+        resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    pipe = Connection(descriptor)
+    while True:
+        try:
+            function, arguments = pipe.recv()
+        except (EOFError, ConnectionError):
+            return
+        try:
+            answer = (True, function(*arguments))
+        except Exception as error:  # the boundary: it goes to the caller, whatever it is
+            answer = (False, error)
+        pipe.send(answer)
+
+
+if __name__ == "__main__":
+    _serve(*map(int, sys.argv[1:]))

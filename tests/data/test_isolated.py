@@ -1,0 +1,83 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from epam_data.isolated import CallFailedError, IsolatedProcess
+
+
+@pytest.fixture
+def child():
+    process = IsolatedProcess(timeout_seconds=20, memory_bytes=1 << 30, calls_per_process=3)
+    yield process
+    process.close()
+
+
+def test_calls_share_a_child_until_it_is_recycled(child: IsolatedProcess):
+    pids = [child.call(os.getpid) for _ in range(4)]
+    assert len(set(pids[:3])) == 1 and pids[0] != os.getpid()
+    assert pids[3] != pids[0]
+
+
+def test_what_a_function_raises_comes_back_as_it_is(child: IsolatedProcess):
+    with pytest.raises(ValueError, match="invalid literal"):
+        child.call(int, "many")
+    assert child.call(int, "7") == 7
+
+
+def test_a_call_that_hangs_is_killed():
+    impatient = IsolatedProcess(timeout_seconds=1.5, memory_bytes=1 << 30)
+    impatient.call(abs, 1)
+    with pytest.raises(CallFailedError, match=r"took over 1\.5 s and was stopped"):
+        impatient.call(time.sleep, 60)
+    assert impatient.call(abs, -2) == 2
+    impatient.close()
+
+
+def test_a_crash_is_told_and_survived(child: IsolatedProcess):
+    with pytest.raises(CallFailedError, match="the decoding process died 2 times: by SIGSEGV"):
+        child.call(signal.raise_signal, signal.SIGSEGV)
+    with pytest.raises(CallFailedError, match="the decoding process died 2 times: exit code 3"):
+        child.call(os._exit, 3)
+    assert child.call(abs, -2) == 2
+
+
+def test_a_child_that_was_killed_from_outside_gets_one_more_chance(child: IsolatedProcess, tmp_path: Path):
+    assert child.call(die_once, tmp_path / "mark") == "alive"
+
+
+def die_once(mark: Path) -> str:
+    if not mark.exists():
+        mark.touch()
+        signal.raise_signal(signal.SIGKILL)
+    return "alive"
+
+
+def test_memory_is_limited(child: IsolatedProcess):
+    with pytest.raises(MemoryError):
+        child.call(bytearray, 4 << 30)
+    assert child.call(abs, -2) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the signal on a parent's death is Linux's own")
+def test_the_child_ends_with_its_parent_even_in_the_middle_of_a_call(tmp_path: Path):
+    script = (
+        "import os, threading, time\n"
+        "from epam_data.isolated import IsolatedProcess\n"
+        "child = IsolatedProcess(timeout_seconds=60, memory_bytes=1 << 30)\n"
+        "print(child.call(os.getpid), flush=True)\n"
+        "child.call(time.sleep, 60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{pid}").exists()
