@@ -90,7 +90,6 @@ def build(plan: BuildPlan, options: BuildOptions | None = None, progress: OnProg
     options = options or BuildOptions()
     _make_folders(plan)
     with FolderLock(plan.work_folder, against="lock*"):
-        _remove_leftovers(plan)
         tasks, unread, sources = _open(plan, options)
         results = _in_order(_reuse_or_build(plan, tasks, options), tasks, progress)
         return _finalise(plan, results, unread, sources)
@@ -122,7 +121,6 @@ def finalise(plan: BuildPlan) -> BuildReport:
     """
     _make_folders(plan)
     with FolderLock(plan.work_folder, against="lock*"):
-        _remove_leftovers(plan)
         tasks, unread, sources = _open(plan, BuildOptions())
         results = [_reusable(plan, task) for task in tasks]
         absent = [task.name for task, result in zip(tasks, results, strict=True) if result is None]
@@ -277,7 +275,8 @@ def _in_order(results: Iterable[ShardResult], tasks: list[ShardTask], progress: 
 def _finalise(
     plan: BuildPlan, results: list[ShardResult], unread: list[Problem], sources: dict[str, str]
 ) -> BuildReport:
-    """Write the index, the problems and, last, the manifest; remove what is left of an earlier plan."""
+    """Write the index, the problems and, last, the manifest; remove what killed workers and an earlier plan left."""
+    _remove_leftovers(plan)
     shards = [result.summary for result in results]
     problems = (*unread, *(problem for result in results for problem in result.problems))
     reader = READERS[plan.dataset]

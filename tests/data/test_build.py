@@ -1,6 +1,7 @@
 """Builds: the same bytes whatever the workers, interruptions and folders; each failed clip with its reason."""
 
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 
 from epam_data import build as build_module
-from epam_data.build import BuildOptions, BuildReport, build, ingest
+from epam_data.build import BuildOptions, BuildReport, build, build_part, finalise, ingest
 from epam_data.index import MANIFEST, PROBLEMS, load_index, load_manifest
-from epam_data.plan import BuildPlan, ShardTask, plan_tasks
+from epam_data.lock import FolderLock
+from epam_data.plan import BuildPlan, ClipLimits, ShardTask, plan_tasks
 from epam_data.prepare import PrepareSettings
 from epam_data.readers import RawSettings
 from epam_data.readers.ntu60 import missing_skeletons
@@ -451,3 +453,67 @@ def test_both_decoders_build_the_same_samples(small_raw: Path, small_built: Path
     build(small_plan(small_raw, tmp_path, prepare=prepare))
     for path in small_built.glob("*.tar"):
         assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+
+
+def test_parts_of_an_array_job_make_the_same_folder(small_raw: Path, small_built: Path, tmp_path: Path) -> None:
+    plan = small_plan(small_raw, tmp_path)
+    for part in (2, 0, 1):
+        with pytest.raises(ValueError, match=r"of 4 shards are not built, or damaged: .*; run their parts again"):
+            finalise(plan)
+        assert build_part(plan, BuildOptions(), part, 3) == 0
+        assert not (tmp_path / "manifest.json").exists()
+    finalise(plan)
+    assert folder_bytes(tmp_path) == folder_bytes(small_built)
+    with pytest.raises(ValueError, match=r"^part must be in 0\.\.2, got 3$"):
+        build_part(plan, BuildOptions(), 3, 3)
+
+
+def test_a_second_build_is_refused_and_told_who_is_first(small_raw: Path, tmp_path: Path) -> None:
+    plan = small_plan(small_raw, tmp_path)
+    plan.work_folder.mkdir()
+    first = f"another build is at work here: process {os.getpid()} on "
+    with FolderLock(plan.work_folder):
+        for second in (build, finalise, lambda plan: build_part(plan, BuildOptions(), 0, 2)):
+            with pytest.raises(ValueError, match=first):
+                second(plan)
+    with FolderLock(plan.work_folder, "lock-1-of-2"):
+        with pytest.raises(ValueError, match=first):
+            build(plan)
+        build_part(plan, BuildOptions(), 0, 2)  # another part may
+
+
+def test_a_clip_that_takes_too_long_is_skipped_and_the_build_goes_on(small_raw: Path, tmp_path: Path) -> None:
+    plan = small_plan(small_raw, tmp_path, limits=ClipLimits(clip_seconds=1e-3))
+    report = build(plan, BuildOptions(workers=2))
+    assert report.num_samples == 0 and report.num_shards == 4
+    assert {problem.reason.partition(": ")[2] for problem in report.problems} == {"took over 0.001 s and was stopped"}
+    assert report.num_skipped == len(report.problems) > 4
+    again = build(small_plan(small_raw, tmp_path), BuildOptions(retry_skipped=True))
+    assert again.num_reused == 0 and not again.problems
+
+
+def test_an_unfinished_folder_holds_no_manifest(small_raw: Path, tmp_path: Path) -> None:
+    plan = small_plan(small_raw, tmp_path)
+    build(plan)
+    next(tmp_path.glob("train-*.tar")).unlink()
+
+    def stop(done: int, total: int, note: str) -> None:
+        if done == total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(plan, progress=stop)
+    assert not (tmp_path / "manifest.json").exists()
+    assert build(plan).num_reused == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"clip_seconds": 0}, r"limits\.clip_seconds must be > 0, got 0"),
+        ({"process_mb": 10}, r"limits\.process_mb must be >= 256, got 10"),
+    ],
+)
+def test_bad_limits_are_refused(changes: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ClipLimits(**changes)

@@ -50,6 +50,13 @@ def alive(pid: int) -> bool:
         return False
 
 
+def assert_all_end(family: list[int]) -> None:
+    deadline = time.monotonic() + 10
+    while any(map(alive, family)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(alive, family)), f"orphans in {family}"
+
+
 def test_random_kills(tmp_path: Path):
     seed = int(os.environ.get("EPAM_SEED", time.time()))
     print(f"EPAM_SEED={seed}")
@@ -78,10 +85,7 @@ def test_random_kills(tmp_path: Path):
             else:
                 kills += process.poll() is None or process.returncode < 0
             process.wait(timeout=120)
-            deadline = time.monotonic() + 10
-            while any(map(alive, family)) and time.monotonic() < deadline:
-                time.sleep(0.05)
-            assert not any(map(alive, family)), f"orphans after the kill of {victim} in {family}"
+            assert_all_end(family)
             after = finished_shards(out)
             assert before.items() <= after.items(), "a finished shard was built twice"
         last = start(recipe, out)
