@@ -1,7 +1,8 @@
 """Build: ingest the skeletons, build each shard, finalise.
 
-`build_shard` is a pure function of its task and the raw files, so the shards do not depend on workers, on the order of
-completion, or on how often the build was stopped and resumed.
+A shard depends on its task and the raw files alone, so the bytes do not depend on workers, on the order of completion,
+or on how often the build was stopped and resumed. (The limits of a clip's time and memory are the exception: a clip
+that meets one is skipped and reported.)
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def build_part(plan: BuildPlan, options: BuildOptions, part: int, num_parts: int
     if not 0 <= part < num_parts:
         raise ValueError(f"part must be in 0..{num_parts - 1}, got {part}")
     _make_folders(plan)
-    with FolderLock(plan.work_folder, f"lock-{part}-of-{num_parts}", against="lock"):
+    with FolderLock(plan.work_folder, f"lock-{part}-of-{num_parts}", against="lock", wait=True):
         tasks, _, _ = _open(plan, options)
         mine = tasks[part::num_parts]
         return sum(result.num_skipped for result in _in_order(_reuse_or_build(plan, mine, options), mine, progress))
@@ -174,6 +175,7 @@ def build_shard(plan: BuildPlan, task: ShardTask) -> ShardResult:
                 reason = str(error) if isinstance(error, ValueError) else f"{clip.name}: {_describe(error)}"
                 problems.append(Problem(name=clip.name, split=clip.split, action="skipped", reason=reason))
                 continue
+            assert info.key == clip.key, f"asked for {clip.key}, got {info.key}"
             if mended:
                 problems.append(Problem(name=clip.name, split=clip.split, action="mended", reason=mended))
             writer.write_members(info, members)
@@ -309,9 +311,10 @@ def _finalise(
         ),
     )
     wanted = {shard.name for shard in shards}
-    for path in (*plan.out.glob("*.tar"), *plan.receipt("").parent.glob("*.json")):
-        if path.stem not in wanted:
-            path.unlink()
+    for receipt in plan.receipt("").parent.glob("*.json"):
+        if receipt.stem not in wanted:  # only what has a receipt is ours to remove
+            (plan.out / f"{receipt.stem}.tar").unlink(missing_ok=True)
+            receipt.unlink()
     write_atomically(plan.out / INDEX, index)
     lines = "".join(json.dumps(asdict(problem)) + "\n" for problem in problems)
     write_atomically(plan.out / PROBLEMS, lines.encode())

@@ -6,7 +6,6 @@ In depth, for a seeded random subset: every JPEG is decoded, and the independent
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,11 +16,11 @@ import simplejpeg
 
 from epam_data.codec import HEATMAP_TOLERANCE, decode, decode_heatmap, decode_info, decode_keypoints
 from epam_data.executors import run_local
-from epam_data.index import INDEX, Index, Manifest, load_index, load_manifest
+from epam_data.index import INDEX, Index, Manifest, ShardEntry, load_index, load_manifest
 from epam_data.progress import OnProgress, silent
 from epam_data.reference import reference_heatmap
 from epam_data.schema import Sample, SampleInfo
-from epam_data.shard import file_sha256, read_shard
+from epam_data.shard import IndexRow, file_sha256, read_shard
 from epam_data.skeleton import LAYOUTS
 
 _ROUNDING = 1e-5  # of a level's share: the renderer works in float32, the reference in float64
@@ -48,6 +47,15 @@ class Finding:
     shard: str  # "" where it concerns the whole directory
     key: str  # "" where it concerns the whole shard
     what: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardCheckTask:
+    """One shard to check."""
+
+    entry: ShardEntry
+    rows: tuple[IndexRow, ...]  # what the index says of its samples
+    deep: frozenset[str]  # keys to check in depth
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,13 +94,17 @@ def check(root: Path, settings: CheckSettings, num_workers: int, progress: OnPro
         ValueError: manifest or index cannot be read at all.
     """
     manifest, index = load_manifest(root), load_index(root)
-    task = _CheckShard(root, manifest, index, deep_keys(index, settings))
-    numbers = list(range(len(manifest.shards)))
+    deep = deep_keys(index, settings)
+    tasks = []
+    for number, entry in enumerate(manifest.shards):
+        rows = tuple(index.row(row) for row in np.flatnonzero(index.shard == number).tolist())
+        keys = frozenset(row.key for row in rows)
+        tasks.append(ShardCheckTask(entry=entry, rows=rows, deep=keys & deep))
     results: list[ShardCheck] = []
-    for result in run_local(task, numbers, num_workers):
+    for result in run_local(_CheckShard(root, manifest), tasks, num_workers):
         results.append(result)
         num_found = sum(len(result.findings) for result in results)
-        progress(len(results), len(numbers), f"{num_found} problems")
+        progress(len(results), len(tasks), f"{num_found} problems")
     findings = [*check_directory(root, manifest, index), *(f for result in results for f in result.findings)]
     return CheckReport(
         root=root,
@@ -105,11 +117,11 @@ def check(root: Path, settings: CheckSettings, num_workers: int, progress: OnPro
     )
 
 
-def deep_keys(index: Index, settings: CheckSettings) -> frozenset[bytes]:
+def deep_keys(index: Index, settings: CheckSettings) -> frozenset[str]:
     """The seeded random subset of keys to check in depth."""
     count = len(index) if settings.sample < 0 else min(settings.sample, len(index))
     chosen = np.random.default_rng(settings.seed).choice(len(index), count, replace=False)
-    return frozenset(index.keys[chosen].tolist())
+    return frozenset(key.decode() for key in index.keys[chosen].tolist())
 
 
 def check_directory(root: Path, manifest: Manifest, index: Index) -> Iterator[Finding]:
@@ -132,15 +144,13 @@ def check_directory(root: Path, manifest: Manifest, index: Index) -> Iterator[Fi
 
 @dataclass(frozen=True)
 class _CheckShard:
-    """Check one shard, given its number: picklable, for the executors."""
+    """Check one shard: picklable, for the executors."""
 
     root: Path
     manifest: Manifest
-    index: Index
-    deep: frozenset[bytes]
 
-    def __call__(self, number: int) -> ShardCheck:
-        entry = self.manifest.shards[number]
+    def __call__(self, task: ShardCheckTask) -> ShardCheck:
+        entry, rows = task.entry, task.rows
         path = self.root / f"{entry.name}.tar"
         findings: list[Finding] = []
 
@@ -154,12 +164,11 @@ class _CheckShard:
             found(f"has {path.stat().st_size} bytes, the manifest says {entry.num_bytes}")
         elif file_sha256(path) != entry.sha256:
             found(f"its sha256 is not the manifest's {entry.sha256[:12]}...")
-        rows = np.flatnonzero(self.index.shard == number)
         num_samples, num_deep, worst = 0, 0, 0.0
         try:
             for key, offset, members in read_shard(path):
                 num_samples += 1
-                row = self.index.row(int(rows[num_samples - 1])) if num_samples <= len(rows) else None
+                row = rows[num_samples - 1] if num_samples <= len(rows) else None
                 if row is None or (row.key, row.offset) != (key, offset):
                     found(f"the index does not have this sample at byte {offset}", key)
                     continue
@@ -172,7 +181,7 @@ class _CheckShard:
                     labels = [-1 if label is None else label for label in (info.label, info.coarse_label)]
                     if [*labels, info.num_frames] != [row.label, row.coarse_label, row.num_frames]:
                         found("KEY.json and the index differ in label, coarse label or number of frames", key)
-                    if key.encode() in self.deep:
+                    if key in task.deep:
                         num_deep += 1
                         worst = max(worst, heatmap_error(decode(members), self.manifest))
                 except ValueError as error:
@@ -193,6 +202,9 @@ def check_sample(members: dict[str, bytes], manifest: Manifest) -> SampleInfo:
         ValueError: the first thing that is wrong.
     """
     info, offsets = decode_info(members["json"])
+    _check_settings(info, manifest)
+    if info.label is None and info.coarse_label is not None:
+        raise ValueError(f"the label is hidden, so the coarse label must be, got {info.coarse_label}")
     if info.label is not None:
         if not 0 <= info.label < len(manifest.classes):
             raise ValueError(f"label must be in 0..{len(manifest.classes) - 1}, got {info.label}")
@@ -224,15 +236,17 @@ def check_sample(members: dict[str, bytes], manifest: Manifest) -> SampleInfo:
     return info
 
 
+def _check_settings(info: SampleInfo, manifest: Manifest) -> None:
+    """All samples of a directory are of one kind: that of its manifest."""
+    wanted = {"skeleton": manifest.skeleton}
+    wanted |= {name: manifest.prepare[name] for name in ("rgb_size_px", "heatmap_size_px", "heatmap_kind", "sigma_px")}
+    for name, value in wanted.items():
+        if getattr(info, name) != value:
+            raise ValueError(f"{name} must be {value}, as in the manifest, got {getattr(info, name)}")
+
+
 def heatmap_error(sample: Sample, manifest: Manifest) -> float:
     """Largest difference between the stored heatmap and the reference, as a share of the sample's scale."""
     reference = reference_heatmap(sample.info, sample.keypoints, bool(manifest.prepare["use_scores"]))
     stored = sample.heatmap.astype(np.float64) / 255
     return float(np.abs(stored - reference / sample.info.heatmap_scale).max(initial=0.0))
-
-
-def fingerprint(root: Path) -> str:
-    """One hash over all shards and the index of a directory, to compare two builds."""
-    manifest = load_manifest(root)
-    text = "".join(shard.sha256 for shard in manifest.shards) + manifest.index_sha256
-    return hashlib.sha256(text.encode()).hexdigest()

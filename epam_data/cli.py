@@ -39,6 +39,9 @@ class SynthCommand:
     workers: int = available_cores()
     """Processes; 0 works in this one."""
 
+    def __post_init__(self) -> None:
+        check_workers(self.workers)
+
 
 @dataclass(frozen=True, kw_only=True)
 class BuildCommand:
@@ -68,6 +71,7 @@ class BuildCommand:
     """Clips that may be skipped before the exit code is 1; all others are built in any case."""
 
     def __post_init__(self) -> None:
+        check_workers(self.workers)
         if self.executor not in ("local", "dask"):
             raise ValueError(f"executor must be local or dask, got {self.executor!r}")
         if (self.executor == "dask") != (self.dask_address is not None):
@@ -106,6 +110,9 @@ class CheckCommand:
     workers: int = available_cores()
     """Processes; 0 works in this one."""
 
+    def __post_init__(self) -> None:
+        check_workers(self.workers)
+
 
 @dataclass(frozen=True, kw_only=True)
 class InspectCommand:
@@ -117,6 +124,12 @@ class InspectCommand:
     """A clip: its members, its JSON and its shapes."""
     png: Path | None = None
     """Write a picture of the clip: frames, skeleton and heatmap."""
+
+
+def check_workers(workers: int) -> None:
+    """Refuse a negative number of processes."""
+    if workers < 0:
+        raise ValueError(f"workers must be >= 0, got {workers}")
 
 
 def synth_command(command: SynthCommand) -> int:
@@ -188,6 +201,8 @@ def check_command(command: CheckCommand) -> int:
 def inspect_command(command: InspectCommand) -> int:
     """Print a summary of the directory, or of one clip."""
     if command.key is None:
+        if command.png is not None:
+            raise ValueError("--png needs a KEY, the clip to draw")
         print(describe_directory(command.shards))
         return 0
     sample, members = read_sample(command.shards, command.key)

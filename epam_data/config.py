@@ -19,6 +19,8 @@ from typing import Any, TypeVar, get_type_hints
 import yaml
 from jsonargparse import ArgumentParser, set_parsing_settings
 
+from epam_data.executors import WorkersDiedError
+
 Command = TypeVar("Command")
 CommandTable = dict[str, tuple[type[Any], Callable[[Any], int], tuple[str, ...]]]
 
@@ -102,7 +104,9 @@ def _recipe_values(command: Any, argv: Sequence[str]) -> dict[str, Any]:
     if not isinstance(recipe, dict):
         raise ConfigError(f"{argv[0]}: a recipe is a table of sections, got {type(recipe).__name__}")
     own = set(get_type_hints(command)) & set(RECIPE_SECTIONS)
-    return dict(_flatten({key: recipe[key] for key in recipe if key in own or key not in RECIPE_SECTIONS}))
+    # An empty section (all its lines commented out) says nothing.
+    said = {key: value for key, value in recipe.items() if value is not None}
+    return dict(_flatten({key: said[key] for key in said if key in own or key not in RECIPE_SECTIONS}))
 
 
 def _flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -130,7 +134,7 @@ def _argv_values(argv: Sequence[str], leaves: dict[str, Any], positionals: Seque
             values[key] = value
         elif leaves.get(key) is bool and (not words or words[0].lower() not in ("true", "false")):
             values[key] = True
-        elif words:
+        elif words and not words[0].startswith("--"):
             values[key] = words.pop(0)
         else:
             raise ConfigError(f"--{key} needs a value")
@@ -205,7 +209,8 @@ def run_command(prog: str, commands: CommandTable, argv: Sequence[str]) -> int:
         argv: the command's name and its arguments.
 
     Returns:
-        What the function returns; 2 for input that cannot be used; 130 after Ctrl-C.
+        What the function returns; 2 for input or files that cannot be used; 1 if the work itself failed; 130 after
+        Ctrl-C.
     """
     if not argv or argv[0] not in commands:
         lines = [
@@ -231,6 +236,12 @@ def run_command(prog: str, commands: CommandTable, argv: Sequence[str]) -> int:
     except BrokenPipeError:  # `| head` has seen enough; what Python would still flush goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # no permission, disk full, a file where a folder should be
+        print(f"{prog} {argv[0]}: {error}", file=sys.stderr)
+        return 2
+    except (WorkersDiedError, FloatingPointError) as error:
+        print(f"{prog} {argv[0]}: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f"\n{prog} {argv[0]}: interrupted; give the same command again to go on", file=sys.stderr)
         return 130

@@ -24,6 +24,10 @@ MAX_POOLS = 5
 _DASK_SECONDS = 10  # for the scheduler to answer
 
 
+class WorkersDiedError(RuntimeError):
+    """Workers were started again and again, and died."""
+
+
 def available_cores() -> int:
     """Cores that this process may use (a container or Slurm may allow fewer than the machine has)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -62,7 +66,7 @@ def run_local(function: Callable[[Task], Result], tasks: list[Task], num_workers
     A worker that dies (killed for memory, or by hand) takes the pool with it; the tasks that were left go to a new one.
 
     Raises:
-        RuntimeError: workers died `MAX_POOLS` times; something kills them.
+        WorkersDiedError: workers died `MAX_POOLS` times; something kills them.
     """
     if num_workers == 0 or len(tasks) < 2:
         yield from map(function, tasks)
@@ -77,7 +81,7 @@ def run_local(function: Callable[[Task], Result], tasks: list[Task], num_workers
             return
         except BrokenProcessPool:
             print(f"a worker process died; {len(left)} tasks go to new ones", file=sys.stderr)
-    raise RuntimeError(f"worker processes died {MAX_POOLS} times; is the machine out of memory?")
+    raise WorkersDiedError(f"worker processes died {MAX_POOLS} times; is the machine out of memory?")
 
 
 def run_dask(function: Callable[[Task], Result], tasks: list[Task], address: str) -> Iterator[Result]:

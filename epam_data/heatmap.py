@@ -1,8 +1,8 @@
 """Keypoints -> Gaussian heatmap volumes: one channel per joint, or one per limb.
 
-The semantics are those of MMAction2's `GeneratePoseTarget` with two differences: a joint whose two coordinates are 0
-or NaN paints nothing, and limbs have channels of their own. The bounds of a window are taken in float64: mu +- 3 sigma
-in float32 falls on the other side of an integer about once per clip.
+The semantics are those of MMAction2's `GeneratePoseTarget` with two differences: a joint that is missing in the
+skeleton's own pixels (both coordinates 0, or NaN) paints nothing, and limbs have channels of their own. The bounds of a
+window are taken in float64: mu +- 3 sigma in float32 falls on the other side of an integer about once per clip.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from epam_data.skeleton import joint_is_missing
+from epam_data.skeleton import MISSING_SCORE, joint_is_missing
 
 
 def draw_joints(
@@ -23,7 +23,7 @@ def draw_joints(
 
     Args:
         keypoints: (M, T, V, 2) x, y in heatmap pixels, any float type; NaN marks a missing joint.
-        scores: (M, T, V); the height of each Gaussian. Below 1e-4 or NaN: missing.
+        scores: (M, T, V); the height of each Gaussian. Below 1e-4 or not finite: missing.
         size: (h, w) of the heatmap.
         sigma_px: standard deviation in heatmap pixels.
 
@@ -82,7 +82,8 @@ def generate_pose_heatmap(
     if keypoints.ndim != 3 or keypoints.shape[-1] != 3:
         raise ValueError(f"keypoints must be (T, V, 3): x, y, score; got {keypoints.shape}")
     size = (img_size, img_size) if isinstance(img_size, int) else img_size
-    volume = draw_joints(keypoints[None, ..., :2], keypoints[None, ..., 2], size, sigma)
+    xy, scores = keypoints[None, ..., :2], keypoints[None, ..., 2]
+    volume = draw_joints(xy, np.where(joint_is_missing(xy, scores), 0.0, scores), size, sigma)
     return np.ascontiguousarray(volume.swapaxes(0, 1))
 
 
@@ -141,7 +142,10 @@ def _masked(
         raise ValueError(
             f"keypoints must be (M, T, V, 2) and scores (M, T, V), got {keypoints.shape} and {scores.shape}"
         )
-    weights = np.where(joint_is_missing(keypoints, scores), 0.0, scores.astype(np.float64))
+    # (0, 0) is no mark of a missing joint here: in a crop's pixels it is the corner.
+    heights = scores.astype(np.float64)  # a float32 of 1e-4 is a little less than that
+    visible = np.isfinite(keypoints).all(axis=-1) & np.isfinite(heights) & (heights >= MISSING_SCORE)
+    weights = np.where(visible, heights, 0.0)
     return np.ascontiguousarray(keypoints, np.float64), np.ascontiguousarray(weights)
 
 

@@ -31,7 +31,7 @@ class CallFailedError(RuntimeError):
 
 
 class IsolatedProcess:
-    """A child process that runs one call at a time.
+    """A child process that runs one call at a time; further threads wait.
 
     Args:
         timeout_seconds: a call that takes longer is killed, with its child.
@@ -44,6 +44,7 @@ class IsolatedProcess:
         self._calls_per_process, self._calls = calls_per_process, 0
         self._child: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
+        self._one_at_a_time = threading.Lock()  # Dask runs tasks in threads
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """What `function(*arguments)` returns; both go by pickle, the function by its name.
@@ -52,6 +53,10 @@ class IsolatedProcess:
             CallFailedError: the call took too long, or the child died.
             Exception: whatever the function raises.
         """
+        with self._one_at_a_time:
+            return self._call(function, arguments)
+
+    def _call(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         for attempt in range(_ATTEMPTS):
             if self._calls >= self._calls_per_process:
                 self.close()

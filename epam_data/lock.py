@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 import time
+import uuid
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ class FolderLock:
 
     def __init__(self, folder: Path, name: str = "lock", *, against: str = "", wait: bool = False) -> None:
         self._path, self._against, self._wait = folder / name, against, wait
+        self._content = _myself()
         self._released = threading.Event()
 
     def __enter__(self) -> FolderLock:
@@ -45,19 +47,23 @@ class FolderLock:
             time.sleep(_RETRY_SECONDS)
         for other in self._path.parent.glob(self._against) if self._against else ():
             if other != self._path and self._holder_is_alive(other):
-                self._path.unlink()
+                self._release()
                 raise ValueError(self._refusal(other))
         threading.Thread(target=self._beat, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._released.set()
-        self._path.unlink(missing_ok=True)
+        self._release()
+
+    def _release(self) -> None:
+        if _read(self._path) == self._content:  # else it was taken over: it is another's now
+            self._path.unlink(missing_ok=True)
 
     def _take(self) -> bool:
         # Written under another name and linked: the lock never exists without its content.
-        mine = self._path.with_name(f".{self._path.name}.{socket.gethostname()}.{os.getpid()}")
-        mine.write_text(json.dumps(_myself()))
+        mine = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}")
+        mine.write_text(json.dumps(self._content))
         try:
             os.link(mine, self._path)
         except FileExistsError:
@@ -73,7 +79,14 @@ class FolderLock:
             return False
         if _is_alive(holder, path):
             return True
-        path.unlink(missing_ok=True)
+        # Moved aside, not removed: between reading and moving, another may have taken the lock over.
+        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(aside)
+            if _read(aside) != holder:
+                with contextlib.suppress(FileExistsError):
+                    os.link(aside, path)
+            aside.unlink()
         return False
 
     def _refusal(self, path: Path) -> str:
@@ -86,7 +99,8 @@ class FolderLock:
     def _beat(self) -> None:
         while not self._released.wait(_BEAT_SECONDS):
             with contextlib.suppress(FileNotFoundError):
-                os.utime(self._path)
+                if _read(self._path) == self._content:
+                    os.utime(self._path)
 
 
 def _myself() -> dict[str, Any]:
@@ -94,6 +108,7 @@ def _myself() -> dict[str, Any]:
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "born": _born(os.getpid()),
+        "token": uuid.uuid4().hex,
         "since": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
 

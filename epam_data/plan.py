@@ -9,9 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from epam_data.prepare import PrepareSettings
+from epam_data.randomness import Purpose, generator
 from epam_data.readers import READERS, RawSettings
 from epam_data.schema import SCHEMA_VERSION, SPLITS
 from epam_data.shard import ShardSettings
@@ -20,7 +19,15 @@ from epam_data.video import VideoFinder
 
 WORK_FOLDER = ".build"  # inside the output: the skeleton store, the receipts of finished shards, the lock
 
-_TOOLS = ("epam", "numpy", "av", "simplejpeg", "zstandard", "h5py")  # their versions may change the bytes of a shard
+_TOOLS = (
+    "epam",
+    "numpy",
+    "av",
+    "decord2",
+    "simplejpeg",
+    "zstandard",
+    "h5py",
+)  # their versions may change the bytes of a shard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +106,7 @@ def plan_tasks(plan: BuildPlan, store: SkeletonStore, sources: dict[str, str]) -
     tasks = []
     for number, split in enumerate(SPLITS):
         rows = store.rows_of_split(split)
-        np.random.default_rng((plan.shard.shuffle_seed, number)).shuffle(rows)
+        generator(Purpose.SHARD_ASSIGNMENT, plan.shard.shuffle_seed, number).shuffle(rows)
         for start in range(0, len(rows), plan.shard.samples_per_shard):
             chosen = tuple(rows[start : start + plan.shard.samples_per_shard].tolist())
             videos = tuple(finder.find(store.names[row]) for row in chosen)

@@ -54,6 +54,9 @@ class PrepareSettings:
             raise ValueError(f"prepare.decoder must be one of {', '.join(DECODERS)}, got {self.decoder!r}")
         if not self.sigma_px > 0:
             raise ValueError(f"prepare.sigma_px must be > 0, got {self.sigma_px}")
+        for name in ("box_padding", "box_threshold_px", "max_frame_difference"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"prepare.{name} must be >= 0, got {getattr(self, name)}")
         if not 0 <= self.min_overlap <= 1:
             raise ValueError(f"prepare.min_overlap must be in 0..1, got {self.min_overlap}")
 

@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import tarfile
+import uuid
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -96,7 +97,7 @@ class ShardWriter:
 
     def __init__(self, folder: Path, name: str, split: str, settings: ShardSettings) -> None:
         self._path, self._name, self._split, self._settings = folder / f"{name}.tar", name, split, settings
-        self._temporary = folder / f".{name}.tar.{os.getpid()}{PARTIAL}"
+        self._temporary = temporary_path(self._path)
         self._file = _HashingFile(self._temporary.open("wb"))
         self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)  # type: ignore[call-overload]
         self._rows: list[IndexRow] = []
@@ -235,9 +236,14 @@ def read_shard(path: Path) -> Iterator[tuple[str, int, dict[str, bytes]]]:
             raise ValueError(f"{path.name}: damaged or cut short at byte {end}, behind {key or 'no sample'}")
 
 
+def temporary_path(path: Path) -> Path:
+    """Where to write what will be `path`: beside it, under a name that no other process of any host takes."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{PARTIAL}")
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a small file so that it appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    temporary = temporary_path(path)
     with temporary.open("wb") as file:
         file.write(data)
         file.flush()

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from epam_data.schema import SPLITS, Clip, Problem
-from epam_data.shard import PARTIAL
+from epam_data.shard import sync_folder, temporary_path
 
 _CHUNK_CLIPS = 1024
 _FORMAT = 1  # of this file; a store of another format is made anew
@@ -29,7 +29,7 @@ def write_store(path: Path, clips: Iterable[Clip | Problem], sources: dict[str, 
     Raises:
         ValueError: two clips have one key; both are named.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    temporary = temporary_path(path)
     columns = _Columns()
     problems: list[dict[str, str]] = []
     names: dict[str, str] = {}
@@ -54,7 +54,10 @@ def write_store(path: Path, clips: Iterable[Clip | Problem], sources: dict[str, 
             file.attrs["format"] = _FORMAT
             file.attrs["sources"] = json.dumps(sources)
             file.create_dataset("problems", data=np.bytes_(json.dumps(problems)))
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
         temporary.replace(path)
+        sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -148,6 +148,26 @@ def check_same(checkpoint: Checkpoint, what: str, manifest: Manifest, model_reci
         raise ValueError(f"{what}: the checkpoint does not fit: {'; '.join(differences)}")
 
 
+def check_same_clips(checkpoint: Checkpoint, what: str, stream_recipe: dict[str, Any]) -> None:
+    """Refuse to measure a checkpoint on clips cut in another way than those it learnt from.
+
+    Args:
+        checkpoint: as loaded.
+        what: its file, for the message.
+        stream_recipe: the `stream` section at hand.
+
+    Raises:
+        ValueError: frames or sampling differ; all differences are listed.
+    """
+    differences = [
+        f"it was trained with stream.{name} {checkpoint.recipe['stream'][name]}, the recipe says {stream_recipe[name]}"
+        for name in ("rgb_frames", "pose_frames", "sampling")
+        if checkpoint.recipe["stream"][name] != stream_recipe[name]
+    ]
+    if differences:
+        raise ValueError(f"{what}: {'; '.join(differences)}")
+
+
 def _class_differences(theirs: list[str], ours: list[str]) -> Iterator[str]:
     if len(theirs) != len(ours):
         yield f"it has {len(theirs)} classes, the shards have {len(ours)}"

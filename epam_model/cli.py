@@ -18,8 +18,11 @@ from torch import nn
 from epam_data.config import CommandTable, run_command
 from epam_data.index import load_manifest
 from epam_data.prepare import PrepareSettings
+from epam_data.readers import READERS
+from epam_data.skeleton import LAYOUTS
 from epam_data.stream import BatchFinisher, Stream, StreamSettings
-from epam_model.checkpoint import LAST, check_same, load_checkpoint, load_weights
+from epam_data.taxonomy import TAXONOMIES
+from epam_model.checkpoint import LAST, check_same, check_same_clips, load_checkpoint, load_weights
 from epam_model.config import ModelSettings, TrainSettings, build_model
 from epam_model.distributed import Ranks, choose_device, distributed
 from epam_model.evaluate import TOP_CLASSES, Prediction, evaluate, heatmap_channels, predict
@@ -82,10 +85,8 @@ class PredictCommand:
 class ProfileCommand:
     """Count parameters and multiply-adds of a recipe's network, and time it on this device."""
 
-    num_classes: int = 60
-    """Classes of the head."""
-    num_joints: int = 17
-    """Channels of the heatmaps."""
+    dataset: str = "ntu60"
+    """Data set: its classes and joints size the network."""
     batch_sizes: list[int] = field(default_factory=lambda: [1, 4])
     """Clips at a time."""
     device: str = "auto"
@@ -150,10 +151,16 @@ def predict_command(command: PredictCommand) -> int:
 def profile_command(command: ProfileCommand) -> int:
     """Print the tables."""
     stream, size = command.stream, command.prepare
+    if command.dataset not in READERS:
+        raise ValueError(f"dataset must be one of {', '.join(READERS)}, got {command.dataset!r}")
+    reader = READERS[command.dataset]
+    layout = LAYOUTS[reader.skeleton]
+    num_channels = len(layout.limbs if size.heatmap_kind == "limbs" else layout.joints)
+    num_classes = len(TAXONOMIES[reader.taxonomy].classes)
     tables = profile(
-        build_model(command.model, num_classes=command.num_classes, num_joints=command.num_joints),
+        build_model(command.model, num_classes=num_classes, num_joints=num_channels),
         rgb_shape=(3, stream.rgb_frames, size.rgb_size_px, size.rgb_size_px),
-        pose_shape=(command.num_joints, stream.pose_frames, size.heatmap_size_px, size.heatmap_size_px),
+        pose_shape=(num_channels, stream.pose_frames, size.heatmap_size_px, size.heatmap_size_px),
         batch_sizes=command.batch_sizes,
         device=choose_device(command.device, 0),
     )
@@ -198,6 +205,7 @@ def _load(command: TestCommand | PredictCommand, ranks: Ranks) -> tuple[nn.Modul
     )
     checkpoint, manifest = load_checkpoint(command.checkpoint), stream.manifest
     check_same(checkpoint, str(command.checkpoint), manifest, asdict(command.model))
+    check_same_clips(checkpoint, str(command.checkpoint), asdict(command.stream))
     bare = replace(command.model, rgb_pretrained=None, pose_pretrained=None)  # the checkpoint has all weights
     model = build_model(bare, num_classes=len(manifest.classes), num_joints=heatmap_channels(manifest))
     load_weights(model, checkpoint.weights, str(command.checkpoint))

@@ -80,11 +80,11 @@ def choose_device(name: str, local_rank: int) -> torch.device:
         ValueError: an unknown name, no GPU, or fewer GPUs than processes.
     """
     if name not in DEVICES:
-        raise ValueError(f"train.device must be one of {', '.join(DEVICES)}, got {name!r}")
+        raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {name!r}")
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        raise ValueError("train.device is cuda, but torch finds no GPU here")
+        raise ValueError("device is cuda, but torch finds no GPU here")
     if local_rank >= torch.cuda.device_count():
         raise ValueError(f"process {local_rank} needs its own GPU, this machine has {torch.cuda.device_count()}")
     return torch.device("cuda", local_rank)

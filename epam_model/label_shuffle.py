@@ -16,15 +16,14 @@ import numpy as np
 import torch
 
 from epam_data.index import Index, Manifest
+from epam_data.randomness import Purpose, generator
 from epam_data.stream import Batch
-
-_LABELS = 3  # what this generator is for; the stream uses 0 to 2
 
 
 def shuffled_labels(manifest: Manifest, index: Index, split: str, seed: int) -> dict[str, int]:
     """A label for each key of a split: the split's own labels, permuted by the seed, evenly over each true class."""
     in_split = [number for number, shard in enumerate(manifest.shards) if shard.split == split]
-    rng = np.random.default_rng((seed, _LABELS))
+    rng = generator(Purpose.LABEL_SHUFFLE, seed)
     rows = rng.permutation(np.flatnonzero(np.isin(index.shard, in_split)))
     rows = rows[np.argsort(index.label[rows], kind="stable")]  # class by class, at random inside a class
     # Spread the occurrences of each label evenly over this list: the i-th of n stands about (i + 1/2) / n of the way.

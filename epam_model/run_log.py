@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ class RunLog:
     Args:
         out: the run's folder.
         is_main: whether this rank writes.
-        resumed_at: optimiser steps of the checkpoint that the run goes on from. What an interrupted run logged behind
-            it is taken back, so that the files read as if there had been no interruption. None: a new run.
+        resumed_at: optimiser steps of the checkpoint that the run goes on from. What an interrupted run measured behind
+            it is taken back from the metrics and TensorBoard, so that they read as if there had been no interruption;
+            the text log keeps what was said. None: a new run, which replaces all three.
     """
 
     def __init__(self, out: Path, *, is_main: bool, resumed_at: int | None = None) -> None:
@@ -33,6 +35,8 @@ class RunLog:
         mode = "w" if resumed_at is None else "a"
         self._log = (out / LOG).open(mode, encoding="utf-8")
         self._metrics = (out / METRICS).open(mode, encoding="utf-8")
+        if resumed_at is None:
+            shutil.rmtree(out / TENSORBOARD, ignore_errors=True)
         purge = None if resumed_at is None else resumed_at + 1
         self._tensorboard = SummaryWriter(str(out / TENSORBOARD), purge_step=purge)
 

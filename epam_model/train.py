@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from epam_data.index import load_index
+from epam_data.randomness import Purpose, seed_number
 from epam_data.stream import Batch, BatchFinisher, Stream, StreamSettings
 from epam_model.checkpoint import (
     BEST,
@@ -34,8 +35,6 @@ from epam_model.schedule import learning_rate
 
 # Recipe keys that decide which samples are still to come: a run goes on with the same ones only.
 _ORDER = (("stream", "batch_size"), ("stream", "window_shards"), ("train", "seed"), ("train", "shuffle_labels"))
-
-_STEP = 4  # what the random numbers of a step are keyed by; the stream and the label shuffle use 0 to 3
 
 
 class Trainer:
@@ -278,4 +277,4 @@ def training_labels(shards: Path, stream: Stream, settings: TrainSettings) -> di
 
 def step_seed(seed: int, step: int, rank: int) -> int:
     """The seed of torch's generators for one step (dropout): a run that goes on draws what it would have drawn."""
-    return int(np.random.SeedSequence((seed, _STEP, step, rank)).generate_state(1, np.uint64)[0])
+    return seed_number(Purpose.TRAINING_STEP, seed, step, rank)

@@ -121,7 +121,7 @@ def read_clips(
     """
     for split, annotation in read_splits(raw):
         name = annotation.name if isinstance(annotation, Problem) else str(annotation.get("frame_dir"))
-        if name in excluded:
+        if name.rpartition("/")[2] in excluded:
             reason = f"{name}: on the data set's list of recordings without usable skeletons"
             yield Problem(name=name, split=split, action="excluded", reason=reason)
         elif isinstance(annotation, Problem):

@@ -75,6 +75,6 @@ def load_pickle(path: Path) -> Any:
         raise
     except (
         *(pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError),
-        *(OverflowError, MemoryError),  # damaged bytes may ask for any size
+        *(OverflowError, MemoryError, SystemError),  # damaged bytes may ask for any size, and confuse NumPy
     ) as error:
         raise ValueError(f"{path.name}: not a whole pickle ({error})") from error

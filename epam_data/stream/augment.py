@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from epam_data.randomness import Purpose, generator
 from epam_data.stream.sampling import every_nth, test_frames, uniform_frames
 
 SAMPLINGS = ("aligned", "independent")
-
-_AUGMENT = 2  # what this generator is for; `order.py` uses 0 and 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +60,7 @@ class Draw:
 
 def draw_training(num_frames: int, settings: StreamSettings, *, seed: int, epoch: int, position: int) -> Draw:
     """The draw of the sample at `position` of `epoch`: the same on any rank and worker, and after any resume."""
-    rng = np.random.default_rng((seed, epoch, _AUGMENT, position))
+    rng = generator(Purpose.AUGMENTATION, seed, epoch, position)
     pose = uniform_frames(num_frames, settings.pose_frames, rng)
     if settings.sampling == "aligned":
         rgb = every_nth(pose, settings.rgb_frames)

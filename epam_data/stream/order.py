@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-_SHARDS, _WINDOW = 0, 1  # what a generator is for; keeps the keys of the two draws apart
+from epam_data.randomness import Purpose, generator
 
 
 class EpochOrder:
@@ -40,7 +40,7 @@ class EpochOrder:
         self._key = (seed, epoch)
         self._window_shards = window_shards
         self._first_sample = np.concatenate([[0], np.cumsum(sizes)])  # of each shard, in storage order
-        self._shards = np.random.default_rng((*self._key, _SHARDS)).permutation(len(sizes))
+        self._shards = generator(Purpose.SHARD_ORDER, *self._key).permutation(len(sizes))
         # Where each window starts in the epoch.
         permuted = np.concatenate([[0], np.cumsum(sizes[self._shards])])
         self._window_start = np.append(permuted[:-1:window_shards], permuted[-1])
@@ -65,7 +65,7 @@ class EpochOrder:
         samples = np.concatenate(
             [np.arange(self._first_sample[shard], self._first_sample[shard + 1]) for shard in shards]
         )
-        return np.random.default_rng((*self._key, _WINDOW, window)).permutation(samples)
+        return generator(Purpose.WINDOW_ORDER, *self._key, window).permutation(samples)
 
 
 def training_positions(step: int, global_batch: int, rank: int, world: int) -> NDArray[np.int64]:

@@ -106,9 +106,12 @@ class Stream:
             )
         first = consumed // self.settings.batch_size
         self._steps.set(epoch, range(first, len(self)))
+        self._running = running = object()
         for batch in self._loader:
             if isinstance(batch, ValueError):
                 raise batch
+            if self._running is not running:  # both would draw from one loader
+                raise RuntimeError("another epoch of this stream was begun; a stream gives one epoch at a time")
             yield batch
 
     def read_step(self, epoch: int, step: int) -> Batch:
@@ -134,6 +137,7 @@ class Stream:
             self._cached_order = (epoch, order)
         return self._cached_order[1]
 
+    _running: object = None
     _cached_order: tuple[int, EpochOrder] | None = None
 
     @cached_property
@@ -156,7 +160,7 @@ class Stream:
             batch_size=None,
             num_workers=workers,
             persistent_workers=workers > 0,
-            prefetch_factor=4 if workers else None,
+            prefetch_factor=2 if workers else None,
             pin_memory=self._pin_memory,
         )
 
@@ -168,7 +172,8 @@ class _Steps:
         self._epoch, self._range = epoch, steps
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        return ((self._epoch, step) for step in self._range)
+        epoch = self._epoch  # now: the loader asks for steps while the next epoch may be set
+        return ((epoch, step) for step in self._range)
 
     def __len__(self) -> int:
         return len(self._range)

@@ -517,3 +517,9 @@ def test_an_unfinished_folder_holds_no_manifest(small_raw: Path, tmp_path: Path)
 def test_bad_limits_are_refused(changes: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ClipLimits(**changes)
+
+
+def test_foreign_files_in_the_output_folder_stay(small_raw: Path, tmp_path: Path) -> None:
+    (tmp_path / "nturgbd_videos.tar").write_bytes(b"precious")
+    build(small_plan(small_raw, tmp_path))
+    assert (tmp_path / "nturgbd_videos.tar").read_bytes() == b"precious"

@@ -72,6 +72,8 @@ def test_findings_give_exit_code_1(ntu60_shards: Path, tmp_path: Path, capsys):
     ("argv", "message"),
     [
         (["check", "nowhere"], "nowhere: holds no manifest.json"),
+        (["inspect", "{shards}", "--png", "clip.png"], "--png needs a KEY, the clip to draw"),
+        (["check", "{shards}", "--workers", "-1"], "workers must be >= 0, got -1"),
         (["inspect", "{shards}", "nobody"], "no clip 'nobody' among 19"),
         (["build", "--dataset", "ucf", "--raw.videos", ".", "--raw.skeletons", "x", "--out", "o"], "got 'ucf'"),
         (["build", "--prepare.sigma", "1"], "unknown key 'prepare.sigma'; did you mean 'prepare.sigma_px'?"),

@@ -85,12 +85,17 @@ def test_values_out_of_range_come_all_at_once(recipe):
     [
         (("nowhere.yaml",), r"nowhere\.yaml: no such recipe"),
         (("--out",), r"--out needs a value"),
+        (("--out", "--fast"), r"--out needs a value"),
         (("word",), r"unexpected argument 'word'; options are written --key value"),
     ],
 )
 def test_unusable_command_lines_are_refused(argv: tuple[str, ...], message: str):
     with pytest.raises(ConfigError, match=message):
         parse(*argv)
+
+
+def test_an_empty_section_says_nothing(recipe):
+    assert parse(recipe("prepare:\n  # sigma_px: 0.7\n"), *RAW, "--out", "o").prepare == PrepareSettings()
 
 
 @pytest.mark.parametrize(
@@ -117,6 +122,9 @@ def test_exit_codes(capsys):
     def interrupt(command: Bake) -> int:
         raise KeyboardInterrupt
 
+    def full(command: Bake) -> int:
+        raise OSError(28, "No space left on device")
+
     def run(function, *argv: str) -> int:
         return run_command("kitchen", {"bake": (Bake, function, ())}, argv)
 
@@ -124,6 +132,8 @@ def test_exit_codes(capsys):
     assert run(lambda command: 1, *good) == 1
     assert run(fail, *good) == 2
     assert capsys.readouterr().err == "kitchen bake: an egg is rotten\n"
+    assert run(full, *good) == 2
+    assert "No space left on device" in capsys.readouterr().err
     assert run(interrupt, *good) == 130
     assert "interrupted; give the same command again to go on" in capsys.readouterr().err
     assert run(fail, "bake", "--outt", "o", *RAW) == 2

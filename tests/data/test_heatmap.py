@@ -19,7 +19,7 @@ LIMBS = ((0, 1), (1, 2), (2, 0))
 
 
 def is_missing(x: float, y: float, score: float) -> bool:
-    return not score >= 1e-4 or math.isnan(x) or math.isnan(y) or (x == 0 and y == 0)
+    return not score >= 1e-4 or math.isnan(x) or math.isnan(y)
 
 
 def window(low: float, high: float, sigma: float, length: int) -> range:
@@ -265,3 +265,11 @@ def test_full_scale_is_255() -> None:
 )
 def test_the_scale_is_the_largest_score_and_at_least_1(scores: list[float], scale: float) -> None:
     assert heatmap_scale(np.array(scores, np.float16)) == scale
+
+
+def test_the_origin_is_a_missing_joint_in_the_skeletons_pixels_only() -> None:
+    """`generate_pose_heatmap` takes an annotation's pixels, where (0, 0) says missing; a crop's corner is a place."""
+    keypoints = np.zeros((2, 3, 3), np.float32)
+    keypoints[..., 2] = 1
+    assert generate_pose_heatmap(keypoints, 8).max() == 0
+    assert draw_joints(keypoints[None, ..., :2], keypoints[None, ..., 2], (8, 8), 0.6)[0, 0, 0, 0] == 1

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,14 @@ def test_a_crash_is_told_and_survived(child: IsolatedProcess):
 
 def test_a_child_that_was_killed_from_outside_gets_one_more_chance(child: IsolatedProcess, tmp_path: Path):
     assert child.call(die_once, tmp_path / "mark") == "alive"
+
+
+def test_threads_take_turns():
+    """Dask runs tasks in threads: each must get its own answer."""
+    shared = IsolatedProcess(timeout_seconds=20, memory_bytes=1 << 30)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda number: shared.call(abs, -number), range(200))) == list(range(200))
+    shared.close()
 
 
 def die_once(mark: Path) -> str:

@@ -3,6 +3,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,19 @@ def test_another_host_counts_while_it_touches_its_lock(tmp_path: Path):
     write_lock(tmp_path, host="node17", pid=99, age_seconds=STALE_SECONDS + 1)
     with FolderLock(tmp_path):
         pass
+
+
+def test_a_lock_that_was_taken_over_is_another_s_to_release(tmp_path: Path):
+    mine = FolderLock(tmp_path)
+    mine.__enter__()
+    write_lock(tmp_path, host="node17", pid=99)  # as if it had seemed stale from there
+    mine.__exit__()
+    assert json.loads((tmp_path / "lock").read_text())["host"] == "node17"
+
+
+def test_waiting_for_a_live_holder(tmp_path: Path):
+    first = FolderLock(tmp_path)
+    first.__enter__()
+    threading.Timer(0.5, first.__exit__).start()
+    with FolderLock(tmp_path, wait=True):
+        assert (tmp_path / "lock").exists()

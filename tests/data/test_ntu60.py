@@ -77,3 +77,8 @@ def test_the_synthetic_set_leaves_nothing_out(tmp_path: Path) -> None:
     assert isinstance(clip, Clip) and clip.label == 7
     (problem,) = read(tmp_path, [listed])
     assert isinstance(problem, Problem) and problem.action == "excluded"
+
+
+def test_a_listed_recording_is_left_out_in_any_folder(tmp_path: Path) -> None:
+    (problem,) = read(tmp_path, [annotation("nturgb/S001C002P005R002A008", 7, KEYPOINTS)])
+    assert isinstance(problem, Problem) and problem.action == "excluded"

@@ -100,7 +100,7 @@ def test_one_process_talks_to_nobody():
 
 
 def test_errors(monkeypatch):
-    with pytest.raises(ValueError, match=r"train\.device must be one of auto, cpu, cuda, got 'tpu'"):
+    with pytest.raises(ValueError, match=r"device must be one of auto, cpu, cuda, got 'tpu'"):
         choose_device("tpu", 0)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_device("auto", 0).type == "cpu"

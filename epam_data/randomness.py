@@ -1,0 +1,33 @@
+"""Every random draw of the project is keyed: by what it is for, then by seed, epoch, position, and so on.
+
+Never by worker, rank or time. So the same sample gets the same draw on any machine and after any resume, and no two
+purposes share a generator. The purpose stands first and is never 0: NumPy pads keys with zeros, so that (7, 3) and
+(7, 3, 0) are one key; keys of one purpose have one length.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+
+
+class Purpose(IntEnum):
+    """What a generator is for."""
+
+    SHARD_ASSIGNMENT = 1  # of clips at build time; (seed, split)
+    SHARD_ORDER = 2  # of an epoch; (seed, epoch)
+    WINDOW_ORDER = 3  # of the samples of a window; (seed, epoch, window)
+    AUGMENTATION = 4  # of a sample; (seed, epoch, position)
+    LABEL_SHUFFLE = 5  # of the control; (seed)
+    TRAINING_STEP = 6  # dropout; (seed, step, rank)
+
+
+def generator(purpose: Purpose, *key: int) -> np.random.Generator:
+    """The generator of one draw."""
+    return np.random.default_rng((int(purpose), *key))
+
+
+def seed_number(purpose: Purpose, *key: int) -> int:
+    """A 64-bit seed for another library's generator."""
+    return int(np.random.SeedSequence((int(purpose), *key)).generate_state(1, np.uint64)[0])
