@@ -113,7 +113,8 @@ def load_pretrained(stream: nn.Module, path: Path) -> None:
             entry `state_dict`.
 
     Raises:
-        ValueError: the file cannot be read, or keys or shapes do not fit; they are listed.
+        ValueError: the file cannot be read, or keys or shapes do not fit; they are listed. (Published names are changed
+            by `epam_model.convert.stream_from_published`.)
     """
     values = _read(path)
     state = values.get("state_dict", values)

@@ -7,12 +7,10 @@ under the fields.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
 
-from epam_model.checkpoint import load_pretrained
 from epam_model.distributed import DEVICES
 from epam_model.networks.epam import ATTENTIONS
 from epam_model.networks.recogniser import build_epam
@@ -131,15 +129,13 @@ def build_model(settings: ModelSettings, *, num_classes: int, num_joints: int, s
     torch.manual_seed(seed)
     if settings.streams != "both":
         return SingleStreamRecogniser(settings.streams, num_classes, num_joints=num_joints, dropout=settings.dropout)
-    model = build_epam(
+    return build_epam(
         num_classes,
         num_joints=num_joints,
         attention_type=settings.attention_type,
         dropout=settings.dropout,
         freeze_rgb=settings.freeze_rgb,
         freeze_pose=settings.freeze_pose,
+        rgb_pretrained=settings.rgb_pretrained,
+        pose_pretrained=settings.pose_pretrained,
     )
-    for stream, path in (("rgb_backbone", settings.rgb_pretrained), ("pose_backbone", settings.pose_pretrained)):
-        if path is not None:
-            load_pretrained(model.backbone.get_submodule(stream), Path(path))
-    return model

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
+from epam_model.checkpoint import load_pretrained
 from epam_model.layers.attention import CBAMNestedAttention, SpatialTemporalAttention
-from epam_model.networks.x_shift_net import XShiftNet, pose_stream, rgb_stream
+from epam_model.networks.x_shift_net import pose_stream, rgb_stream
 
 Attention = CBAMNestedAttention | SpatialTemporalAttention
 
@@ -29,8 +29,8 @@ class EPAMBackbone(nn.Module):
 
     Args:
         num_classes: ignored, for configurations that name it: classes belong to the head.
-        rgb_pretrained: path of a state dict for `rgb_backbone`; loaded strictly.
-        pose_pretrained: path of a state dict for `pose_backbone`; loaded strictly.
+        rgb_pretrained: checkpoint or state dict for `rgb_backbone`, see `load_pretrained`; loaded strictly.
+        pose_pretrained: the same for `pose_backbone`.
         attention_type: a key of `ATTENTIONS`. `spatial_temporal` is made for 16 RGB frames.
         freeze_rgb: the RGB stream gets no gradients, and its batch norms stay in evaluation mode.
         freeze_pose: the same for the pose stream.
@@ -80,9 +80,9 @@ class EPAMBackbone(nn.Module):
         self.pose_backbone.init_weights()
         self.attention.init_weights()
         if self.rgb_pretrained is not None:
-            load_stream(self.rgb_backbone, self.rgb_pretrained)
+            load_pretrained(self.rgb_backbone, Path(self.rgb_pretrained))
         if self.pose_pretrained is not None:
-            load_stream(self.pose_backbone, self.pose_pretrained)
+            load_pretrained(self.pose_backbone, Path(self.pose_pretrained))
 
     def train(self, mode: bool = True) -> EPAMBackbone:
         """Switches to training mode, except for frozen streams: their batch norms keep their statistics."""
@@ -136,34 +136,3 @@ class EPAMBackbone(nn.Module):
                 f"and {pose_size} from {tuple(pose.shape[3:])}"
             )
         return num_pose // num_rgb
-
-
-def load_stream(stream: XShiftNet, path: str | Path) -> None:
-    """Loads a checkpoint into one stream: all of it or nothing.
-
-    Args:
-        stream: the stream to fill.
-        path: a file of `torch.save`: a state dict of `XShiftNet`, or a dict that holds one as `state_dict`.
-            It is read with `weights_only=True`, so it cannot run code.
-
-    Raises:
-        ValueError: if keys are missing or unexpected, or shapes differ; the message lists them.
-    """
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    state = state.get("state_dict", state)
-    wanted = stream.state_dict()
-    missing = [key for key in wanted if key not in state]
-    unexpected = [key for key in state if key not in wanted]
-    if missing or unexpected:
-        raise ValueError(
-            f"{path} does not fit the stream: missing keys {missing}, unexpected keys {unexpected} "
-            "(published names are changed by epam_model.convert.stream_from_published)"
-        )
-    misfits = [
-        f"{key} must be {tuple(wanted[key].shape)}, got {tuple(value.shape)}"
-        for key, value in state.items()
-        if value.shape != wanted[key].shape
-    ]
-    if misfits:
-        raise ValueError(f"{path} does not fit the stream: {'; '.join(misfits)}")
-    stream.load_state_dict(state, strict=True)

@@ -130,13 +130,15 @@ def test_a_pretrained_stream_that_does_not_fit_is_refused(tmp_path):
     path = tmp_path / "stream.pth"
     state = rgb_stream().state_dict()
     torch.save({"conv1_s.weight" if key == "stem.conv.weight" else key: v for key, v in state.items()}, path)
-    expected = r"missing keys \['stem.conv.weight'\], unexpected keys \['conv1_s.weight'\]"
+    expected = r"stream\.pth: the weights do not fit the model: missing stem.conv.weight; unexpected conv1_s.weight"
     with pytest.raises(ValueError, match=expected):
         EPAMBackbone(rgb_pretrained=path)
     torch.save(state | {"stem.conv.weight": torch.zeros(24, 4, 1, 3, 3)}, path)
     expected = r"stem.conv.weight must be \(24, 3, 1, 3, 3\), got \(24, 4, 1, 3, 3\)"
     with pytest.raises(ValueError, match=expected):
         EPAMBackbone(rgb_pretrained=path)
+    with pytest.raises(ValueError, match=r"gone\.pth: no such checkpoint"):
+        EPAMBackbone(rgb_pretrained=tmp_path / "gone.pth")
 
 
 @pytest.mark.parametrize(
