@@ -140,9 +140,9 @@ def test_build_epam_passes_its_arguments_on(tmp_path):
     assert recogniser.backbone.pose_backbone.in_channels == 28
     assert recogniser.backbone.attention.num_frames == 16
     assert (recogniser.backbone.freeze_rgb, recogniser.backbone.freeze_pose) == (False, True)
-    with pytest.raises(ValueError, match="absent.pth: no such checkpoint"):
+    with pytest.raises(ValueError, match=r"absent\.pth: no such checkpoint"):
         build_epam(7, rgb_pretrained=tmp_path / "absent.pth")
-    with pytest.raises(ValueError, match="absent.pth: no such checkpoint"):
+    with pytest.raises(ValueError, match=r"absent\.pth: no such checkpoint"):
         build_epam(7, pose_pretrained=tmp_path / "absent.pth")
 
 
