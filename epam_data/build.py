@@ -299,16 +299,7 @@ def _finalise(
         versions=tool_versions(),
         problems=dict(sorted(Counter(problem.action for problem in problems).items())),
         index_sha256=hashlib.sha256(index).hexdigest(),
-        shards=tuple(
-            ShardEntry(
-                name=shard.name,
-                split=shard.split,
-                num_samples=len(shard.rows),
-                num_bytes=shard.num_bytes,
-                sha256=shard.sha256,
-            )
-            for shard in shards
-        ),
+        shards=tuple(map(ShardEntry.of, shards)),
     )
     wanted = {shard.name for shard in shards}
     for receipt in plan.receipt("").parent.glob("*.json"):

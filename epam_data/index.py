@@ -30,6 +30,17 @@ class ShardEntry:
     num_bytes: int
     sha256: str
 
+    @classmethod
+    def of(cls, shard: ShardSummary) -> ShardEntry:
+        """The entry of a finished shard."""
+        return cls(
+            name=shard.name,
+            split=shard.split,
+            num_samples=len(shard.rows),
+            num_bytes=shard.num_bytes,
+            sha256=shard.sha256,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:

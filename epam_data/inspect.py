@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from epam_data.codec import MEMBERS, decode
+from epam_data.codec import decode
 from epam_data.index import load_index, load_manifest
 from epam_data.schema import Sample
 from epam_data.shard import ShardReader
@@ -47,10 +47,7 @@ def read_sample(root: Path, key: str) -> tuple[Sample, dict[str, bytes]]:
     number = index.row_of_key[key]
     row, shard = index.row(number), int(index.shard[number])
     reader = ShardReader(root, [entry.name for entry in manifest.shards])
-    members = {
-        ending: reader.read(shard, offset, size)
-        for ending, offset, size in zip(MEMBERS, row.member_offsets(), row.member_bytes, strict=True)
-    }
+    members = reader.read_members(shard, row)
     reader.close()
     return decode(members), members
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from epam_data.check import CheckReport
-from epam_data.codec import HEATMAP_TOLERANCE, MEMBERS, decode
+from epam_data.codec import HEATMAP_TOLERANCE, decode
 from epam_data.index import Index
 from epam_data.picture import contact_sheet
 from epam_data.schema import SPLITS
@@ -98,11 +98,7 @@ def _clip_pictures(report: CheckReport, num_clips: int, seed: int) -> list[tuple
     for number in np.random.default_rng(seed).permutation(len(index))[:num_clips]:
         row, shard = index.row(int(number)), int(index.shard[number])
         try:
-            members = {
-                ending: reader.read(shard, offset, size)
-                for ending, offset, size in zip(MEMBERS, row.member_offsets(), row.member_bytes, strict=True)
-            }
-            picture = contact_sheet(decode(members))
+            picture = contact_sheet(decode(reader.read_members(shard, row)))
         except ValueError:
             continue
         name = manifest.classes[row.label] if row.label >= 0 else "hidden label"

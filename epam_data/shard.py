@@ -176,6 +176,11 @@ class ShardReader:
             )
         return data
 
+    def read_members(self, shard: int, row: IndexRow) -> dict[str, bytes]:
+        """All members of one sample, by ending; raises as `read` does."""
+        places = zip(MEMBERS, row.member_offsets(), row.member_bytes, strict=True)
+        return {ending: self.read(shard, offset, size) for ending, offset, size in places}
+
     def close(self) -> None:
         """Close all files; a later read opens them again."""
         while self._descriptors:

@@ -34,6 +34,10 @@ class SkeletonLayout:
             order[left], order[right] = right, left
         return tuple(order)
 
+    def num_channels(self, heatmap_kind: str) -> int:
+        """Channels of a heatmap: its limbs where the kind is "limbs", else its joints."""
+        return len(self.limbs if heatmap_kind == "limbs" else self.joints)
+
     @property
     def limb_flip_order(self) -> tuple[int, ...]:
         """The same for limb channels: limb (a, b) changes places with the limb of the mirrored joints."""

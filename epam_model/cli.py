@@ -154,8 +154,7 @@ def profile_command(command: ProfileCommand) -> int:
     if command.dataset not in READERS:
         raise ValueError(f"dataset must be one of {', '.join(READERS)}, got {command.dataset!r}")
     reader = READERS[command.dataset]
-    layout = LAYOUTS[reader.skeleton]
-    num_channels = len(layout.limbs if size.heatmap_kind == "limbs" else layout.joints)
+    num_channels = LAYOUTS[reader.skeleton].num_channels(size.heatmap_kind)
     num_classes = len(TAXONOMIES[reader.taxonomy].classes)
     tables = profile(
         build_model(command.model, num_classes=num_classes, num_joints=num_channels),

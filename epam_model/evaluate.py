@@ -106,8 +106,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 def heatmap_channels(manifest: Manifest) -> int:
     """Channels of the heatmaps of these shards: joints or limbs."""
-    layout = LAYOUTS[manifest.skeleton]
-    return len(layout.limbs if manifest.prepare["heatmap_kind"] == "limbs" else layout.joints)
+    return LAYOUTS[manifest.skeleton].num_channels(manifest.prepare["heatmap_kind"])
 
 
 def check_model_fits(model: nn.Module, stream: Stream, device: torch.device) -> None:

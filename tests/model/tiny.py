@@ -87,16 +87,7 @@ def write_shards(root: Path, *, train: int = 14, val: int = 7, test: int = 5, hi
         versions={},
         problems={},
         index_sha256=hashlib.sha256(index).hexdigest(),
-        shards=tuple(
-            ShardEntry(
-                name=shard.name,
-                split=shard.split,
-                num_samples=len(shard.rows),
-                num_bytes=shard.num_bytes,
-                sha256=shard.sha256,
-            )
-            for shard in summaries
-        ),
+        shards=tuple(map(ShardEntry.of, summaries)),
     )
     (root / MANIFEST).write_bytes(manifest.to_json())
     return root
