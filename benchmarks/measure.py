@@ -38,6 +38,14 @@ def publish(name: str, rows: list[dict[str, Any]]) -> None:
     (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
+def peak_bytes(pid: int | str = "self") -> int:
+    """Most memory that a process has held (Linux). Not `ru_maxrss`: a child inherits that of its parent."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise ValueError(f"process {pid} has ended")
+
+
 def machine() -> str:
     """Processor and Python of this machine."""
     cpu = platform.processor() or platform.machine()

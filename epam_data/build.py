@@ -9,41 +9,32 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
 from functools import cache
-from pathlib import Path
 
 from epam_data.codec import encode
-from epam_data.executors import run_dask, run_local
+from epam_data.executors import ExecutorSettings, available_cores, run
+from epam_data.files import PARTIAL
 from epam_data.index import INDEX, MANIFEST, PROBLEMS, Manifest, ShardEntry, index_bytes
-from epam_data.isolated import CallFailedError, IsolatedProcess
+from epam_data.ingest import claim, ingest
+from epam_data.isolated import CallFailedError, IsolatedProcess, ProcessStartError
 from epam_data.lock import FolderLock
-from epam_data.plan import BuildPlan, ClipLimits, ShardTask, differences, plan_tasks, tool_versions
+from epam_data.plan import BuildPlan, ClipLimits, ShardTask, plan_tasks, tool_versions
 from epam_data.prepare import prepare
 from epam_data.progress import OnProgress, silent
 from epam_data.readers import READERS
-from epam_data.readers.annotations import skeleton_files
+from epam_data.receipts import ShardResult, is_intact, read_receipts, remove_others, write_receipt
 from epam_data.schema import Clip, Problem, SampleInfo
-from epam_data.shard import PARTIAL, ShardSummary, ShardWriter, file_sha256, write_atomically
+from epam_data.shard import ShardWriter
 from epam_data.skeleton import LAYOUTS
-from epam_data.store import SkeletonStore, stored_sources, write_store
+from epam_data.store import SkeletonStore
+from epam_data.tally import BuildWatch, Count, ShardNotes, write_tasks
 from epam_data.taxonomy import TAXONOMIES
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShardResult:
-    """A built shard and the clips that it had to skip or mend."""
-
-    summary: ShardSummary
-    problems: tuple[Problem, ...]
-    reused: bool = False
-
-    @property
-    def num_skipped(self) -> int:
-        """Clips that should be in the shard and are not."""
-        return sum(problem.action == "skipped" for problem in self.problems)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +44,7 @@ class BuildReport:
     num_samples: int
     num_bytes: int
     num_shards: int
-    num_reused: int
+    num_reused: int  # of the shards: finished before
     problems: tuple[Problem, ...]
 
     @property
@@ -66,14 +57,21 @@ class BuildReport:
 class BuildOptions:
     """How to go about a build; nothing of it changes a byte of the shards."""
 
-    workers: int = 0
-    """Processes of this machine; 0 builds in this one (decoding always has a process of its own)."""
-    dask_address: str | None = None
-    """Build on the Dask cluster with this scheduler instead."""
+    where: ExecutorSettings = field(default_factory=ExecutorSettings)
+    """Where shards are built (decoding always has a process of its own)."""
     restart: bool = False
-    """Forget a build of other inputs in the same folder; False refuses to go on with it."""
+    """Forget a build of other inputs in the same output; False refuses to go on with it."""
     retry_skipped: bool = False
     """Build finished shards anew that lack clips."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Opened:
+    """A plan with its skeletons at hand."""
+
+    tasks: list[ShardTask]
+    unread: list[Problem]  # what the reader could not make a clip of
+    sources: dict[str, str]  # the skeleton files and their hashes
 
 
 def build(plan: BuildPlan, options: BuildOptions | None = None, progress: OnProgress = silent) -> BuildReport:
@@ -82,36 +80,38 @@ def build(plan: BuildPlan, options: BuildOptions | None = None, progress: OnProg
     Args:
         plan: what to build.
         options: how; None: in this process.
-        progress: is told of the clips whose shards are finished.
+        progress: is told of the clips that are done.
 
     Raises:
-        ValueError: the raw data cannot be used at all, the inputs differ from those of the build that the folder holds,
+        ValueError: the raw data cannot be used at all, the inputs differ from those of the build that the output holds,
             or another build is at work there. A single bad clip raises nothing: it is in the report.
+        OSError: the output cannot be written to, or is full. What is finished stays.
     """
     options = options or BuildOptions()
-    _make_folders(plan)
+    plan.work_folder.mkdir(parents=True, exist_ok=True)
     with FolderLock(plan.work_folder, against="lock*"):
-        tasks, unread, sources = _open(plan, options)
-        results = _in_order(_reuse_or_build(plan, tasks, options), tasks, progress)
-        return _finalise(plan, results, unread, sources)
+        _remove_leftovers(plan)
+        opened = _open(plan, options)
+        results, num_reused = _build_tasks(plan, opened.tasks, options, progress)
+        return _finalise(plan, opened, results, num_reused)
 
 
-def build_part(plan: BuildPlan, options: BuildOptions, part: int, num_parts: int, progress: OnProgress = silent) -> int:
+def build_part(
+    plan: BuildPlan, options: BuildOptions, part: int, num_parts: int, progress: OnProgress = silent
+) -> BuildReport:
     """Build every `num_parts`-th shard from number `part` (0-based), as one task of an array job; then `finalise`.
 
-    Returns:
-        How many clips were skipped.
-
     Raises:
-        ValueError: as `build`; or `part` is not in 0 ... num_parts - 1.
+        ValueError: as `build`; or `part` is not one of `num_parts`.
     """
     if not 0 <= part < num_parts:
-        raise ValueError(f"part must be in 0..{num_parts - 1}, got {part}")
-    _make_folders(plan)
-    with FolderLock(plan.work_folder, f"lock-{part}-of-{num_parts}", against="lock", wait=True):
-        tasks, _, _ = _open(plan, options)
-        mine = tasks[part::num_parts]
-        return sum(result.num_skipped for result in _in_order(_reuse_or_build(plan, mine, options), mine, progress))
+        raise ValueError(f"part must be i/n with 0 <= i < n, got {part}/{num_parts}")
+    plan.work_folder.mkdir(parents=True, exist_ok=True)
+    lock = f"lock-{part}-of-{num_parts}"
+    # Other parts of the same job may run; a whole build, or parts of another job, would build the same shards.
+    with FolderLock(plan.work_folder, lock, against="lock*", beside=f"lock-*-of-{num_parts}", wait=True):
+        mine = _open(plan, options).tasks[part::num_parts]
+        return _report(*_build_tasks(plan, mine, options, progress))
 
 
 def finalise(plan: BuildPlan) -> BuildReport:
@@ -120,72 +120,58 @@ def finalise(plan: BuildPlan) -> BuildReport:
     Raises:
         ValueError: a shard is not built yet, or is not what its receipt says; all such shards are named.
     """
-    _make_folders(plan)
+    plan.work_folder.mkdir(parents=True, exist_ok=True)
     with FolderLock(plan.work_folder, against="lock*"):
-        tasks, unread, sources = _open(plan, BuildOptions())
-        results = [_reusable(plan, task) for task in tasks]
-        absent = [task.name for task, result in zip(tasks, results, strict=True) if result is None]
+        _remove_leftovers(plan)
+        opened = _open(plan, BuildOptions())
+        results = {result.summary.name: result for result in _finished(plan, opened.tasks)}
+        absent = [task.name for task in opened.tasks if task.name not in results]
         if absent:
             raise ValueError(
-                f"{plan.out}: {len(absent)} of {len(tasks)} shards are not built, or damaged: {', '.join(absent[:10])}"
-                f"{' ...' if len(absent) > 10 else ''}; run their parts again, or a plain build"
+                f"{plan.out}: {len(absent)} of {len(opened.tasks)} shards are not built, or damaged: "
+                f"{', '.join(absent[:10])}{' ...' if len(absent) > 10 else ''}; "
+                "run their parts again, or a plain build"
             )
-        return _finalise(plan, [result for result in results if result], unread, sources)
-
-
-def ingest(plan: BuildPlan, *, restart: bool = False) -> dict[str, str]:
-    """Read the skeleton pickles into the store, unless it holds them already.
-
-    Returns:
-        The SHA-256 of each pickle, by file name.
-
-    Raises:
-        ValueError: a pickle cannot be used, or the inputs differ from those of the build that the folder holds.
-    """
-    sources = {path.name: _hash_source(path) for path in skeleton_files(plan.raw)}
-    inputs, record = plan.inputs(sources), plan.work_folder / "inputs.json"
-    # Parts of an array job start together: the first one reads, the others wait for it.
-    with FolderLock(plan.work_folder, "ingest", wait=True):
-        if record.is_file() and not restart:
-            changes = differences(json.loads(record.read_text()), inputs)
-            if changes:
-                raise ValueError(
-                    f"{plan.out} holds a build of other inputs ({'; '.join(changes)}); "
-                    "give another folder, or --restart to replace it"
-                )
-        write_atomically(record, json.dumps(inputs, indent=1).encode())
-        identity = {**sources, "dataset": plan.dataset, "protocol": str(plan.raw.protocol), **tool_versions()}
-        if stored_sources(plan.store) != identity:
-            write_store(plan.store, READERS[plan.dataset].read(plan.raw), identity)
-    return sources
+        return _finalise(plan, opened, [results[task.name] for task in opened.tasks], len(results))
 
 
 def build_shard(plan: BuildPlan, task: ShardTask) -> ShardResult:
     """Build one shard and leave its receipt. A clip that fails is recorded; its place stays empty."""
     problems: list[Problem] = []
+    begun, notes, count = time.monotonic(), ShardNotes(plan.work_folder), Count()
+    output = plan.output
+    output.staging.mkdir(parents=True, exist_ok=True)
     with (
         SkeletonStore(plan.store) as store,
-        ShardWriter(plan.out, task.name, task.split, plan.shard) as writer,
+        ShardWriter(output.staging, task.name, task.split, plan.shard) as writer,
     ):
         for row, video in zip(task.rows, task.videos, strict=True):
+            notes.write(task.name, count)
             clip = store.clip(row, plan.raw.videos / video if video else None)
             try:
                 info, members, mended = _clip_process(plan.limits).call(make_members, plan, clip)
+            except ProcessStartError:  # the machine is to blame, not the clip
+                raise
             except Exception as error:  # the one boundary: a clip of many may fail, for whatever reason its files give
                 reason = str(error) if isinstance(error, ValueError) else f"{clip.name}: {_describe(error)}"
                 problems.append(Problem(name=clip.name, split=clip.split, action="skipped", reason=reason))
+                count += Count(clips=1, skipped=1)
                 continue
             assert info.key == clip.key, f"asked for {clip.key}, got {info.key}"
             if mended:
                 problems.append(Problem(name=clip.name, split=clip.split, action="mended", reason=mended))
             writer.write_members(info, members)
-        result = ShardResult(summary=writer.finish(), problems=tuple(problems))
-    receipt = {
-        "fingerprint": task.fingerprint,
-        "summary": result.summary.to_dict(),
-        "problems": [asdict(problem) for problem in problems],
-    }
-    write_atomically(plan.receipt(task.name), json.dumps(receipt).encode())
+            count += Count(clips=1, frames=info.num_frames)
+        summary = writer.finish()
+    result = ShardResult(
+        summary=summary,
+        problems=tuple(problems),
+        fingerprint=task.fingerprint,
+        stamp=output.publish(f"{task.name}.tar"),
+        seconds=time.monotonic() - begun,
+    )
+    write_receipt(output, result)
+    notes.remove([task.name])
     return result
 
 
@@ -213,74 +199,68 @@ def _clip_process(limits: ClipLimits) -> IsolatedProcess:
     return IsolatedProcess(timeout_seconds=limits.clip_seconds, memory_bytes=limits.process_mb * 1_000_000)
 
 
-def _make_folders(plan: BuildPlan) -> None:
-    plan.receipt("").parent.mkdir(parents=True, exist_ok=True)
-
-
 def _remove_leftovers(plan: BuildPlan) -> None:
-    """Half-written files of a build that was killed; nobody else is at work here."""
-    for folder in (plan.out, plan.work_folder, plan.receipt("").parent):
-        for leftover in folder.glob(f".*{PARTIAL}"):
-            leftover.unlink()
+    """What killed processes have left half-written; nobody else is at work here."""
+    for leftover in plan.work_folder.glob(f".*{PARTIAL}"):
+        leftover.unlink()
+    plan.output.remove_leftovers()
+    ShardNotes(plan.work_folder).remove_all()
 
 
-def _open(plan: BuildPlan, options: BuildOptions) -> tuple[list[ShardTask], list[Problem], dict[str, str]]:
-    """The tasks of the build, what the reader could not read, and the hashes of the skeleton files."""
+def _open(plan: BuildPlan, options: BuildOptions) -> _Opened:
     sources = ingest(plan, restart=options.restart)
     with SkeletonStore(plan.store) as store:
-        return plan_tasks(plan, store, sources), store.problems, sources
+        tasks = plan_tasks(plan, store, sources)
+        unread = [problem for problem in store.problems if plan.selection.is_whole(problem.split)]
+    claim(plan, sources, restart=options.restart)
+    write_tasks(plan.work_folder, tasks)
+    return _Opened(tasks=tasks, unread=unread, sources=sources)
 
 
-def _reuse_or_build(plan: BuildPlan, tasks: list[ShardTask], options: BuildOptions) -> Iterator[ShardResult]:
-    waiting = []
-    for task in tasks:
-        result = _reusable(plan, task)
-        if result and not (options.retry_skipped and result.num_skipped):
-            yield result
-        else:
-            waiting.append(task)
-    if waiting:  # until the last is built, the folder is no finished set of shards
-        (plan.out / MANIFEST).unlink(missing_ok=True)
-    if options.dask_address:
-        yield from run_dask(_BuildShard(plan), waiting, options.dask_address)
-    else:
-        yield from run_local(_BuildShard(plan), waiting, options.workers)
+def _finished(plan: BuildPlan, tasks: list[ShardTask]) -> list[ShardResult]:
+    """The results of the shards that are there already, whole."""
+    receipts = read_receipts(plan.output)
+
+    fitting = [receipts[t.name] for t in tasks if t.name in receipts and receipts[t.name].fingerprint == t.fingerprint]
+    if fitting:
+        print(f"verifying {len(fitting)} finished shards", file=sys.stderr)
+    with ThreadPoolExecutor(available_cores()) as threads:  # to hash gigabytes, or to ask a store about each
+        try:
+            intact = list(threads.map(lambda receipt: is_intact(plan.output, receipt), fitting))
+        except BaseException:
+            threads.shutdown(cancel_futures=True)  # Ctrl-C does not wait for all of them
+            raise
+    for receipt, is_whole in zip(fitting, intact, strict=True):
+        if not is_whole:
+            print(f"{receipt.summary.name}.tar is damaged or missing", file=sys.stderr)
+    return [receipt for receipt, is_whole in zip(fitting, intact, strict=True) if is_whole]
 
 
-def _reusable(plan: BuildPlan, task: ShardTask) -> ShardResult | None:
-    """The result of an earlier run, if its receipt fits the task and the shard is still there, whole."""
-    try:
-        receipt = json.loads(plan.receipt(task.name).read_bytes())
-        if receipt["fingerprint"] != task.fingerprint:
-            return None
-        summary = ShardSummary.from_dict(receipt["summary"])
-        problems = tuple(Problem(**values) for values in receipt["problems"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):  # none, or damaged: it counts for nothing
-        return None
-    path = plan.out / f"{task.name}.tar"
-    if not path.is_file() or path.stat().st_size != summary.num_bytes or file_sha256(path) != summary.sha256:
-        return None
-    return ShardResult(summary=summary, problems=problems, reused=True)
+def _build_tasks(
+    plan: BuildPlan, tasks: list[ShardTask], options: BuildOptions, progress: OnProgress
+) -> tuple[list[ShardResult], int]:
+    """Build what is not finished: the results in the order of the tasks, and how many were finished before."""
+    reused = _finished(plan, tasks)
+    if options.retry_skipped:
+        reused = [result for result in reused if not result.num_skipped]
+    results = {result.summary.name: result for result in reused}
+    waiting = [task for task in tasks if task.name not in results]
+    if waiting:  # until the last is built, the output is no finished set of shards
+        plan.output.remove(MANIFEST)
+    notes = ShardNotes(plan.work_folder)
+    notes.remove(task.name for task in waiting)
+    with BuildWatch(notes, tasks, reused, progress) as watch:
+        for result in run(_BuildShard(plan), waiting, options.where):
+            results[result.summary.name] = result
+            watch.finished(result)
+    return [results[task.name] for task in tasks], len(reused)
 
 
-def _in_order(results: Iterable[ShardResult], tasks: list[ShardTask], progress: OnProgress) -> list[ShardResult]:
-    """The results in the order of their tasks, whatever the order of completion."""
-    sizes = {task.name: len(task.rows) for task in tasks}
-    by_name: dict[str, ShardResult] = {}
-    for result in results:
-        by_name[result.summary.name] = result
-        num_skipped = sum(result.num_skipped for result in by_name.values())
-        progress(sum(sizes[name] for name in by_name), sum(sizes.values()), f"{num_skipped} skipped")
-    return [by_name[task.name] for task in tasks]
-
-
-def _finalise(
-    plan: BuildPlan, results: list[ShardResult], unread: list[Problem], sources: dict[str, str]
-) -> BuildReport:
-    """Write the index, the problems and, last, the manifest; remove what killed workers and an earlier plan left."""
-    _remove_leftovers(plan)
+def _finalise(plan: BuildPlan, opened: _Opened, results: list[ShardResult], num_reused: int) -> BuildReport:
+    """Write the index, the problems and, last, the manifest; remove what dead workers and an earlier plan have left."""
+    output = plan.output
     shards = [result.summary for result in results]
-    problems = (*unread, *(problem for result in results for problem in result.problems))
+    report = _report(results, num_reused, opened.unread)
     reader = READERS[plan.dataset]
     taxonomy = TAXONOMIES[reader.taxonomy]
     index = index_bytes(shards)
@@ -295,35 +275,29 @@ def _finalise(
         coarse_of=taxonomy.coarse_of,
         prepare=asdict(plan.prepare),
         shard=asdict(plan.shard),
-        sources=sources,
+        sources=opened.sources,
         versions=tool_versions(),
-        problems=dict(sorted(Counter(problem.action for problem in problems).items())),
+        problems=dict(sorted(Counter(problem.action for problem in report.problems).items())),
         index_sha256=hashlib.sha256(index).hexdigest(),
         shards=tuple(map(ShardEntry.of, shards)),
     )
-    wanted = {shard.name for shard in shards}
-    for receipt in plan.receipt("").parent.glob("*.json"):
-        if receipt.stem not in wanted:  # only what has a receipt is ours to remove
-            (plan.out / f"{receipt.stem}.tar").unlink(missing_ok=True)
-            receipt.unlink()
-    write_atomically(plan.out / INDEX, index)
-    lines = "".join(json.dumps(asdict(problem)) + "\n" for problem in problems)
-    write_atomically(plan.out / PROBLEMS, lines.encode())
-    write_atomically(plan.out / MANIFEST, manifest.to_json())
+    _remove_leftovers(plan)
+    remove_others(output, [shard.name for shard in shards])
+    output.write(INDEX, index)
+    output.write(PROBLEMS, "".join(json.dumps(asdict(problem)) + "\n" for problem in report.problems).encode())
+    output.write(MANIFEST, manifest.to_json())
+    return report
+
+
+def _report(results: list[ShardResult], num_reused: int, unread: Sequence[Problem] = ()) -> BuildReport:
     return BuildReport(
-        num_samples=sum(len(shard.rows) for shard in shards),
-        num_bytes=sum(shard.num_bytes for shard in shards),
-        num_shards=len(shards),
-        num_reused=sum(result.reused for result in results),
-        problems=problems,
+        num_samples=sum(len(result.summary.rows) for result in results),
+        num_bytes=sum(result.summary.num_bytes for result in results),
+        num_shards=len(results),
+        num_reused=num_reused,
+        problems=(*unread, *(problem for result in results for problem in result.problems)),
     )
 
 
 def _describe(error: Exception) -> str:
     return str(error) if isinstance(error, CallFailedError) else repr(error)
-
-
-def _hash_source(path: Path) -> str:
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file, expected a skeleton pickle")
-    return file_sha256(path)

@@ -1,71 +1,70 @@
 """Check: a directory of shards -> what is wrong with it.
 
-In breadth, for every sample: hashes, tar structure, members, shapes, labels, frame counts, sizes of the JPEGs.
-In depth, for a seeded random subset: every JPEG is decoded, and the independent reference draws the heatmap anew.
+In breadth, for every sample: hashes, tar structure, members, shapes, labels, frames' places, the set as a whole.
+In depth, for a seeded random subset: the heatmap is drawn anew, and joints, crop and frame counts must fit; with `rgb`,
+every frame is decoded as well, and what moves in the frames must move with the joints. A shard whose hash
+is wrong is looked at in depth whole, to name what is damaged.
 """
 
 from __future__ import annotations
 
+import json
+import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import simplejpeg
 
-from epam_data.codec import HEATMAP_TOLERANCE, decode, decode_heatmap, decode_info, decode_keypoints
-from epam_data.executors import run_local
-from epam_data.index import INDEX, Index, Manifest, ShardEntry, load_index, load_manifest
+from epam_data.check_shard import CheckShard, ClipMeasures, ShardCheck, ShardCheckTask
+from epam_data.checks.catalogue import annotation_findings, index_findings, problem_findings, taxonomy_findings
+from epam_data.checks.finding import Finding
+from epam_data.checks.motion import set_shift
+from epam_data.checks.splits import (
+    balance_findings,
+    duplicate_findings,
+    label_findings,
+    notes,
+    split_findings,
+)
+from epam_data.executors import ExecutorSettings, run
+from epam_data.files import file_sha256
+from epam_data.index import INDEX, PROBLEMS, Index, Manifest, load_index, load_manifest
+from epam_data.prepare import PrepareSettings
 from epam_data.progress import OnProgress, silent
-from epam_data.reference import reference_heatmap
-from epam_data.schema import Sample, SampleInfo
-from epam_data.shard import IndexRow, file_sha256, read_shard
-from epam_data.skeleton import LAYOUTS
-
-_ROUNDING = 1e-5  # of a level's share: the renderer works in float32, the reference in float64
+from epam_data.readers import READERS, RawSettings
+from epam_data.schema import Clip, Problem
+from epam_data.video import VideoFinder
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckSettings:
     """How deep to look."""
 
-    sample: int = 64
-    """Clips whose heatmaps are drawn anew and whose frames are all decoded; 0: none, -1: all."""
+    sample: int | str = 64
+    """Clips to check in depth: a number, a share as `1%`, or `all`; everything is checked in breadth."""
+    rgb: bool = False
+    """In depth, decode every frame and compare what moves in it with the joints."""
     seed: int = 0
-    """Chooses those clips."""
+    """Chooses the clips."""
+    skeletons: Path | None = None
+    """The skeleton pickles that the set was built from: every clip of them must be there, or reported."""
+    videos: Path | None = None
+    """The recordings that it was built from: in depth, the frames that their containers announce are compared."""
 
     def __post_init__(self) -> None:
-        if self.sample < -1:
-            raise ValueError(f"check.sample must be >= -1, got {self.sample}")
+        if not re.fullmatch(r"\d+|\d+(\.\d+)?%|all", str(self.sample)) or self.num_deep(100) > 100:
+            raise ValueError(f"check.sample must be a number, a share as 1%, or all, got {self.sample!r}")
 
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One thing that is wrong."""
-
-    shard: str  # "" where it concerns the whole directory
-    key: str  # "" where it concerns the whole shard
-    what: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShardCheckTask:
-    """One shard to check."""
-
-    entry: ShardEntry
-    rows: tuple[IndexRow, ...]  # what the index says of its samples
-    deep: frozenset[str]  # keys to check in depth
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShardCheck:
-    """What was found in one shard."""
-
-    findings: tuple[Finding, ...]
-    num_samples: int
-    num_deep: int
-    heatmap_error: float  # largest |stored - reference| / scale of the clips checked in depth
+    def num_deep(self, num_samples: int) -> int:
+        """How many of `num_samples` clips to check in depth; a share gives at least one."""
+        if self.sample == "all":
+            return num_samples
+        text = str(self.sample)
+        if text.endswith("%"):
+            return math.ceil(num_samples * float(text[:-1]) / 100)
+        return min(int(text), num_samples)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,178 +74,154 @@ class CheckReport:
     root: Path
     manifest: Manifest
     index: Index
+    settings: CheckSettings
     findings: tuple[Finding, ...]
-    num_samples: int
-    num_deep: int
-    heatmap_error: float
+    notes: tuple[str, ...]
+    measures: tuple[ClipMeasures, ...]
+
+    @property
+    def num_samples(self) -> int:
+        """Clips that could be opened."""
+        return len(self.measures)
+
+    @property
+    def num_deep(self) -> int:
+        """Clips whose heatmap was drawn anew."""
+        return sum(clip.heatmap_error is not None for clip in self.measures)
+
+    @property
+    def num_decoded(self) -> int:
+        """Clips of which every frame was decoded."""
+        return sum(clip.decoded for clip in self.measures)
+
+    @property
+    def heatmap_error(self) -> float:
+        """Largest |stored - reference| / scale over the clips checked in depth."""
+        return max((clip.heatmap_error for clip in self.measures if clip.heatmap_error is not None), default=0.0)
 
 
-def check(root: Path, settings: CheckSettings, num_workers: int, progress: OnProgress = silent) -> CheckReport:
+def check(root: Path, settings: CheckSettings, where: ExecutorSettings, progress: OnProgress = silent) -> CheckReport:
     """Check a directory of shards.
 
     Args:
         root: the directory.
         settings: how deep to look.
-        num_workers: processes; 0 checks in this one.
+        where: where shards are checked.
         progress: is told of the shards that are done.
 
     Raises:
-        ValueError: manifest or index cannot be read at all.
+        ValueError: manifest or index cannot be read at all, or what the settings name to compare with.
     """
     manifest, index = load_manifest(root), load_index(root)
-    deep = deep_keys(index, settings)
-    tasks = []
-    for number, entry in enumerate(manifest.shards):
-        rows = tuple(index.row(row) for row in np.flatnonzero(index.shard == number).tolist())
-        keys = frozenset(row.key for row in rows)
-        tasks.append(ShardCheckTask(entry=entry, rows=rows, deep=keys & deep))
-    results: list[ShardCheck] = []
-    for result in run_local(_CheckShard(root, manifest), tasks, num_workers):
-        results.append(result)
-        num_found = sum(len(result.findings) for result in results)
+    try:
+        PrepareSettings(**manifest.prepare)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{root}: the manifest's settings are no settings of a build ({error})") from error
+    if settings.videos is not None:
+        VideoFinder(settings.videos)
+    # Before the shards, of which none is needed: what cannot be compared with is refused at once, not after hours.
+    of_set = [*directory_findings(root, manifest), *set_findings(root, manifest, index, settings)]
+    tasks = shard_tasks(manifest, index, deep_keys(index, settings))
+    checker = CheckShard(root=root, manifest=manifest, rgb=settings.rgb, videos=settings.videos)
+    results: dict[str, ShardCheck] = {}
+    num_found = 0
+    for name, result in run(checker, tasks, where):
+        results[name] = result
+        num_found += len(result.findings)
         progress(len(results), len(tasks), f"{num_found} problems")
-    findings = [*check_directory(root, manifest, index), *(f for result in results for f in result.findings)]
+    in_order = [results[name] for name in dict.fromkeys(task.entry.name for task in tasks)]
+    measures = tuple(clip for result in in_order for clip in result.measures)
+    contents = [content for result in in_order for content in result.contents]
+    shift = set_shift([clip.motion for clip in measures if clip.motion])
+    findings = [
+        *of_set,
+        *duplicate_findings(contents),
+        *(finding for result in in_order for finding in result.findings),
+        *([shift] if shift else []),
+    ]
     return CheckReport(
         root=root,
         manifest=manifest,
         index=index,
-        findings=tuple(sorted(findings, key=lambda f: (f.shard, f.key, f.what))),
-        num_samples=sum(result.num_samples for result in results),
-        num_deep=sum(result.num_deep for result in results),
-        heatmap_error=max((result.heatmap_error for result in results), default=0.0),
+        settings=settings,
+        findings=tuple(sorted(_with_shards(findings, manifest, index), key=lambda finding: finding.order)),
+        notes=tuple(notes(manifest, index)),
+        measures=measures,
     )
+
+
+def shard_tasks(manifest: Manifest, index: Index, deep: frozenset[str]) -> list[ShardCheckTask]:
+    """One task for each shard that the manifest lists."""
+    tasks = []
+    for number, entry in enumerate(manifest.shards):
+        rows = tuple(index.row(row) for row in np.flatnonzero(index.shard == number).tolist())
+        tasks.append(ShardCheckTask(entry=entry, rows=rows, deep=deep.intersection(row.key for row in rows)))
+    return tasks
 
 
 def deep_keys(index: Index, settings: CheckSettings) -> frozenset[str]:
     """The seeded random subset of keys to check in depth."""
-    count = len(index) if settings.sample < 0 else min(settings.sample, len(index))
-    chosen = np.random.default_rng(settings.seed).choice(len(index), count, replace=False)
+    chosen = np.random.default_rng(settings.seed).choice(len(index), settings.num_deep(len(index)), replace=False)
     return frozenset(key.decode() for key in index.keys[chosen].tolist())
 
 
-def check_directory(root: Path, manifest: Manifest, index: Index) -> Iterator[Finding]:
-    """Manifest against index against the files that are there."""
+def directory_findings(root: Path, manifest: Manifest) -> Iterator[Finding]:
+    """The files that are there against the manifest."""
     if file_sha256(root / INDEX) != manifest.index_sha256:
-        yield Finding(shard="", key="", what=f"{INDEX} is not the one that the manifest was written with")
-    counts = np.bincount(index.shard, minlength=len(manifest.shards))
-    for shard, count in zip(manifest.shards, counts, strict=False):
-        if count != shard.num_samples:
-            what = f"the manifest counts {shard.num_samples} samples, the index {count}"
-            yield Finding(shard=shard.name, key="", what=what)
-    keys, repeats = np.unique(index.keys, return_counts=True)
-    for key in keys[repeats > 1]:
-        yield Finding(shard="", key=key.decode(), what="the key stands more than once in the index")
+        yield Finding(check="index", what=f"{INDEX} is not the one that the manifest was written with")
     listed = {f"{shard.name}.tar" for shard in manifest.shards}
     for path in sorted(root.glob("*.tar")):
         if path.name not in listed:
-            yield Finding(shard=path.stem, key="", what="a shard that the manifest does not list")
+            yield Finding(check="index", shard=path.stem, what="a shard that the manifest does not list")
 
 
-@dataclass(frozen=True)
-class _CheckShard:
-    """Check one shard: picklable, for the executors."""
-
-    root: Path
-    manifest: Manifest
-
-    def __call__(self, task: ShardCheckTask) -> ShardCheck:
-        entry, rows = task.entry, task.rows
-        path = self.root / f"{entry.name}.tar"
-        findings: list[Finding] = []
-
-        def found(what: str, key: str = "") -> None:
-            findings.append(Finding(shard=entry.name, key=key, what=what))
-
-        if not path.is_file():
-            found("the shard is missing")
-            return ShardCheck(findings=tuple(findings), num_samples=0, num_deep=0, heatmap_error=0.0)
-        if path.stat().st_size != entry.num_bytes:
-            found(f"has {path.stat().st_size} bytes, the manifest says {entry.num_bytes}")
-        elif file_sha256(path) != entry.sha256:
-            found(f"its sha256 is not the manifest's {entry.sha256[:12]}...")
-        num_samples, num_deep, worst = 0, 0, 0.0
-        try:
-            for key, offset, members in read_shard(path):
-                num_samples += 1
-                row = rows[num_samples - 1] if num_samples <= len(rows) else None
-                if row is None or (row.key, row.offset) != (key, offset):
-                    found(f"the index does not have this sample at byte {offset}", key)
-                    continue
-                if row.member_bytes != tuple(map(len, members.values())):
-                    found("the index has other sizes for its members", key)
-                try:
-                    info = check_sample(members, self.manifest)
-                    if (info.key, info.split) != (key, entry.split):
-                        found(f"KEY.json says {info.key} of split {info.split}", key)
-                    labels = [-1 if label is None else label for label in (info.label, info.coarse_label)]
-                    if [*labels, info.num_frames] != [row.label, row.coarse_label, row.num_frames]:
-                        found("KEY.json and the index differ in label, coarse label or number of frames", key)
-                    if key in task.deep:
-                        num_deep += 1
-                        worst = max(worst, heatmap_error(decode(members), self.manifest))
-                except ValueError as error:
-                    found(str(error), key)
-        except ValueError as error:
-            found(str(error))
-        if num_samples < len(rows):
-            found(f"holds {num_samples} samples, the index has {len(rows)}")
-        if worst > HEATMAP_TOLERANCE + _ROUNDING:
-            found(f"a heatmap differs from the reference by {worst:.4f} of its scale, allowed: {HEATMAP_TOLERANCE:.4f}")
-        return ShardCheck(findings=tuple(findings), num_samples=num_samples, num_deep=num_deep, heatmap_error=worst)
+def set_findings(root: Path, manifest: Manifest, index: Index, settings: CheckSettings) -> Iterator[Finding]:
+    """Everything that concerns the set as a whole and needs no shard."""
+    yield from index_findings(manifest, index)
+    yield from taxonomy_findings(manifest)
+    yield from split_findings(manifest, index)
+    yield from label_findings(manifest, index)
+    yield from balance_findings(manifest, index, settings.seed)
+    try:
+        problems = load_problems(root)
+    except ValueError as error:
+        yield Finding(check="annotation", what=str(error))
+        return
+    yield from problem_findings(manifest, index, problems)
+    if settings.skeletons is not None:
+        yield from annotation_findings(manifest, index, problems, _annotated(settings.skeletons, manifest))
 
 
-def check_sample(members: dict[str, bytes], manifest: Manifest) -> SampleInfo:
-    """One sample in breadth: shapes, label range, coarse group, frame counts and the size of each JPEG.
+def load_problems(root: Path) -> list[Problem]:
+    """`problems.jsonl`, which a build writes beside the shards.
 
     Raises:
-        ValueError: the first thing that is wrong.
+        ValueError: it is absent or damaged.
     """
-    info, offsets = decode_info(members["json"])
-    _check_settings(info, manifest)
-    if info.label is None and info.coarse_label is not None:
-        raise ValueError(f"the label is hidden, so the coarse label must be, got {info.coarse_label}")
-    if info.label is not None:
-        if not 0 <= info.label < len(manifest.classes):
-            raise ValueError(f"label must be in 0..{len(manifest.classes) - 1}, got {info.label}")
-        if info.coarse_label != manifest.coarse_of[info.label]:
-            raise ValueError(
-                f"coarse label of class {info.label} must be {manifest.coarse_of[info.label]}, got {info.coarse_label}"
-            )
-    if info.num_frames != min(info.video_frames, info.skeleton_frames):
-        raise ValueError(f"num_frames must be min({info.video_frames}, {info.skeleton_frames}), got {info.num_frames}")
-    num_joints = len(manifest.joints)
-    shape = decode_keypoints(members["keypoints.npy"]).shape
-    if len(shape) != 4 or shape[1:] != (info.num_frames, num_joints, 3):
-        raise ValueError(f"keypoints must be (M, {info.num_frames}, {num_joints}, 3), got {shape}")
-    channels = LAYOUTS[info.skeleton].num_channels(info.heatmap_kind)
-    wanted = (info.num_frames, channels, info.heatmap_size_px, info.heatmap_size_px)
-    shape = decode_heatmap(members["heatmap.npy.zst"]).shape
-    if shape != wanted:
-        raise ValueError(f"heatmap must be {wanted}, got {shape}")
-    mjpeg = memoryview(members["rgb.mjpeg"])
-    if offsets[-1] != len(mjpeg):  # `decode_info` has seen them rise from 0
-        raise ValueError(f"frame_offsets must rise from 0 to {len(mjpeg)}, got {offsets[0]} to {offsets[-1]}")
-    for frame, (start, end) in enumerate(pairwise(offsets)):
-        try:
-            size = simplejpeg.decode_jpeg_header(mjpeg[start:end])[:2]
-        except ValueError as error:
-            raise ValueError(f"rgb.mjpeg: frame {frame} is no JPEG ({error})") from error
-        if size != (info.rgb_size_px, info.rgb_size_px):
-            raise ValueError(f"rgb.mjpeg: frame {frame} must be {info.rgb_size_px} pixels square, got {size}")
-    return info
+    try:
+        lines = (root / PROBLEMS).read_text(encoding="utf-8").splitlines()
+        return [Problem(**json.loads(line)) for line in lines]
+    except FileNotFoundError:
+        raise ValueError(f"{PROBLEMS} is missing") from None
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{PROBLEMS} is damaged ({error})") from error
 
 
-def _check_settings(info: SampleInfo, manifest: Manifest) -> None:
-    """All samples of a directory are of one kind: that of its manifest."""
-    wanted = {"skeleton": manifest.skeleton}
-    wanted |= {name: manifest.prepare[name] for name in ("rgb_size_px", "heatmap_size_px", "heatmap_kind", "sigma_px")}
-    for name, value in wanted.items():
-        if getattr(info, name) != value:
-            raise ValueError(f"{name} must be {value}, as in the manifest, got {getattr(info, name)}")
+def _annotated(skeletons: Path, manifest: Manifest) -> Iterator[tuple[str, str, int | None]]:
+    """(key, split, label) of each clip of the skeleton files."""
+    if manifest.dataset not in READERS:
+        raise ValueError(f"check.skeletons: data set must be one of {', '.join(READERS)}, got {manifest.dataset!r}")
+    raw = RawSettings(videos=skeletons, skeletons=skeletons, protocol=manifest.protocol)
+    for clip in READERS[manifest.dataset].read(raw):
+        if isinstance(clip, Clip):
+            yield clip.key, clip.split, clip.label
 
 
-def heatmap_error(sample: Sample, manifest: Manifest) -> float:
-    """Largest difference between the stored heatmap and the reference, as a share of the sample's scale."""
-    reference = reference_heatmap(sample.info, sample.keypoints, bool(manifest.prepare["use_scores"]))
-    stored = sample.heatmap.astype(np.float64) / 255
-    return float(np.abs(stored - reference / sample.info.heatmap_scale).max(initial=0.0))
+def _with_shards(findings: list[Finding], manifest: Manifest, index: Index) -> Iterator[Finding]:
+    """Findings about a clip whose check did not know the shard: the index does."""
+    for finding in findings:
+        row = index.row_of_key.get(finding.key) if finding.key and not finding.shard else None
+        if row is not None and 0 <= index.shard[row] < len(manifest.shards):
+            yield Finding(**{**finding.__dict__, "shard": manifest.shards[index.shard[row]].name})
+        else:
+            yield finding

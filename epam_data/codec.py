@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import tokenize
+import zlib
 from itertools import pairwise
 from typing import Any
 
@@ -42,14 +43,15 @@ def encode(sample: Sample, *, jpeg_quality: int = 90, zstd_level: int = 3) -> di
         for frame in sample.frames
     ]
     offsets = np.cumsum([0, *map(len, jpegs)]).tolist()
-    values = {**sample.info.to_dict(), "frame_offsets": offsets}
-    return {
-        "json": json.dumps(values, sort_keys=True, separators=(",", ":")).encode(),
+    arrays = {
         "keypoints.npy": _npy(sample.keypoints),
         # The content size goes into the frame's header, so that a reader can check it before it decodes.
         "heatmap.npy.zst": zstandard.ZstdCompressor(level=zstd_level).compress(_npy(sample.heatmap)),
         "rgb.mjpeg": b"".join(jpegs),
     }
+    checksums = {ending: zlib.crc32(data) for ending, data in arrays.items()}
+    values = {**sample.info.to_dict(), "frame_offsets": offsets, "crc32": checksums}
+    return {"json": json.dumps(values, sort_keys=True, separators=(",", ":")).encode(), **arrays}
 
 
 def decode(members: dict[str, bytes]) -> Sample:
@@ -87,6 +89,8 @@ def decode_info(data: bytes) -> tuple[SampleInfo, list[int]]:
         raise ValueError(f"KEY.json must hold an object, got {type(values).__name__}")
     info = SampleInfo.from_dict(values)
     offsets: list[int] = values.get("frame_offsets", [])
+    if not isinstance(offsets, list) or not all(type(offset) is int for offset in offsets):
+        raise ValueError(f"{info.key}: frame_offsets must be a list of integers, got {str(offsets)[:80]}")
     if len(offsets) != info.num_frames + 1:
         raise ValueError(f"{info.key}: frame_offsets must be {info.num_frames + 1} numbers, got {len(offsets)}")
     if offsets[0] != 0 or any(end <= start for start, end in pairwise(offsets)):
@@ -101,7 +105,10 @@ def decode_keypoints(data: bytes) -> NDArray[np.floating]:
         ValueError: the array is damaged.
     """
     try:
-        keypoints: NDArray[np.floating] = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+        file = io.BytesIO(data)
+        keypoints: NDArray[np.floating] = np.lib.format.read_array(file, allow_pickle=False)
+        if file.tell() != len(data):
+            raise ValueError(f"{len(data) - file.tell()} bytes behind the array")
     except _NPY_ERRORS as error:
         raise ValueError(f"keypoints.npy: damaged ({error})") from error
     return keypoints
@@ -114,7 +121,7 @@ def decode_heatmap(data: bytes | memoryview) -> NDArray[np.uint8]:
         ValueError: the zstd frame or the array inside is damaged.
     """
     try:
-        raw = zstandard.ZstdDecompressor().decompress(data)
+        raw = zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
         file = io.BytesIO(raw)
         version = np.lib.format.read_magic(file)
         if version != (1, 0):

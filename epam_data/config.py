@@ -14,7 +14,7 @@ from argparse import ArgumentError
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentParser, set_parsing_settings
@@ -24,7 +24,19 @@ from epam_data.executors import WorkersDiedError
 Command = TypeVar("Command")
 CommandTable = dict[str, tuple[type[Any], Callable[[Any], int], tuple[str, ...]]]
 
-RECIPE_SECTIONS = ("dataset", "synth", "raw", "prepare", "shard", "limits", "check", "stream", "model", "train")
+RECIPE_SECTIONS = (
+    "dataset",
+    "synth",
+    "raw",
+    "prepare",
+    "shard",
+    "limits",
+    "pilot",
+    "check",
+    "stream",
+    "model",
+    "train",
+)
 """What a recipe may hold. Each command checks and takes the sections that it has, and passes over the others."""
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -41,7 +53,8 @@ def parse_command(command: type[Command], prog: str, argv: Sequence[str], positi
         command: a frozen dataclass; its docstring is the help text.
         prog: the name to show in help and errors.
         argv: arguments: a recipe (a first word that ends in .yaml or .yml), then words for `positionals`, and
-            `--key value`, `--section.key value` or `--key=value` anywhere. Flags may stand alone (`--resume`).
+            `--key value`, `--section.key value` or `--key=value` anywhere. Flags may stand alone (`--resume`), lists
+            take several words (`--only A B`).
         positionals: fields that words without a key fill, in order.
 
     Raises:
@@ -136,6 +149,10 @@ def _argv_values(argv: Sequence[str], leaves: dict[str, Any], positionals: Seque
             values[key] = True
         elif words and not words[0].startswith("--"):
             values[key] = words.pop(0)
+            if get_origin(leaves.get(key)) is tuple:  # --only KEY KEY ...: all words up to the next option
+                values[key] = [values[key]]
+                while words and not words[0].startswith("--"):
+                    values[key].append(words.pop(0))
         else:
             raise ConfigError(f"--{key} needs a value")
     return values

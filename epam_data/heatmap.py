@@ -91,7 +91,7 @@ def to_heatmap_pixels(
     keypoints: NDArray[np.floating],
     image_size: tuple[int, int],
     video_size: tuple[int, int],
-    box: tuple[int, int, int, int],
+    box: tuple[float, float, float, float],
     size: tuple[int, int],
 ) -> NDArray[np.float64]:
     """Move keypoints from the skeleton's pixels through the video and the crop into an image of `size`.

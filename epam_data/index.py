@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import h5py
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from epam_data.codec import MEMBERS
 from epam_data.schema import MAX_KEY_LENGTH, SCHEMA_VERSION
-from epam_data.shard import IndexRow, ShardSummary
+from epam_data.shard import IndexRow, ShardSettings, ShardSummary
 
 MANIFEST, INDEX, PROBLEMS = "manifest.json", "index.h5", "problems.jsonl"
 
@@ -88,11 +89,40 @@ def load_manifest(root: Path) -> Manifest:
     absent = [name for name in Manifest.__dataclass_fields__ if name not in values]
     if absent:
         raise ValueError(f"{root / MANIFEST}: lacks {', '.join(absent)}")
+    for name, kind in get_type_hints(Manifest).items():
+        if not _fits(values[name], kind):
+            kind_name = str(Manifest.__dataclass_fields__[name].type)
+            raise ValueError(f"{root / MANIFEST}: {name} must be {kind_name}, got {str(values[name])[:80]}")
+    from epam_data.prepare import PrepareSettings  # not above: a loader's workers need no decoder
+
+    for name, settings in (("prepare", PrepareSettings), ("shard", ShardSettings)):
+        absent = [key for key in settings.__dataclass_fields__ if key not in values[name]]
+        if absent:
+            raise ValueError(f"{root / MANIFEST}: {name} lacks {', '.join(absent)}")
     fields = {name: values[name] for name in Manifest.__dataclass_fields__}
     for name in ("joints", "classes", "groups", "coarse_of"):
         fields[name] = tuple(fields[name])
+    if len(fields["coarse_of"]) != len(fields["classes"]):
+        counts = f"{len(fields['classes'])} classes need a group each, {len(fields['coarse_of'])} have one"
+        raise ValueError(f"{root / MANIFEST}: {counts}")
     fields["shards"] = tuple(ShardEntry(**entry) for entry in fields["shards"])
     return Manifest(**fields)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a JSON value can become a field of this type: lists for tuples, objects for dataclasses."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is tuple:
+        return isinstance(value, list) and all(_fits(item, inner[0]) for item in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(item, inner[1]) for item in value.values())
+    if origin is UnionType:
+        return any(_fits(value, choice) for choice in inner)
+    if is_dataclass(kind):
+        hints = get_type_hints(kind)
+        same = isinstance(value, dict) and value.keys() == hints.keys()
+        return same and all(_fits(value[name], hint) for name, hint in hints.items())
+    return kind is Any or isinstance(value, kind)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,10 +192,20 @@ def load_index(root: Path) -> Index:
     """Read `index.h5`.
 
     Raises:
-        ValueError: the file is absent or damaged, or a column is.
+        ValueError: the file is absent or damaged, a column is, or a key is not ASCII.
     """
     try:
         with h5py.File(root / INDEX, "r") as file:
-            return Index(**{name: file[name][()] for name in _DTYPES})
+            columns = {name: file[name][()] for name in _DTYPES}
     except (OSError, KeyError) as error:
         raise ValueError(f"{root / INDEX}: not a readable index ({error})") from error
+    shapes = {name: np.shape(column) for name, column in columns.items()}
+    wanted = {name: (len(columns["keys"]), *((len(MEMBERS),) if name == "member_bytes" else ())) for name in _DTYPES}
+    if shapes != wanted:
+        raise ValueError(f"{root / INDEX}: not a readable index (columns must be {wanted}, got {shapes})")
+    if columns["keys"].dtype.kind != "S":
+        raise ValueError(f"{root / INDEX}: keys must be bytes of fixed length, got {columns['keys'].dtype}")
+    for row, key in enumerate(columns["keys"].tolist()):
+        if not key.isascii():
+            raise ValueError(f"{root / INDEX}: row {row}: a key must be ASCII, got {key!r}")
+    return Index(**columns)

@@ -1,22 +1,40 @@
-"""Words about a directory of shards, or about one sample of it."""
+"""Words about shards, or about one clip of them: in a folder, in one .tar without a manifest, or at a URL of either."""
 
 from __future__ import annotations
 
 import json
+import os
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-from epam_data.codec import decode
-from epam_data.index import load_index, load_manifest
+from epam_data.codec import MEMBERS, decode
+from epam_data.index import INDEX, MANIFEST, Manifest, load_index, load_manifest
 from epam_data.schema import Sample
-from epam_data.shard import ShardReader
+from epam_data.shard import BLOCK
+
+Members = dict[str, bytes]
 
 
-def describe_directory(root: Path) -> str:
+def describe(place: str) -> str:
+    """A directory of shards or one shard, as a table of lines.
+
+    Raises:
+        ValueError: nothing is there, or no shards.
+    """
+    return describe_shard(place) if is_shard(place) else describe_directory(place)
+
+
+def describe_directory(place: str) -> str:
     """What the manifest says, as a table of lines."""
-    manifest = load_manifest(root)
+    with _local_index(place) as root:
+        manifest = load_manifest(root)
     setting = manifest.prepare
     lines = [
-        f"{root}: {manifest.dataset} {manifest.protocol or ''}".rstrip(),
+        f"{place}: {manifest.dataset} {manifest.protocol or ''}".rstrip(),
         f"  classes   {len(manifest.classes)} in {len(manifest.groups)} groups",
         f"  joints    {len(manifest.joints)} ({manifest.skeleton})",
         f"  frames    {setting['rgb_size_px']} px, JPEG quality {manifest.shard['jpeg_quality']}",
@@ -28,31 +46,47 @@ def describe_directory(root: Path) -> str:
         f"  {shard.name:<14} {shard.split:<6} {shard.num_samples:>7} {shard.num_bytes / 1e6:>9.1f}  {shard.sha256[:12]}"
         for shard in manifest.shards
     ]
-    total = (
-        sum(shard.num_samples for shard in manifest.shards),
-        sum(shard.num_bytes for shard in manifest.shards),
-    )
-    return "\n".join([*lines, f"  {'all':<14} {'':<6} {total[0]:>7} {total[1] / 1e6:>9.1f}"])
+    return "\n".join([*lines, *_totals(manifest)])
 
 
-def read_sample(root: Path, key: str) -> tuple[Sample, dict[str, bytes]]:
-    """One sample by its key, and its members as they are stored.
+def describe_shard(place: str) -> str:
+    """The clips of one shard, as its own JSON says; no manifest is asked."""
+    lines = [f"{place}", f"  {'clip':<24} {'split':<6} {'label':>6} {'frames':>7} {'kB':>9}"]
+    total, count, end = 0, 0, 0
+    with open_binary(place) as file:
+        file.seek(0, os.SEEK_END)
+        num_there = file.tell()
+        for key, places in _clips_of_tar(file, place):
+            size = sum(num_bytes for _, num_bytes in places.values())
+            end = max(offset + -(-num_bytes // BLOCK) * BLOCK for offset, num_bytes in places.values())
+            whole = "json" in places and sum(places["json"]) <= num_there
+            values = json.loads(_read_at(file, *places["json"])) if whole else {}
+            label = "hidden" if values.get("label") is None else str(values["label"])
+            split, frames = values.get("split", "?"), values.get("num_frames", "?")
+            absent = [ending for ending in MEMBERS if ending not in places]
+            lacks = f"  lacks {', '.join(absent)}" if absent else ""
+            lines.append(f"  {key:<24} {split:<6} {label:>6} {frames:>7} {size / 1e3:>9.1f}{lacks}")
+            total, count = total + size, count + 1
+    if num_there < end + 2 * BLOCK:
+        lines.append(f"  cut short: the file ends at byte {num_there}, expected at {end + 2 * BLOCK} or later")
+    return "\n".join([*lines, f"  {f'{count} clips':<24} {'':<6} {'':>6} {'':>7} {total / 1e3:>9.1f}"])
+
+
+def read_sample(place: str | Path, key: str) -> tuple[Sample, Members]:
+    """One clip by its key, and its members as they are stored.
+
+    Args:
+        place: a folder or a .tar, or an fsspec URL of one.
+        key: of the clip.
 
     Raises:
-        ValueError: no sample has this key, or it is damaged.
+        ValueError: no clip has this key, or it is damaged.
     """
-    manifest, index = load_manifest(root), load_index(root)
-    if key not in index.row_of_key:
-        raise ValueError(f"{root}: no clip {key!r} among {len(index)}")
-    number = index.row_of_key[key]
-    row, shard = index.row(number), int(index.shard[number])
-    reader = ShardReader(root, [entry.name for entry in manifest.shards])
-    members = reader.read_members(shard, row)
-    reader.close()
+    members = _from_tar(str(place), key) if is_shard(str(place)) else _from_directory(str(place), key)
     return decode(members), members
 
 
-def describe_sample(sample: Sample, members: dict[str, bytes]) -> str:
+def describe_sample(sample: Sample, members: Members) -> str:
     """Members, shapes and JSON of a sample."""
     key = sample.info.key
     lines = [f"{key}.{ending:<16} {len(data):>9} bytes" for ending, data in members.items()]
@@ -60,3 +94,109 @@ def describe_sample(sample: Sample, members: dict[str, bytes]) -> str:
         array = getattr(sample, name)
         lines.append(f"{name:<10} {array.shape} {array.dtype}")
     return "\n".join([*lines, json.dumps(sample.info.to_dict(), indent=1)])
+
+
+def is_shard(place: str) -> bool:
+    """Whether a place is one shard rather than a directory of them."""
+    return place.endswith(".tar")
+
+
+def open_binary(place: str) -> BinaryIO:
+    """Open a file of this machine, or of any fsspec URL: a shard at a URL is read in pieces, not fetched whole.
+
+    Raises:
+        ValueError: there is none, or the URL's protocol needs a package that is not installed.
+    """
+    try:
+        if "://" not in place:
+            return Path(place).open("rb")
+        import fsspec
+
+        opened: BinaryIO = fsspec.open(place, "rb").open()
+        return opened
+    except ImportError as error:
+        raise ValueError(f"{place}: {error}; pip install 'epam[s3]'") from None
+    except FileNotFoundError:
+        raise ValueError(f"{place}: no such file") from None
+    except Exception as error:  # each store's package has errors of its own: no credentials, no route, no such protocol
+        raise ValueError(f"{place}: cannot be opened ({error})") from error
+
+
+def _from_directory(place: str, key: str) -> Members:
+    with _local_index(place) as root:
+        manifest, index = load_manifest(root), load_index(root)
+    if key not in index.row_of_key:
+        raise ValueError(f"{place}: no clip {key!r} among {len(index)}")
+    number = index.row_of_key[key]
+    row = index.row(number)
+    in_shard = int(index.shard[number])
+    if not 0 <= in_shard < len(manifest.shards):
+        raise ValueError(f"{place}: {key}: its shard must be in 0..{len(manifest.shards) - 1}, got {in_shard}")
+    shard = f"{place}/{manifest.shards[in_shard].name}.tar"
+    spots = zip(MEMBERS, row.member_offsets(), row.member_bytes, strict=True)
+    with open_binary(shard) as file:
+        return {ending: _read_at(file, offset, num_bytes) for ending, offset, num_bytes in spots}
+
+
+def _from_tar(place: str, key: str) -> Members:
+    count = 0
+    with open_binary(place) as file:
+        for name, places in _clips_of_tar(file, place):
+            count += 1
+            if name == key:
+                return {ending: _read_at(file, *spot) for ending, spot in places.items()}
+    raise ValueError(f"{place}: no clip {key!r} among {count}")
+
+
+def _clips_of_tar(file: BinaryIO, place: str) -> Iterator[tuple[str, dict[str, tuple[int, int]]]]:
+    """(key, {ending: (offset, size)}) of each clip, in the order of the file; only headers are read."""
+    clip: tuple[str, dict[str, tuple[int, int]]] | None = None
+    position = 0
+    while True:
+        file.seek(position)
+        block = file.read(BLOCK)
+        if len(block) < BLOCK or not any(block):
+            break
+        try:
+            header = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
+        except (tarfile.HeaderError, UnicodeDecodeError) as error:
+            raise ValueError(f"{place}: no tar header at byte {position} ({error})") from error
+        if header.size < 0:  # the walk would go back, and never end
+            raise ValueError(f"{place}: no tar header at byte {position} ({header.name} has {header.size} bytes)")
+        key, _, ending = header.name.partition(".")
+        if clip is None or clip[0] != key:
+            if clip:
+                yield clip
+            clip = (key, {})
+        clip[1][ending] = (position + BLOCK, header.size)
+        position += BLOCK + -(-header.size // BLOCK) * BLOCK
+    if clip:
+        yield clip
+
+
+def _read_at(file: BinaryIO, offset: int, num_bytes: int) -> bytes:
+    file.seek(offset)
+    return file.read(num_bytes)
+
+
+@contextmanager
+def _local_index(place: str) -> Iterator[Path]:
+    """A folder of this machine with manifest and index: the place itself, or copies of a URL's."""
+    if "://" not in place:
+        yield Path(place)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for name in (MANIFEST, INDEX):
+            with open_binary(f"{place.rstrip('/')}/{name}") as file:
+                (Path(folder) / name).write_bytes(file.read())
+        yield Path(folder)
+
+
+def _totals(manifest: Manifest) -> list[str]:
+    """Clips and bytes of each split, and of all."""
+    lines = []
+    for split in (*dict.fromkeys(shard.split for shard in manifest.shards), "all"):
+        shards = [shard for shard in manifest.shards if split in (shard.split, "all")]
+        clips, num_bytes = sum(shard.num_samples for shard in shards), sum(shard.num_bytes for shard in shards)
+        lines.append(f"  {split:<14} {'':<6} {clips:>7} {num_bytes / 1e6:>9.1f}")
+    return lines

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import os
 import resource
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -23,11 +25,22 @@ from typing import Any
 
 _ATTEMPTS = 2  # a child may have been killed for another's sake (the machine's memory): it gets one more chance
 
+_ANSWER_SECONDS = 30  # from one piece of an answer to the next
+_END_SECONDS = 5.0  # for a child that closed its pipe to end
+
 _PR_SET_PDEATHSIG = 1  # Linux: a signal for this process when its parent ends
 
 
 class CallFailedError(RuntimeError):
     """The child died or was killed during a call; the message says how."""
+
+
+class ProcessStartError(OSError):
+    """The machine cannot start a process now: out of memory, processes or files. No call is to blame."""
+
+
+class _ChildDiedError(Exception):
+    """The child ended in the middle of a call."""
 
 
 class IsolatedProcess:
@@ -51,6 +64,7 @@ class IsolatedProcess:
 
         Raises:
             CallFailedError: the call took too long, or the child died.
+            ProcessStartError: the machine cannot start a child.
             Exception: whatever the function raises.
         """
         with self._one_at_a_time:
@@ -61,22 +75,30 @@ class IsolatedProcess:
             if self._calls >= self._calls_per_process:
                 self.close()
             self._calls += 1
-            pipe = self._pipe or self._start()
             try:
-                pipe.send((function, arguments))
-                if not pipe.poll(self._timeout_seconds):
-                    self.close()
-                    raise CallFailedError(f"took over {self._timeout_seconds:g} s and was stopped")
-                succeeded, value = pipe.recv()
-            except (EOFError, ConnectionError) as error:
-                how = self._how_it_ended()
+                succeeded, value = self._exchange((function, arguments))
+            except _ChildDiedError as error:
                 if attempt == _ATTEMPTS - 1:
-                    raise CallFailedError(f"the decoding process died {_ATTEMPTS} times: {how}") from error
+                    raise CallFailedError(f"the decoding process died {_ATTEMPTS} times: {error}") from error
                 continue
             if succeeded:
                 return value
             raise value
         raise AssertionError("unreachable")
+
+    def _exchange(self, question: Any) -> Any:
+        """Send the child a question and wait for its answer."""
+        pipe = self._pipe or self._start()
+        try:
+            pipe.send(question)
+            if not pipe.poll(self._timeout_seconds):
+                raise CallFailedError(f"took over {self._timeout_seconds:g} s and was stopped")
+            return pipe.recv()
+        except (EOFError, OSError):  # what the function raises comes as a value: this is the pipe's end
+            raise _ChildDiedError(self._how_it_ended()) from None
+        except BaseException:  # Ctrl-C: the answer of this call must not be the next one's
+            self.close()
+            raise
 
     def close(self) -> None:
         """End the child; the next call starts another."""
@@ -88,22 +110,35 @@ class IsolatedProcess:
         self._child, self._pipe, self._calls = None, None, 0
 
     def _start(self) -> Connection:
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise ProcessStartError(error.errno, f"no decoding process can be started: {error.strerror}") from error
         with theirs:
             arguments = [str(theirs.fileno()), str(os.getpid()), str(self._memory_bytes)]
-            # A group of its own: Ctrl-C is for the parent alone.
-            self._child = subprocess.Popen(
-                [sys.executable, "-m", "epam_data.isolated", *arguments],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            try:
+                # A group of its own: Ctrl-C is for the parent alone.
+                self._child = subprocess.Popen(
+                    [sys.executable, "-m", "epam_data.isolated", *arguments],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                ours.close()
+                raise ProcessStartError(error.errno, f"no decoding process can be started: {error.strerror}") from error
+        # A child that is stopped in the middle of its answer must not stop us: reading fails after a while.
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _ANSWER_SECONDS, 0))
         self._pipe = Connection(ours.detach())
         return self._pipe
 
     def _how_it_ended(self) -> str:
         assert self._child is not None
-        code = self._child.wait()
+        try:
+            code = self._child.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.close()
+            return "it stopped in the middle of its answer"
         self.close()
         return f"by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
@@ -139,7 +174,15 @@ def _serve(descriptor: int, parent: int, memory_bytes: int) -> None:
             answer = (True, function(*arguments))
         except Exception as error:  # the boundary: it goes to the caller, whatever it is
             answer = (False, error)
-        pipe.send(answer)
+        try:
+            pipe.send(answer)
+        except ConnectionError:  # nobody is left to hear it
+            return
+        # What calls leave behind in reference cycles can be large (a PyAV frame holds its decoder's pictures), and
+        # Python would wait for many calls. What was there before, the modules, need not be looked at again.
+        del function, arguments, answer
+        gc.collect()
+        gc.freeze()
 
 
 if __name__ == "__main__":

@@ -10,8 +10,11 @@ import threading
 import time
 import uuid
 from datetime import datetime, timezone
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
+
+from epam_data.files import naming
 
 _BEAT_SECONDS = 10.0
 _RETRY_SECONDS = 0.2
@@ -29,14 +32,17 @@ class FolderLock:
         folder: it must exist.
         name: of the lock file; parts of one build that may run side by side have names of their own.
         against: pattern of the other locks that exclude this one.
+        beside: pattern of those among them that do not.
         wait: wait for a live holder rather than refuse.
 
     Raises:
         ValueError: on entering, if another live process holds it; host, process and start are named.
     """
 
-    def __init__(self, folder: Path, name: str = "lock", *, against: str = "", wait: bool = False) -> None:
-        self._path, self._against, self._wait = folder / name, against, wait
+    def __init__(
+        self, folder: Path, name: str = "lock", *, against: str = "", beside: str = "", wait: bool = False
+    ) -> None:
+        self._path, self._against, self._beside, self._wait = folder / name, against, beside, wait
         self._content = _myself()
         self._released = threading.Event()
 
@@ -46,7 +52,8 @@ class FolderLock:
                 raise ValueError(self._refusal(self._path))
             time.sleep(_RETRY_SECONDS)
         for other in self._path.parent.glob(self._against) if self._against else ():
-            if other != self._path and self._holder_is_alive(other):
+            harmless = other == self._path or fnmatch(other.name, self._beside)
+            if not harmless and self._holder_is_alive(other):
                 self._release()
                 raise ValueError(self._refusal(other))
         threading.Thread(target=self._beat, daemon=True).start()
@@ -63,21 +70,24 @@ class FolderLock:
     def _take(self) -> bool:
         # Written under another name and linked: the lock never exists without its content.
         mine = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}")
-        mine.write_text(json.dumps(self._content))
         try:
+            with naming(mine), mine.open("w") as file:
+                json.dump(self._content, file)
+                file.flush()
+                os.fsync(file.fileno())
             os.link(mine, self._path)
         except FileExistsError:
             return False
         finally:
-            mine.unlink()
+            mine.unlink(missing_ok=True)
         return True
 
     def _holder_is_alive(self, path: Path) -> bool:
         """Whether a live process holds a lock; a dead one's is removed."""
         holder = _read(path)
-        if holder is None:  # released in this moment
+        if holder is None and not path.exists():  # released in this moment
             return False
-        if _is_alive(holder, path):
+        if holder is not None and _is_alive(holder, path):
             return True
         # Moved aside, not removed: between reading and moving, another may have taken the lock over.
         aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
@@ -103,6 +113,12 @@ class FolderLock:
                     os.utime(self._path)
 
 
+def live_holders(folder: Path, pattern: str = "lock*") -> list[dict[str, Any]]:
+    """Who holds the locks of a folder: host, pid and since."""
+    found = ((path, _read(path)) for path in sorted(folder.glob(pattern)))
+    return [holder for path, holder in found if holder is not None and _is_alive(holder, path)]
+
+
 def _myself() -> dict[str, Any]:
     return {
         "host": socket.gethostname(),
@@ -115,10 +131,10 @@ def _myself() -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        holder: dict[str, Any] = json.loads(path.read_text())
+        holder = json.loads(path.read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return None
-    return holder
+    return holder if isinstance(holder, dict) else None
 
 
 def _is_alive(holder: dict[str, Any], path: Path) -> bool:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from epam_data.output import WORK_FOLDER, Output, is_url, open_output
 from epam_data.prepare import PrepareSettings
 from epam_data.randomness import Purpose, generator
 from epam_data.readers import READERS, RawSettings
@@ -16,8 +22,6 @@ from epam_data.schema import SCHEMA_VERSION, SPLITS
 from epam_data.shard import ShardSettings
 from epam_data.store import SkeletonStore
 from epam_data.video import VideoFinder
-
-WORK_FOLDER = ".build"  # inside the output: the skeleton store, the receipts of finished shards, the lock
 
 _TOOLS = (
     "epam",
@@ -47,6 +51,28 @@ class ClipLimits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which clips of the data set to build; the default is all."""
+
+    split: str | None = None
+    """One split only."""
+    only: tuple[str, ...] = ()
+    """These keys only."""
+    limit: int | None = None
+    """So many clips at most: a random choice by `shard.shuffle_seed` among what the others leave."""
+
+    def __post_init__(self) -> None:
+        if self.split is not None and self.split not in SPLITS:
+            raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {self.split!r}")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit must be >= 1, got {self.limit}")
+
+    def is_whole(self, split: str) -> bool:
+        """Whether all clips of a split are taken."""
+        return not self.only and self.limit is None and self.split in (None, split)
+
+
+@dataclass(frozen=True, kw_only=True)
 class BuildPlan:
     """What to build: everything that the bytes of the shards depend on, and where they go."""
 
@@ -54,29 +80,38 @@ class BuildPlan:
     raw: RawSettings
     prepare: PrepareSettings
     shard: ShardSettings
-    out: Path
+    out: Path | str
+    """A folder, or an fsspec URL."""
+    work: Path | None = None
+    """For a URL: a folder that all workers of the build see. A folder keeps its own, `.build`."""
     limits: ClipLimits = field(default_factory=ClipLimits)
+    selection: Selection = field(default_factory=Selection)
 
     def __post_init__(self) -> None:
         if self.dataset not in READERS:
             raise ValueError(f"dataset must be one of {', '.join(READERS)}, got {self.dataset!r}")
+        if is_url(self.out) and self.work is None:
+            raise ValueError(f"out is the URL {self.out}: give --work FOLDER, for the skeleton store and the lock")
+        if self.work is not None and not is_url(self.out):
+            raise ValueError(f"work goes with an out that is a URL; the folder {self.out} keeps its own {WORK_FOLDER}")
 
     @property
     def work_folder(self) -> Path:
-        """Where a build keeps what outlives an interruption."""
-        return self.out / WORK_FOLDER
+        """Where a build keeps the skeleton store, its lock and its progress."""
+        return self.work or Path(self.out) / WORK_FOLDER
 
     @property
     def store(self) -> Path:
         """The skeleton store."""
         return self.work_folder / "skeletons.h5"
 
-    def receipt(self, shard_name: str) -> Path:
-        """The receipt of one finished shard."""
-        return self.work_folder / "receipts" / f"{shard_name}.json"
+    @cached_property
+    def output(self) -> Output:
+        """Where shards, receipts, index and manifest go."""
+        return open_output(self.out, self.work_folder)
 
     def inputs(self, sources: dict[str, str]) -> dict[str, Any]:
-        """Everything that the shards depend on but the recordings themselves; a build goes on with the same only."""
+        """Everything that a shard depends on but its clips and their recordings."""
         return {
             "schema": SCHEMA_VERSION,
             "dataset": self.dataset,
@@ -100,29 +135,62 @@ class ShardTask:
 
 
 def plan_tasks(plan: BuildPlan, store: SkeletonStore, sources: dict[str, str]) -> list[ShardTask]:
-    """Shuffle the clips of each split by the seed and cut them into shards."""
+    """Shuffle the clips of each split by the seed and cut them into shards.
+
+    Raises:
+        ValueError: no clip is left, or `plan.selection` names a key that the data set does not have.
+    """
     finder = VideoFinder(plan.raw.videos)
-    inputs = plan.inputs(sources)
+    inputs = json.dumps(plan.inputs(sources), sort_keys=True)
+    chosen = select(plan, store)
     tasks = []
     for number, split in enumerate(SPLITS):
         rows = store.rows_of_split(split)
         generator(Purpose.SHARD_ASSIGNMENT, plan.shard.shuffle_seed, number).shuffle(rows)
+        rows = rows[chosen[rows]]
         for start in range(0, len(rows), plan.shard.samples_per_shard):
-            chosen = tuple(rows[start : start + plan.shard.samples_per_shard].tolist())
-            videos = tuple(finder.find(store.names[row]) for row in chosen)
-            what = {**inputs, "keys": [store.keys[row] for row in chosen], "videos": videos}
+            of_shard = tuple(rows[start : start + plan.shard.samples_per_shard].tolist())
+            videos = tuple(finder.find(store.names[row]) for row in of_shard)
+            what = json.dumps({"keys": [store.keys[row] for row in of_shard], "videos": videos})
             tasks.append(
                 ShardTask(
                     name=f"{split}-{start // plan.shard.samples_per_shard:06d}",
                     split=split,
-                    rows=chosen,
+                    rows=of_shard,
                     videos=videos,
-                    fingerprint=hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest(),
+                    fingerprint=hashlib.sha256(f"{inputs}{what}".encode()).hexdigest(),
                 )
             )
     if not tasks:
-        raise ValueError(f"{plan.raw.skeletons}: no usable clip of protocol {plan.raw.protocol!r}")
+        chosen_by = "" if plan.selection == Selection() else f" that is of {plan.selection}"
+        raise ValueError(f"{plan.raw.skeletons}: no usable clip of protocol {plan.raw.protocol!r}{chosen_by}")
     return tasks
+
+
+def select(plan: BuildPlan, store: SkeletonStore) -> NDArray[np.bool_]:
+    """(N,) which rows of the store `plan.selection` takes."""
+    selection, chosen = plan.selection, np.ones(len(store), bool)
+    if selection.split is not None:
+        chosen[:] = False
+        chosen[store.rows_of_split(selection.split)] = True
+    if selection.only:
+        unknown = set(selection.only).difference(store.keys)
+        if unknown:
+            refused = {problem.name.rpartition("/")[2]: problem.reason for problem in store.problems}
+            what = "; ".join(refused.get(key) or _with_nearest(key, store.keys) for key in sorted(unknown))
+            raise ValueError(f"only: {what}")
+        wanted = frozenset(selection.only)
+        chosen &= np.fromiter((key in wanted for key in store.keys), bool, len(store))
+    if selection.limit is not None:
+        rows = np.flatnonzero(chosen)
+        generator(Purpose.SELECTION, plan.shard.shuffle_seed).shuffle(rows)
+        chosen[rows[selection.limit :]] = False
+    return chosen
+
+
+def _with_nearest(key: str, keys: list[str]) -> str:
+    near = difflib.get_close_matches(key, keys, n=1)
+    return f"the data set has no clip {key}" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def tool_versions() -> dict[str, str]:

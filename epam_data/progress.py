@@ -10,7 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 OnProgress = Callable[[int, int, str], None]
-"""What long work calls: units done so far, units in all, and a note."""
+"""What long work calls: units done so far, units in all, and a note. The first call says where the work begins."""
 
 _LINE_EVERY_SECONDS = 10.0
 
@@ -30,7 +30,8 @@ class Progress:
     def __init__(self, what: str, unit: str) -> None:
         self._what, self._unit = what, unit
         self._bar: Any = None
-        self._start = self._last_line = time.monotonic()
+        self._begun: tuple[float, int] | None = None  # when, and with how many units done
+        self._last_line = (time.monotonic(), -1)  # when, and with how many units done
 
     def __enter__(self) -> Progress:
         return self
@@ -43,14 +44,41 @@ class Progress:
         """Show that `done` of `total` are done."""
         if sys.stderr.isatty():
             if self._bar is None:
-                self._bar = tqdm(total=total, desc=self._what, unit=f" {self._unit}")
+                self._bar = tqdm(total=total, initial=done, desc=self._what, unit=f" {self._unit}")
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(done - self._bar.n)
             return
         now = time.monotonic()
-        if done >= total or now - self._last_line >= _LINE_EVERY_SECONDS:
-            self._last_line = now
-            rate = done / max(now - self._start, 1e-9)
-            left = f"{(total - done) / rate:.0f} s left" if done else "time left unknown"
+        if self._begun is None:
+            self._begun = (now, done)
+        since, last_done = self._last_line
+        if done != last_done and (done >= total or now - since >= _LINE_EVERY_SECONDS):
+            self._last_line = (now, done)
+            rate = (done - self._begun[1]) / max(now - self._begun[0], 1e-9)
+            left = (
+                f"{duration((total - done) / max(rate, 1e-9))} left"
+                if rate > 0 or done >= total
+                else "time left unknown"
+            )
             figures = f"{self._what}: {done}/{total} {self._unit}, {rate:.1f}/s, {left}"
             print(f"{figures}{', ' + note if note else ''}", file=sys.stderr, flush=True)
+
+
+def volume(num_bytes: float) -> str:
+    """A number of bytes in the unit that fits: `780.0 kB`, `2.1 MB`, `44.9 GB`."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if num_bytes >= size:
+            return f"{num_bytes / size:.1f} {unit}"
+    return f"{num_bytes / 1e3:.1f} kB"
+
+
+def duration(seconds: float) -> str:
+    """A time span in the two units that matter: `7 s`, `3 min 05 s`, `16 h 40 min`, `3 d 04 h`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"

@@ -21,6 +21,9 @@ class Purpose(IntEnum):
     AUGMENTATION = 4  # of a sample; (seed, epoch, position)
     LABEL_SHUFFLE = 5  # of the control; (seed)
     TRAINING_STEP = 6  # dropout; (seed, step, rank)
+    SELECTION = 7  # of the clips of a limited build; (seed)
+    ESTIMATE = 8  # of the clips that a dry run measures; (seed)
+    CLASS_START = 9  # of balanced epochs: the sample of each class that comes first; (seed)
 
 
 def generator(purpose: Purpose, *key: int) -> np.random.Generator:

@@ -1,6 +1,8 @@
-"""A second, independent way to draw a heatmap: slow, in float64, straight from the definition.
+"""A second, independent way to draw a heatmap: in float64, straight from the definition.
 
-It shares no code with `heatmap.py`, so that `epam-data check` can compare the two.
+It shares no code with `heatmap.py`, so that `epam-data check` can compare the two. There are two forms, which the tests
+hold together: `reference_heatmap`, slow and obvious, and `reference_pixels`, the same numbers at the pixels that lie in
+some window only: all others are 0.
 """
 
 from __future__ import annotations
@@ -25,17 +27,9 @@ def reference_heatmap(info: SampleInfo, keypoints: NDArray[np.floating], use_sco
     Returns:
         (T, V, h, w) float64; V counts limbs where `info.heatmap_kind` is "limbs".
     """
-    x, y, score = np.moveaxis(keypoints.astype(np.float64), -1, 0)
-    seen = (score >= 1e-4) & np.isfinite(score) & np.isfinite(x) & np.isfinite(y) & ((x != 0) | (y != 0))
-    x1, y1, x2, y2 = info.box
+    u, v, height, seen = heatmap_points(info, keypoints, use_scores)
+    pairs = channel_joints(info, keypoints.shape[2])
     size = info.heatmap_size_px
-    u = (x * (info.video_size[1] / info.image_size[1]) - x1) * size / (x2 - x1)
-    v = (y * (info.video_size[0] / info.image_size[0]) - y1) * size / (y2 - y1)
-    height = score if use_scores else np.ones_like(score)
-    if info.heatmap_kind == "limbs":
-        pairs = LAYOUTS[info.skeleton].limbs
-    else:
-        pairs = tuple((joint, joint) for joint in range(keypoints.shape[2]))
     volume = np.zeros((keypoints.shape[1], len(pairs), size, size))
     for channel, (a, b) in enumerate(pairs):
         for person, frame in np.argwhere(seen[:, :, a] & seen[:, :, b]):
@@ -43,6 +37,91 @@ def reference_heatmap(info: SampleInfo, keypoints: NDArray[np.floating], use_sco
             ridge = _ridge(start, end, size, info.sigma_px)
             np.maximum(volume[frame, channel], ridge, out=volume[frame, channel])
     return volume
+
+
+def reference_pixels(
+    info: SampleInfo, keypoints: NDArray[np.floating], use_scores: bool
+) -> tuple[NDArray[np.int64], Array]:
+    """`reference_heatmap` where it may not be 0.
+
+    Returns:
+        places: (n,) flat indices into the (T, V, h, w) volume, each once.
+        values: (n,) float64.
+    """
+    u, v, height, seen = heatmap_points(info, keypoints, use_scores)
+    pairs = np.array(channel_joints(info, keypoints.shape[2]))
+    size, sigma = info.heatmap_size_px, info.sigma_px
+    a, b = pairs.T
+    persons, frames, channels = np.nonzero(seen[:, :, a] & seen[:, :, b])
+    starts, ends = (persons, frames, a[channels]), (persons, frames, b[channels])
+    ax, ay, bx, by = u[starts], v[starts], u[ends], v[ends]
+    squared = (bx - ax) ** 2 + (by - ay) ** 2
+    point = squared < 1  # drawn as its start
+    tall = np.where(point, height[starts], np.minimum(height[starts], height[ends]))
+    bx, by, squared = np.where(point, ax, bx), np.where(point, ay, by), np.where(point, 1, squared)
+
+    columns = _window(np.minimum(ax, bx), np.maximum(ax, bx), size, sigma)
+    rows = _window(np.minimum(ay, by), np.maximum(ay, by), size, sigma)
+    of, x, y = _pixels(columns, rows)
+    dx, dy = (bx - ax)[of], (by - ay)[of]
+    off_x, off_y = x - ax[of], y - ay[of]
+    along = np.clip((off_x * dx + off_y * dy) / squared[of], 0, 1)
+    distance = (off_x - along * dx) ** 2 + (off_y - along * dy) ** 2
+    values = tall[of] * np.exp(-distance / (2 * sigma**2))
+    places = ((frames * len(pairs) + channels)[of] * size + y) * size + x
+    return _largest_at_each(places, values, persons)
+
+
+def heatmap_points(
+    info: SampleInfo, keypoints: NDArray[np.floating], use_scores: bool
+) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
+    """x, y in heatmap pixels, height of the Gaussian, and whether the joint is visible; each (M, T, V)."""
+    x, y, score = np.moveaxis(keypoints.astype(np.float64), -1, 0)
+    seen = (score >= 1e-4) & np.isfinite(score) & np.isfinite(x) & np.isfinite(y) & ((x != 0) | (y != 0))
+    x1, y1, x2, y2 = info.box
+    size = info.heatmap_size_px
+    u = (x * (info.video_size[1] / info.image_size[1]) - x1) * size / (x2 - x1)
+    v = (y * (info.video_size[0] / info.image_size[0]) - y1) * size / (y2 - y1)
+    return u, v, score if use_scores else np.ones_like(score), seen
+
+
+def channel_joints(info: SampleInfo, num_joints: int) -> tuple[tuple[int, int], ...]:
+    """The (start, end) joints of each channel; a joint's own channel starts and ends there."""
+    if info.heatmap_kind == "limbs":
+        return LAYOUTS[info.skeleton].limbs
+    return tuple((joint, joint) for joint in range(num_joints))
+
+
+def _largest_at_each(
+    places: NDArray[np.int64], values: Array, persons: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], Array]:
+    """Each place once, with the largest of its values: where persons overlap."""
+    if not persons.size or persons[0] == persons[-1]:  # one person: no place stands twice
+        return places, values
+    order = np.lexsort((-values, places))
+    places, values = places[order], values[order]
+    first = np.append(True, places[1:] != places[:-1])
+    return places[first], values[first]
+
+
+def _pixels(
+    columns: tuple[NDArray[np.int64], NDArray[np.int64]], rows: tuple[NDArray[np.int64], NDArray[np.int64]]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Number of the window, x and y of every pixel of windows of different sizes, one behind the other."""
+    (x1, x2), (y1, y2) = columns, rows
+    wide, high = np.maximum(x2 - x1, 0), np.maximum(y2 - y1, 0)
+    areas = wide * high
+    of = np.repeat(np.arange(len(areas)), areas)
+    within = np.arange(areas.sum()) - np.repeat(np.cumsum(areas) - areas, areas)
+    row, column = np.divmod(within, wide[of])
+    return of, x1[of] + column, y1[of] + row
+
+
+def _window(low: Array, high: Array, size: int, sigma: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First and one past the last pixel from trunc(low - 3 sigma) to trunc(high + 3 sigma), inside the heatmap."""
+    first = np.clip(np.trunc(low - 3 * sigma), 0, size)
+    last = np.clip(np.trunc(high + 3 * sigma), -1, size - 1)
+    return first.astype(np.int64), last.astype(np.int64) + 1
 
 
 def _ridge(start: tuple[float, ...], end: tuple[float, ...], size: int, sigma: float) -> Array:

@@ -5,6 +5,7 @@ Legend everywhere: M persons, T frames, V joints (or heatmap channels), H and W 
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,7 +116,7 @@ class SampleInfo:
         """The inverse of `to_dict`; further keys are ignored, so that version 1 can grow.
 
         Raises:
-            ValueError: a field is absent, or the version is newer than this code.
+            ValueError: a field is absent or cannot be, or the version is newer than this code.
         """
         version = values.get("schema")
         if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
@@ -132,7 +133,26 @@ class SampleInfo:
         fields = {name: values[name] for name in names}
         for name in ("image_size", "video_size", "box"):
             fields[name] = tuple(fields[name])
-        return cls(**fields)
+        info = cls(**fields)
+        info._check_numbers()
+        return info
+
+    def _check_numbers(self) -> None:
+        """What a reader divides by, crops by or allocates by; a ValueError names the key."""
+
+        def ints(values: tuple[Any, ...], count: int) -> bool:
+            return len(values) == count and all(type(value) is int for value in values)
+
+        for name in ("image_size", "video_size"):
+            size = getattr(self, name)
+            _expect(ints(size, 2) and min(size) >= 1, self.key, name, "(H, W), 2 integers >= 1", size)
+        box = self.box
+        ok = ints(box, 4) and box[2] > box[0] and box[3] > box[1]
+        _expect(ok, self.key, "box", "(x1, y1, x2, y2), 4 integers with x2 > x1 and y2 > y1", box)
+        for name in ("num_frames", "rgb_size_px", "heatmap_size_px"):
+            _expect(getattr(self, name) >= 1, self.key, name, ">= 1", getattr(self, name))
+        _expect(0 < self.sigma_px < math.inf, self.key, "sigma_px", "finite and > 0", self.sigma_px)
+        _expect(1 <= self.heatmap_scale < math.inf, self.key, "heatmap_scale", "finite and >= 1", self.heatmap_scale)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,3 +197,8 @@ class Problem:
     split: str
     action: str  # "skipped" or "excluded" (by the data set itself): not in the shards; "mended": in them, changed
     reason: str
+
+    @property
+    def kind(self) -> str:
+        """The reason without the name in front and with N for numbers: what problems of one kind have in common."""
+        return re.sub(r"\d+(\.\d+)?", "N", re.sub(r"^\S+: ", "", self.reason))

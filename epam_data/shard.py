@@ -6,24 +6,22 @@ offset of a sample and the sizes of its members say where everything lies.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
 import tarfile
-import uuid
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from epam_data.codec import MEMBERS, encode
+from epam_data.files import naming, sync_folder, temporary_path
 from epam_data.schema import Sample, SampleInfo, check_key
 
 BLOCK = tarfile.BLOCKSIZE
-
-PARTIAL = ".partial"
-"""Ending of a file that is being written; its name starts with a dot, and a killed process may leave it behind."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +96,7 @@ class ShardWriter:
     def __init__(self, folder: Path, name: str, split: str, settings: ShardSettings) -> None:
         self._path, self._name, self._split, self._settings = folder / f"{name}.tar", name, split, settings
         self._temporary = temporary_path(self._path)
-        self._file = _HashingFile(self._temporary.open("wb"))
+        self._file = _HashingFile(self._temporary)
         self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)  # type: ignore[call-overload]
         self._rows: list[IndexRow] = []
 
@@ -241,40 +239,6 @@ def read_shard(path: Path) -> Iterator[tuple[str, int, dict[str, bytes]]]:
             raise ValueError(f"{path.name}: damaged or cut short at byte {end}, behind {key or 'no sample'}")
 
 
-def temporary_path(path: Path) -> Path:
-    """Where to write what will be `path`: beside it, under a name that no other process of any host takes."""
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{PARTIAL}")
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a small file so that it appears whole or not at all."""
-    temporary = temporary_path(path)
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-        return digest.hexdigest()
-
-
 def _padded(size: int) -> int:
     return -(-size // BLOCK) * BLOCK
 
@@ -282,20 +246,23 @@ def _padded(size: int) -> int:
 class _HashingFile:
     """A file opened for writing that knows the hash and the length of what went through it."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self.sha256, self.num_bytes = file, hashlib.sha256(), 0
+    def __init__(self, path: Path) -> None:
+        self._path, self._file, self.sha256, self.num_bytes = path, path.open("wb"), hashlib.sha256(), 0
 
     def write(self, data: bytes) -> int:
         self.sha256.update(data)
         self.num_bytes += len(data)
-        return self._file.write(data)
+        with naming(self._path):
+            return self._file.write(data)
 
     def tell(self) -> int:
         return self.num_bytes
 
     def sync(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with naming(self._path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # `sync` has said so; what is thrown away may be cut
+            self._file.close()

@@ -16,11 +16,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from epam_data.files import sync_folder, temporary_path
 from epam_data.schema import SPLITS, Clip, Problem
-from epam_data.shard import sync_folder, temporary_path
 
 _CHUNK_CLIPS = 1024
-_FORMAT = 1  # of this file; a store of another format is made anew
+_MARGIN_BYTES = 4 << 20  # two chunks of numbers, and HDF5's own tables
+_FORMAT = 2  # of this file; a store of another format is made anew
 
 
 def write_store(path: Path, clips: Iterable[Clip | Problem], sources: dict[str, str]) -> None:
@@ -36,7 +37,7 @@ def write_store(path: Path, clips: Iterable[Clip | Problem], sources: dict[str, 
     try:
         with h5py.File(temporary, "w") as file:
             points = {
-                kind: file.create_dataset(kind, (0,), kind, maxshape=(None,), chunks=(1 << 18,))
+                kind: file.create_dataset(kind, (0,), kind, maxshape=(None,), chunks=(1 << 18,), fletcher32=True)
                 for kind in ("float16", "float32")
             }
             for clip in clips:
@@ -48,7 +49,9 @@ def write_store(path: Path, clips: Iterable[Clip | Problem], sources: dict[str, 
                 names[clip.key] = clip.name
                 columns.add(clip)
                 if columns.num_pending == _CHUNK_CLIPS:
+                    _reserve(path.parent, columns.pending_bytes)
                     columns.flush(points)
+            _reserve(path.parent, columns.pending_bytes + columns.num_bytes)
             columns.flush(points)
             columns.write(file)
             file.attrs["format"] = _FORMAT
@@ -60,6 +63,20 @@ def write_store(path: Path, clips: Iterable[Clip | Problem], sources: dict[str, 
         sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _reserve(folder: Path, num_bytes: int) -> None:
+    """Raise an OSError now if the disk cannot take `num_bytes` more: HDF5 crashes the process when its write fails."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    ballast = temporary_path(folder / "ballast")
+    try:
+        with ballast.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, num_bytes + _MARGIN_BYTES)
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror}, for the skeleton store", str(folder)) from error
+    finally:
+        ballast.unlink(missing_ok=True)
 
 
 def stored_sources(path: Path) -> dict[str, str] | None:
@@ -101,6 +118,12 @@ class SkeletonStore:
         """Rows of the clips of a split, in the order of the source files."""
         return np.flatnonzero(self._columns["split"] == SPLITS.index(split))
 
+    @property
+    def num_frames(self) -> NDArray[np.int64]:
+        """(N,) frames of each clip's skeletons."""
+        frames: NDArray[np.int64] = self._columns["shape"][:, 1].astype(np.int64)
+        return frames
+
     def split(self, row: int) -> str:
         """The split of a clip."""
         return SPLITS[self._columns["split"][row]]
@@ -111,7 +134,10 @@ class SkeletonStore:
         shape = tuple(column["shape"].tolist())
         kind = "float32" if column["is_float32"] else "float16"
         start = int(column["start"])
-        values = self._file[kind][start : start + 3 * int(np.prod(shape))]
+        try:
+            values = self._file[kind][start : start + 3 * int(np.prod(shape))]
+        except OSError as error:  # its checksum, or the disk
+            raise ValueError(f"{self._file.filename}: damaged ({error}); remove it, the build makes it anew") from error
         xy, scores = np.split(values, [2 * int(np.prod(shape))])
         label = int(column["label"])
         return Clip(
@@ -147,6 +173,16 @@ class _Columns:
     @property
     def num_pending(self) -> int:
         return sum(map(len, self.pending.values())) // 2
+
+    @property
+    def pending_bytes(self) -> int:
+        return sum(array.nbytes for arrays in self.pending.values() for array in arrays)
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the columns: keys and names are stored as long as the longest."""
+        widths = [max(map(len, self.rows[name]), default=0) for name in ("key", "name")]
+        return len(self.rows["key"]) * (sum(widths) + 40)
 
     def add(self, clip: Clip) -> None:
         kind = clip.keypoints.dtype.name

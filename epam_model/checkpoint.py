@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import pickle
+import re
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -12,13 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from epam_data.files import appearing
 from epam_data.index import Manifest
-from epam_data.shard import sync_folder
 
 LAST, BEST = "last.pt", "best.pt"
 VERSION = 1
 
-_STRUCTURE = ("streams", "attention_type")  # recipe keys of the model that decide what its weights mean
+_STRUCTURE = (
+    "network",
+    "streams",
+    "attention_type",
+    "interaction",
+    "head",
+)  # recipe keys of the model that decide what its weights mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,16 +58,8 @@ def shards_identity(manifest: Manifest) -> dict[str, Any]:
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint so that `path` is the old file or the new one at every moment, a power cut included."""
-    temporary = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            torch.save({"version": VERSION, **checkpoint.__dict__}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    with appearing(path) as file:
+        torch.save({"version": VERSION, **checkpoint.__dict__}, file)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -104,24 +102,21 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], what: str) -> Non
     model.load_state_dict(weights, strict=True)
 
 
-def load_pretrained(stream: nn.Module, path: Path) -> None:
-    """Fill one stream of a network, from a checkpoint of training it alone or from a plain state dict.
-
-    Args:
-        stream: the stream, an `XShiftNet`.
-        path: a checkpoint whose model has the stream as `backbone`, or a state dict of the stream, bare or as the
-            entry `state_dict`.
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint, ours or foreign, by name; wrappers around them are seen through.
 
     Raises:
-        ValueError: the file cannot be read, or keys or shapes do not fit; they are listed. (Published names are changed
-            by `epam_model.convert.stream_from_published`.)
+        ValueError: the file cannot be read without running code, or holds no tensors by name.
     """
     values = _read(path)
-    state = values.get("state_dict", values)
-    if "version" in values and "weights" in values:
-        mark = "backbone."
-        state = {name.removeprefix(mark): value for name, value in values["weights"].items() if name.startswith(mark)}
-    load_weights(stream, state, str(path))
+    for wrapper in ("weights", "state_dict", "model_state_dict", "model"):
+        if isinstance(values.get(wrapper), dict):
+            values = values[wrapper]
+            break
+    state = {name: value for name, value in values.items() if isinstance(value, Tensor)}
+    if not state:
+        raise ValueError(f"{path}: holds no weights; its entries are {', '.join(map(str, values)) or 'none'}")
+    return state
 
 
 def check_same(checkpoint: Checkpoint, what: str, manifest: Manifest, model_recipe: dict[str, Any]) -> None:
@@ -141,12 +136,26 @@ def check_same(checkpoint: Checkpoint, what: str, manifest: Manifest, model_reci
     for name in ("skeleton", "heatmap_kind"):
         if checkpoint.shards[name] != here[name]:
             differences.append(f"its {name} is {checkpoint.shards[name]}, the shards have {here[name]}")
+    differences += _model_differences(checkpoint, model_recipe)
+    if differences:
+        raise ValueError(f"{what}: the checkpoint does not fit: {'; '.join(differences)}")
+
+
+def check_same_model(checkpoint: Checkpoint, what: str, model_recipe: dict[str, Any]) -> None:
+    """Refuse a checkpoint of another model; `check_same` where there are no shards to compare with.
+
+    Raises:
+        ValueError: recipe keys that decide what the weights mean differ; all are listed.
+    """
+    if differences := list(_model_differences(checkpoint, model_recipe)):
+        raise ValueError(f"{what}: the checkpoint does not fit: {'; '.join(differences)}")
+
+
+def _model_differences(checkpoint: Checkpoint, model_recipe: dict[str, Any]) -> Iterator[str]:
     for name in _STRUCTURE:
         theirs, ours = checkpoint.recipe["model"].get(name), model_recipe.get(name)
         if theirs != ours:
-            differences.append(f"its model.{name} is {theirs}, the recipe says {ours}")
-    if differences:
-        raise ValueError(f"{what}: the checkpoint does not fit: {'; '.join(differences)}")
+            yield f"its model.{name} is {theirs}, the recipe says {ours}"
 
 
 def check_same_clips(checkpoint: Checkpoint, what: str, stream_recipe: dict[str, Any]) -> None:
@@ -183,6 +192,10 @@ def _read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ValueError(f"{path}: no such checkpoint") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        if wanted := re.search(r"GLOBAL ([\w.]+)", str(error)):
+            raise ValueError(
+                f"{path}: refused: its pickle wants {wanted[1]}, and could run code; save its state dict alone"
+            ) from None
         raise ValueError(f"{path}: not a readable checkpoint ({type(error).__name__})") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path}: a checkpoint is a table, got {type(values).__name__}")

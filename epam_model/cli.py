@@ -1,4 +1,4 @@
-"""`epam-model train | test | predict | profile`: the command line of the model half.
+"""`epam-model train | test | predict | features | profile | convert | export`: the command line of the model half.
 
 Several GPUs or processes: `torchrun --nproc-per-node 2 -m epam_model.cli train RECIPE.yaml ...`.
 """
@@ -17,16 +17,23 @@ from torch import nn
 
 from epam_data.config import CommandTable, run_command
 from epam_data.index import load_manifest
-from epam_data.prepare import PrepareSettings
-from epam_data.readers import READERS
-from epam_data.skeleton import LAYOUTS
 from epam_data.stream import BatchFinisher, Stream, StreamSettings
-from epam_data.taxonomy import TAXONOMIES
-from epam_model.checkpoint import LAST, check_same, check_same_clips, load_checkpoint, load_weights
-from epam_model.config import ModelSettings, TrainSettings, build_model
-from epam_model.distributed import Ranks, choose_device, distributed
-from epam_model.evaluate import TOP_CLASSES, Prediction, evaluate, heatmap_channels, predict
-from epam_model.profile import profile
+from epam_model.build import build_for
+from epam_model.checkpoint import LAST
+from epam_model.config import ModelSettings, TrainSettings
+from epam_model.distributed import Ranks, distributed
+from epam_model.evaluate import TOP_CLASSES, Prediction, evaluate, predict
+from epam_model.model_cli import (
+    ConvertCommand,
+    ExportCommand,
+    FeaturesCommand,
+    ProfileCommand,
+    convert_command,
+    export_command,
+    features_command,
+    profile_command,
+)
+from epam_model.restore import restore
 from epam_model.train import Trainer
 
 
@@ -81,30 +88,16 @@ class PredictCommand:
     model: ModelSettings = field(default_factory=ModelSettings)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ProfileCommand:
-    """Count parameters and multiply-adds of a recipe's network, and time it on this device."""
-
-    dataset: str = "ntu60"
-    """Data set: its classes and joints size the network."""
-    batch_sizes: list[int] = field(default_factory=lambda: [1, 4])
-    """Clips at a time."""
-    device: str = "auto"
-    """`auto` (a GPU if there is one), `cpu` or `cuda`."""
-    prepare: PrepareSettings = field(default_factory=PrepareSettings)
-    stream: StreamSettings = field(default_factory=StreamSettings)
-    model: ModelSettings = field(default_factory=ModelSettings)
-
-
 def train_command(command: TrainCommand, argv: Sequence[str]) -> int:
     """Train; Ctrl-C and a loss that is not finite end it with one line."""
     out = command.out or Path("work_dirs") / recipe_name(argv)
     manifest = load_manifest(command.shards)
-    num_classes, num_joints = len(manifest.classes), heatmap_channels(manifest)
     try:
         with distributed(command.train.device) as ranks:
+            settings = replace(command.model, init_from=[]) if command.resume else command.model
+            tell = print if ranks.is_main else lambda line: None
             trainer = Trainer(
-                build_model(command.model, num_classes=num_classes, num_joints=num_joints, seed=command.train.seed),
+                build_for(settings, manifest, seed=command.train.seed, tell=tell),
                 shards=command.shards,
                 out=out,
                 stream=command.stream,
@@ -125,7 +118,7 @@ def train_command(command: TrainCommand, argv: Sequence[str]) -> int:
 def test_command(command: TestCommand) -> int:
     """Measure, print one line per measure, write them as JSON."""
     with distributed(command.device) as ranks:
-        model, stream, finisher = _load(command, ranks)
+        model, stream, finisher = _restore(command, ranks)
         measures = evaluate(model, stream, finisher, ranks.device)
         if not measures:
             raise ValueError(f"{command.shards}: every label of {command.split} is hidden: use epam-model predict")
@@ -140,30 +133,11 @@ def test_command(command: TestCommand) -> int:
 def predict_command(command: PredictCommand) -> int:
     """Predict, write the CSV file."""
     with distributed(command.device) as ranks:
-        model, stream, finisher = _load(command, ranks)
+        model, stream, finisher = _restore(command, ranks)
         predictions = predict(model, stream, finisher, ranks.device)
         if ranks.is_main:
             write_predictions(command.out, predictions)
             print(f"{len(predictions)} clips of {command.split} in {command.out}")
-    return 0
-
-
-def profile_command(command: ProfileCommand) -> int:
-    """Print the tables."""
-    stream, size = command.stream, command.prepare
-    if command.dataset not in READERS:
-        raise ValueError(f"dataset must be one of {', '.join(READERS)}, got {command.dataset!r}")
-    reader = READERS[command.dataset]
-    num_channels = LAYOUTS[reader.skeleton].num_channels(size.heatmap_kind)
-    num_classes = len(TAXONOMIES[reader.taxonomy].classes)
-    tables = profile(
-        build_model(command.model, num_classes=num_classes, num_joints=num_channels),
-        rgb_shape=(3, stream.rgb_frames, size.rgb_size_px, size.rgb_size_px),
-        pose_shape=(num_channels, stream.pose_frames, size.heatmap_size_px, size.heatmap_size_px),
-        batch_sizes=command.batch_sizes,
-        device=choose_device(command.device, 0),
-    )
-    print(tables)
     return 0
 
 
@@ -191,24 +165,15 @@ def recipe_name(argv: Sequence[str]) -> str:
     return Path(argv[1]).stem if len(argv) > 1 and argv[1].endswith((".yaml", ".yml")) else "default"
 
 
-def _load(command: TestCommand | PredictCommand, ranks: Ranks) -> tuple[nn.Module, Stream, BatchFinisher]:
-    """The model of a checkpoint, and the stream of the split that it is to see."""
-    stream = Stream(
-        command.shards,
+def _restore(command: TestCommand | PredictCommand, ranks: Ranks) -> tuple[nn.Module, Stream, BatchFinisher]:
+    return restore(
+        command.checkpoint,
+        shards=command.shards,
         split=command.split,
-        settings=command.stream,
-        training=False,
-        rank=ranks.rank,
-        world=ranks.world,
-        pin_memory=ranks.device.type == "cuda",
+        stream_settings=command.stream,
+        model_settings=command.model,
+        ranks=ranks,
     )
-    checkpoint, manifest = load_checkpoint(command.checkpoint), stream.manifest
-    check_same(checkpoint, str(command.checkpoint), manifest, asdict(command.model))
-    check_same_clips(checkpoint, str(command.checkpoint), asdict(command.stream))
-    bare = replace(command.model, rgb_pretrained=None, pose_pretrained=None)  # the checkpoint has all weights
-    model = build_model(bare, num_classes=len(manifest.classes), num_joints=heatmap_channels(manifest))
-    load_weights(model, checkpoint.weights, str(command.checkpoint))
-    return model.to(ranks.device), stream, BatchFinisher.for_shards(manifest).to(ranks.device)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -218,7 +183,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "train": (TrainCommand, lambda command: train_command(command, words), ()),
         "test": (TestCommand, test_command, ()),
         "predict": (PredictCommand, predict_command, ()),
+        "features": (FeaturesCommand, features_command, ()),
         "profile": (ProfileCommand, profile_command, ()),
+        "convert": (ConvertCommand, convert_command, ()),
+        "export": (ExportCommand, export_command, ()),
     }
     return run_command("epam-model", commands, words)
 

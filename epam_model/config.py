@@ -6,46 +6,60 @@ under the fields.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import torch
-from torch import nn
+from dataclasses import dataclass, field
 
 from epam_model.distributed import DEVICES
 from epam_model.networks.epam import ATTENTIONS
-from epam_model.networks.recogniser import build_epam
-from epam_model.networks.single_stream import STREAMS, SingleStreamRecogniser
+from epam_model.objective import LossSettings
+
+NETWORKS = ("epam", "rgbpose_conv3d")
+HEADS = ("linear", "pcan")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
     """Which network."""
 
+    network: str = "epam"
+    """`epam`: EPAM-Net; `rgbpose_conv3d`: RGBPoseConv3D."""
     streams: str = "both"
-    """`both`: EPAM-Net; `rgb` or `pose`: that stream alone."""
+    """`both`, or `rgb` or `pose`: that stream alone."""
     attention_type: str = "CBAM_spatial_efficient_temporal"
-    """How the pose stream weights the RGB features: this, or `spatial_temporal` (for 16 RGB frames)."""
+    """EPAM-Net: how the pose weights the RGB features: this, or `spatial_temporal` (for 16 RGB frames)."""
+    interaction: bool = True
+    """RGBPoseConv3D: PCAN's interaction between the streams."""
+    head: str = "linear"
+    """`linear`: one classifier per stream; `pcan`: with coarse groups and prototypes."""
     dropout: float = 0.5
     """Probability of dropping a pooled feature in training."""
+    rgb_rectification: float = 5.0
+    """Head `pcan`: factor of the prototype similarity that evaluation adds to the RGB scores."""
+    pose_rectification: float = 1.0
+    """Head `pcan`: the same for the pose scores."""
     freeze_rgb: bool = False
     """The RGB stream keeps its weights and statistics."""
     freeze_pose: bool = False
     """The pose stream keeps its weights and statistics."""
-    rgb_pretrained: str | None = None
-    """Start of the RGB stream: a checkpoint of training it alone, or a state dict of it."""
-    pose_pretrained: str | None = None
-    """The same for the pose stream."""
+    init_from: list[str] = field(default_factory=list)
+    """Weights to start from, ours or foreign: of the whole network, or of streams alone, one after another."""
+    checkpoint_activations: bool = False
+    """Training computes the activations of blocks again in the backward pass: less memory, more time."""
 
     def __post_init__(self) -> None:
-        if self.streams not in ("both", *STREAMS):
-            raise ValueError(f"model.streams must be one of both, {', '.join(STREAMS)}, got {self.streams!r}")
-        if self.attention_type not in ATTENTIONS:
-            raise ValueError(
-                f"model.attention_type must be one of {', '.join(ATTENTIONS)}, got {self.attention_type!r}"
-            )
+        for name, allowed in (
+            ("network", NETWORKS),
+            ("streams", ("both", "rgb", "pose")),
+            ("attention_type", tuple(ATTENTIONS)),
+            ("head", HEADS),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"model.{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
         if not 0 <= self.dropout <= 1:
             raise ValueError(f"model.dropout must be in 0..1, got {self.dropout}")
-        for name in ("freeze_rgb", "freeze_pose", "rgb_pretrained", "pose_pretrained"):
+        for name in ("rgb_rectification", "pose_rectification"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"model.{name} must be >= 0, got {getattr(self, name)}")
+        for name in ("freeze_rgb", "freeze_pose"):
             if getattr(self, name) and self.streams != "both":
                 raise ValueError(f"model.{name} needs model.streams both, got {self.streams}")
 
@@ -70,12 +84,7 @@ class TrainSettings:
     """L2 penalty on all trained weights."""
     clip_norm: float = 40.0
     """Gradients are scaled down to this norm over all weights; 0 leaves them alone."""
-    rgb_weight: float = 1.0
-    """Factor of the RGB stream's cross-entropy."""
-    pose_weight: float = 1.0
-    """Factor of the pose stream's cross-entropy."""
-    label_smoothing: float = 0.0
-    """Share of the target that is spread evenly over all classes."""
+    loss: LossSettings = field(default_factory=LossSettings)
     shuffle_labels: bool = False
     """A control: training labels are permuted over the training set, by the seed; accuracy must stay near chance."""
     seed: int = 0
@@ -98,44 +107,16 @@ class TrainSettings:
         for name in ("seed", "num_threads", "checkpoint_steps"):
             if getattr(self, name) < 0:
                 raise ValueError(f"train.{name} must be >= 0, got {getattr(self, name)}")
-        for name in ("min_lr", "weight_decay", "clip_norm", "rgb_weight", "pose_weight"):
+        for name in ("min_lr", "weight_decay", "clip_norm"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"train.{name} must be >= 0, got {getattr(self, name)}")
         if not self.min_lr <= self.lr < float("inf"):
             raise ValueError(f"train.lr must be >= min_lr {self.min_lr}, got {self.lr}")
         if not 0 <= self.warmup_epochs <= self.epochs:
             raise ValueError(f"train.warmup_epochs must be in 0..{self.epochs} (epochs), got {self.warmup_epochs}")
-        for name in ("momentum", "label_smoothing"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"train.{name} must be in 0..1 without 1, got {getattr(self, name)}")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"train.momentum must be in 0..1 without 1, got {self.momentum}")
         if self.nesterov and not self.momentum:
             raise ValueError("train.nesterov needs train.momentum > 0, got 0")
         if self.device not in DEVICES:
             raise ValueError(f"train.device must be one of {', '.join(DEVICES)}, got {self.device!r}")
-
-
-def build_model(settings: ModelSettings, *, num_classes: int, num_joints: int, seed: int = 0) -> nn.Module:
-    """The network of a recipe, its weights drawn by the seed.
-
-    Args:
-        settings: which network.
-        num_classes: number of classes.
-        num_joints: channels of the heatmaps.
-        seed: of the weights. The same seed gives every rank the same ones.
-
-    Raises:
-        ValueError: a pretrained stream is absent or does not fit.
-    """
-    torch.manual_seed(seed)
-    if settings.streams != "both":
-        return SingleStreamRecogniser(settings.streams, num_classes, num_joints=num_joints, dropout=settings.dropout)
-    return build_epam(
-        num_classes,
-        num_joints=num_joints,
-        attention_type=settings.attention_type,
-        dropout=settings.dropout,
-        freeze_rgb=settings.freeze_rgb,
-        freeze_pose=settings.freeze_pose,
-        rgb_pretrained=settings.rgb_pretrained,
-        pose_pretrained=settings.pose_pretrained,
-    )

@@ -129,6 +129,26 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
     return total
 
 
+def sum_with_gradient(tensor: Tensor) -> Tensor:
+    """The sum of a tensor over all ranks, through which gradients flow back to the tensors of all ranks."""
+    if not _together():
+        return tensor
+    total: Tensor = _SumOverRanks.apply(tensor)  # type: ignore[no-untyped-call]
+    return total
+
+
+class _SumOverRanks(torch.autograd.Function):
+    """Each rank's loss depends on the sum, so the gradient of a rank's part is the sum of all ranks' gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        return sum_over_ranks(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return sum_over_ranks(gradient.contiguous())
+
+
 def average_buffers(model: nn.Module) -> None:
     """Make the floating buffers (the statistics of batch norms) on every rank the mean over ranks.
 

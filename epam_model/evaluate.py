@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,13 +85,30 @@ def collect(model: nn.Module, stream: Stream, finisher: BatchFinisher, device: t
     with evaluating(model), torch.no_grad():
         for batch in stream.epoch():
             logits: Logits = model(*finisher(batch.to(device)))
-            _check_finite(logits, batch.keys)
+            _check_finite(logits, [key for key in batch.keys for _ in range(batch.num_clips)])
             keys += batch.keys
-            row = {"position": batch.position, "label": batch.label, **logits.streams}
+            scores = {name: mean_over_clips(table, batch.num_clips) for name, table in logits.streams.items()}
+            row = {"position": batch.position, "label": batch.label, **scores}
             for name, tensor in row.items():
                 columns.setdefault(name, []).append(tensor.cpu())
     parts = gather((keys, {name: torch.cat(tensors) for name, tensors in columns.items()}))
     return _in_order(parts, stream.num_samples)
+
+
+def mean_over_clips(logits: Tensor, num_clips: int) -> Tensor:
+    """Logits of samples from those of their clips: the logarithm of the clips' mean softmax ("prob" of MMAction2).
+
+    Args:
+        logits: (B * C, K), the C clips of a sample one after another.
+        num_clips: C; the logits of 1 clip stay as they are.
+
+    Returns:
+        (B, K); softmax turns them into the mean probabilities. A sum of logits over streams then adds these logarithms.
+    """
+    if num_clips == 1:
+        return logits
+    clips = logits.float().log_softmax(dim=1).view(-1, num_clips, logits.shape[1])
+    return clips.logsumexp(dim=1) - math.log(num_clips)
 
 
 @contextmanager
@@ -116,7 +134,7 @@ def check_model_fits(model: nn.Module, stream: Stream, device: torch.device) -> 
         ValueError: the model does not take such clips, or has another number of classes than the shards.
     """
     manifest, settings = stream.manifest, stream.settings
-    rgb_px, heatmap_px = manifest.prepare["rgb_size_px"], manifest.prepare["heatmap_size_px"]
+    rgb_px, heatmap_px = stream.clip_sizes_px
     rgb = torch.zeros(1, 3, settings.rgb_frames, rgb_px, rgb_px, device=device)
     channels = heatmap_channels(manifest)
     pose = torch.zeros(1, channels, settings.pose_frames, heatmap_px, heatmap_px, device=device)
@@ -128,6 +146,22 @@ def check_model_fits(model: nn.Module, stream: Stream, device: torch.device) -> 
     num_classes = next(iter(logits.streams.values())).shape[1]
     if num_classes != len(manifest.classes):
         raise ValueError(f"{stream.root}: the model has {num_classes} classes, the shards have {len(manifest.classes)}")
+    for coarse in logits.coarse_streams.values():
+        _check_taxonomy(stream, coarse.shape[1])
+
+
+def _check_taxonomy(stream: Stream, num_groups: int) -> None:
+    """Each class of the shards must have one of the groups that the model scores, and each group a class."""
+    coarse_of, num_classes = stream.manifest.coarse_of, len(stream.manifest.classes)
+    if len(coarse_of) != num_classes:
+        raise ValueError(
+            f"{stream.root}: the taxonomy does not cover the classes: {num_classes} classes, {len(coarse_of)} groups"
+        )
+    if set(coarse_of) != set(range(num_groups)):
+        raise ValueError(
+            f"{stream.root}: the taxonomy does not cover the model's {num_groups} coarse groups: "
+            f"its classes have the groups {sorted(set(coarse_of))}"
+        )
 
 
 def _check_finite(logits: Logits, keys: list[str]) -> None:

@@ -27,14 +27,18 @@ from epam_model.checkpoint import (
 from epam_model.config import TrainSettings
 from epam_model.distributed import Ranks, average_buffers, data_parallel, on_device, sum_over_ranks
 from epam_model.evaluate import check_model_fits, evaluate
+from epam_model.heads import prototype_banks
 from epam_model.label_shuffle import relabel, shuffled_labels
 from epam_model.metrics import best_name
-from epam_model.objective import loss_terms
+from epam_model.objective import Objective
 from epam_model.run_log import RunLog
 from epam_model.schedule import learning_rate
 
 # Recipe keys that decide which samples are still to come: a run goes on with the same ones only.
-_ORDER = (("stream", "batch_size"), ("stream", "window_shards"), ("train", "seed"), ("train", "shuffle_labels"))
+_ORDER = (
+    *(("stream", name) for name in ("batch_size", "window_shards", "balance", "class_weights")),
+    *(("train", name) for name in ("seed", "shuffle_labels")),
+)
 
 
 class Trainer:
@@ -85,8 +89,12 @@ class Trainer:
         self._finisher = BatchFinisher.for_shards(self.manifest).to(ranks.device)
 
         self.model = on_device(model, ranks, sync_bn=settings.sync_bn)
+        self._objective = Objective(settings.loss, self.manifest.coarse_of).to(ranks.device)
+        self._banks = prototype_banks(self.model)
         self._parallel = self.model  # what a step calls; in `fit` it averages gradients over ranks
         check_model_fits(self.model, self._train_stream, ranks.device)
+        if self._val_stream.clip_sizes_px != self._train_stream.clip_sizes_px:
+            check_model_fits(self.model, self._val_stream, ranks.device)
         self._weights = [weight for weight in self.model.parameters() if weight.requires_grad]
         self._optimizer = torch.optim.SGD(
             self._weights,
@@ -125,6 +133,8 @@ class Trainer:
                     self._end_epoch(log)
         finally:
             self._parallel = self.model  # lets go of DDP, and with it of the process group
+            for stream in (self._train_stream, self._val_stream):
+                stream.close()
         return self.measures
 
     def _train_epoch(self, log: RunLog) -> None:
@@ -158,15 +168,14 @@ class Trainer:
             batch = relabel(batch, self._labels, self.manifest.coarse_of)
         batch = batch.to(self.ranks.device)
         rate = self._set_learning_rate()
-        terms = loss_terms(
+        losses = self._objective(
             self._parallel(*self._finisher(batch)),
             batch.label,
-            weights={"rgb": settings.rgb_weight, "pose": settings.pose_weight},
-            label_smoothing=settings.label_smoothing,
+            {name: bank.prototypes for name, bank in self._banks.items()},
         )
-        loss = torch.stack(tuple(terms.values())).sum()
+        loss = losses.total
         self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         grad_norm = nn.utils.clip_grad_norm_(self._weights, settings.clip_norm or float("inf"))
         if not torch.isfinite(loss.detach() + grad_norm):  # before the step, so that the weights stay whole
             raise FloatingPointError(
@@ -174,7 +183,9 @@ class Trainer:
                 + ", ".join(batch.keys)
             )
         self._optimizer.step()
-        values = {"lr": torch.tensor(rate, dtype=torch.float64), "loss": loss, **terms, "grad_norm": grad_norm}
+        for name, prototypes in losses.prototypes.items():
+            self._banks[name].remember(prototypes)
+        values = {"lr": torch.tensor(rate, dtype=torch.float64), "loss": loss, **losses.terms, "grad_norm": grad_norm}
         return {name: value.detach() for name, value in values.items()}
 
     def _set_learning_rate(self) -> float:
@@ -231,8 +242,11 @@ class Trainer:
         check_same(checkpoint, str(path), self.manifest, self.recipe["model"])
         if checkpoint.shards["index_sha256"] != self.manifest.index_sha256:
             raise ValueError(f"{path}: cannot go on: the shards were built anew since")
+        defaults = {"stream": asdict(StreamSettings()), "train": asdict(TrainSettings())}
         for section, name in _ORDER:
-            before, now = checkpoint.recipe[section][name], self.recipe[section][name]
+            # A checkpoint that is older than a key was trained as its default says.
+            before = checkpoint.recipe[section].get(name, defaults[section][name])
+            now = self.recipe[section][name]
             if before != now:
                 raise ValueError(f"{path}: cannot go on: {section}.{name} was {before}, is now {now}")
         load_weights(self.model, checkpoint.weights, str(path))

@@ -31,7 +31,7 @@ def test_raw_recordings_to_measures(recipe: Path, capsys):
     raw, shards, run = (str(recipe.parent / name) for name in ("raw", "shards", "run"))
     assert epam_data(["synth", str(recipe), "--out", raw, "--workers", "0"]) == 0
     assert epam_data(["build", str(recipe), "--out", shards, "--workers", "2"]) == 0
-    assert epam_data(["check", shards, "--workers", "0", "--check.sample", "-1"]) == 0
+    assert epam_data(["check", shards, "--workers", "0", "--sample", "all", "--rgb"]) == 0
     assert "0 problems in 12 clips; 12 in depth" in capsys.readouterr().out
     assert epam_model(["train", str(recipe), "--shards", shards, "--out", run]) == 0
     measures = recipe.parent / "measures.json"

@@ -1,4 +1,7 @@
-"""Finish a batch on its device: float conversion, normalisation, layout and flips, for the whole batch at once."""
+"""Finish a batch on its device: crops, heatmaps, colours, flips, normalisation and layout, for the whole batch at once.
+
+Nothing is drawn at random here: the batch says what is to be done to each clip, so that CPU and GPU give the same.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import grid_sample
 
 from epam_data.index import Manifest
 from epam_data.skeleton import LAYOUTS
@@ -15,42 +19,132 @@ RGB_MEAN = (123.675, 116.28, 103.53)
 RGB_STD = (58.395, 57.12, 57.375)
 """Mean and standard deviation of ImageNet on 0 ... 255, as in the published recipes."""
 
+GREY = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in the grey of a pixel (ITU-R BT.601, as torchvision's)."""
+
 
 class BatchFinisher(nn.Module):
     """uint8 batch -> what a model takes. Has no parameters; works the same on CPU and GPU.
 
+    Can be compiled. Can be exported for batches of one shape: `torch.export.export(finisher, (batch,))`, where the keys
+    of the batch are an empty list; to load such a program, torch wants `torch.serialization.add_safe_globals([Batch])`.
+
     Args:
         flip_order: V numbers: the channel whose mirror image each heatmap channel becomes.
+        sigma_px: standard deviation of drawn Gaussians, in heatmap pixels.
     """
 
     flip_order: Tensor
     mean: Tensor
     std: Tensor
+    grey: Tensor
 
-    def __init__(self, flip_order: Sequence[int]) -> None:
+    def __init__(self, flip_order: Sequence[int], sigma_px: float = 0.6) -> None:
         super().__init__()
+        self.sigma_px = sigma_px
         self.register_buffer("flip_order", torch.tensor(flip_order), persistent=False)
-        self.register_buffer("mean", torch.tensor(RGB_MEAN).view(1, 3, 1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(RGB_STD).view(1, 3, 1, 1, 1), persistent=False)
+        for name, values in (("mean", RGB_MEAN), ("std", RGB_STD), ("grey", GREY)):
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1, 1), persistent=False)
 
     @classmethod
     def for_shards(cls, manifest: Manifest) -> BatchFinisher:
         """The finisher for the channels of these shards."""
         layout = LAYOUTS[manifest.skeleton]
         is_limbs = manifest.prepare["heatmap_kind"] == "limbs"
-        return cls(layout.limb_flip_order if is_limbs else layout.flip_order)
+        return cls(layout.limb_flip_order if is_limbs else layout.flip_order, manifest.prepare["sigma_px"])
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Normalised frames and float heatmaps.
+        """Normalised frames and float heatmaps of all clips.
 
         Returns:
-            (B, 3, T, S, S) float32, mean 0 and standard deviation 1 of natural images; (B, V, T', h, w) float32,
+            (N, 3, T, S, S) float32, mean 0 and standard deviation 1 of natural images; (N, V, T', h, w) float32,
             0 to the largest score.
         """
         mirrored = batch.flip.view(-1, 1, 1, 1, 1)
-        rgb = batch.rgb.permute(0, 4, 1, 2, 3).float()
+        rgb = batch.rgb.permute(0, 1, 4, 2, 3).float()  # (N, T, 3, S, S)
+        if batch.crop is not None:
+            num, frames = rgb.shape[:2]
+            rgb = resized_crop(rgb.flatten(1, 2), batch.crop, batch.rgb_size_px)
+            rgb = rgb.view(num, frames, 3, batch.rgb_size_px, batch.rgb_size_px)
+        rgb = rgb.transpose(1, 2)
+        if batch.colour is not None:
+            rgb = self._recoloured(rgb, batch.colour)
         rgb = (rgb - self.mean) / self.std
         rgb = torch.where(mirrored, rgb.flip(-1), rgb)
-        pose = batch.heatmap.transpose(1, 2).float() * (batch.heatmap_scale / 255).view(-1, 1, 1, 1, 1)
+        pose = self._heatmap(batch)
         pose = torch.where(mirrored, pose[:, self.flip_order].flip(-1), pose)
         return rgb.contiguous(), pose.contiguous()
+
+    def _heatmap(self, batch: Batch) -> Tensor:
+        """(N, V, T', h, w) float32."""
+        if batch.keypoints is not None:
+            return draw_joints(batch.keypoints.transpose(2, 3), batch.heatmap_size_px, self.sigma_px)
+        assert batch.heatmap is not None and batch.heatmap_scale is not None, "heatmaps are stored or drawn"
+        return batch.heatmap.transpose(1, 2).float() * (batch.heatmap_scale / 255).view(-1, 1, 1, 1, 1)
+
+    def _recoloured(self, rgb: Tensor, colour: Tensor) -> Tensor:
+        """Brightness, then contrast around the mean grey of each frame; (N, 3, T, S, S) in 0 ... 255."""
+        brightness, contrast = colour.view(-1, 2, 1, 1, 1, 1).unbind(1)
+        rgb = (rgb * brightness).clamp(0, 255)
+        grey = (rgb * self.grey).sum(1, keepdim=True).mean((-2, -1), keepdim=True)  # (N, 1, T, 1, 1)
+        return (grey + (rgb - grey) * contrast).clamp(0, 255)
+
+
+def resized_crop(images: Tensor, box: Tensor, size_px: int) -> Tensor:
+    """A part of each image at another size, bilinear between pixel centres, as OpenCV resizes a cropped image.
+
+    Args:
+        images: (N, C, H, W) float.
+        box: (N, 4) x1, y1, x2, y2 as shares of the image.
+        size_px: height and width of the result.
+
+    Returns:
+        (N, C, size_px, size_px) float. Only pixels of the box count: at its edge its last pixel is repeated.
+    """
+    height, width = images.shape[2:]
+    first, last = box.view(-1, 2, 2, 1).unbind(1)  # (N, 2, 1): x and y
+    extent = torch.tensor([width, height], dtype=box.dtype, device=box.device).view(1, 2, 1)
+    low, high = first * extent, last * extent
+    centres = (torch.arange(size_px, dtype=box.dtype, device=box.device) + 0.5) / size_px
+    places = (low + (high - low) * centres - 0.5).clamp(low, torch.maximum(high - 1, low))
+    x, y = (places * 2 / (extent - 1) - 1).unbind(1)  # pixel centres are at -1 ... 1
+    grid = torch.stack([x[:, None, :].expand(-1, size_px, -1), y[:, :, None].expand(-1, -1, size_px)], dim=-1)
+    return grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=True)
+
+
+def draw_joints(keypoints: Tensor, size_px: int, sigma_px: float) -> Tensor:
+    """One Gaussian per visible joint, persons combined by maximum: what `epam_data.heatmap.draw_joints` draws.
+
+    Args:
+        keypoints: (N, M, V, T', 3) float64: x, y in heatmap pixels, height; finite, height 0: missing.
+        size_px: height and width of the heatmap.
+        sigma_px: standard deviation in heatmap pixels.
+
+    Returns:
+        (N, V, T', size_px, size_px) float32. A Gaussian is the outer product of two curves, one per axis.
+    """
+    x, y, height = keypoints.unbind(-1)
+    columns = _curve(x, size_px, sigma_px)
+    rows = _curve(y, size_px, sigma_px) * height.float()[..., None]
+    heatmap = rows[:, 0, ..., :, None] * columns[:, 0, ..., None, :]
+    for person in range(1, keypoints.shape[1]):  # one at a time: all at once would take M times the memory
+        heatmap = torch.maximum(heatmap, rows[:, person, ..., :, None] * columns[:, person, ..., None, :])
+    return heatmap
+
+
+def _curve(centre: Tensor, size_px: int, sigma_px: float) -> Tensor:
+    """exp(-(pixel - centre)^2 / 2 sigma^2) for the pixels from int(centre - 3 sigma) to int(centre + 3 sigma), else 0.
+
+    Args:
+        centre: (...) float64, since bounds in float32 fall on the other side of an integer about once per clip.
+        size_px: number of pixels.
+        sigma_px: standard deviation in pixels.
+
+    Returns:
+        (..., size_px) float32.
+    """
+    centre = centre[..., None]
+    pixels = torch.arange(size_px, dtype=centre.dtype, device=centre.device)
+    inside = (pixels >= (centre - 3 * sigma_px).trunc()) & (pixels <= (centre + 3 * sigma_px).trunc())
+    off = (pixels - centre).float()
+    return torch.where(inside, torch.exp(off * off * (-0.5 / sigma_px**2)), torch.zeros_like(off))

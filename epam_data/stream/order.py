@@ -1,14 +1,18 @@
 """The order of an epoch: a pure function of (shard sizes, seed, epoch).
 
-Shards are permuted, taken in windows of a few, and the samples of a window are permuted. So a position of the epoch is
-resolved with the memory of one window, a shard is read in one stretch of the epoch, and nothing depends on ranks or
-workers: position p simply belongs to rank p mod world. The state of a stream is one number, the samples consumed.
+    storage      | shard 0 | shard 1 | shard 2 | shard 3 | shard 4 |
+    1. permute     shard 3   shard 0   shard 4 | shard 1   shard 2      the shards
+    2. cut into  [      window 0               |     window 1      ]    windows of `window_shards`
+    3. permute   [ 31 02 40 30 42 01 ...       | 11 20 21 10 ...   ]    the samples inside each window
+
+Position p of this line belongs to global batch p // batch and to rank p mod world. So nothing depends on ranks or
+workers, a shard is read in one stretch of the epoch, and the state of a stream is one number: the samples consumed.
+Resolving a position takes the list of shards and the permutation of one window, whatever the number of samples.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +32,7 @@ class EpochOrder:
 
     def __init__(
         self,
-        shard_sizes: Sequence[int],
+        shard_sizes: Sequence[int] | NDArray[np.int64],
         *,
         seed: int,
         epoch: int,
@@ -41,10 +45,11 @@ class EpochOrder:
         self._window_shards = window_shards
         self._first_sample = np.concatenate([[0], np.cumsum(sizes)])  # of each shard, in storage order
         self._shards = generator(Purpose.SHARD_ORDER, *self._key).permutation(len(sizes))
-        # Where each window starts in the epoch.
-        permuted = np.concatenate([[0], np.cumsum(sizes[self._shards])])
-        self._window_start = np.append(permuted[:-1:window_shards], permuted[-1])
-        self._window = lru_cache(maxsize=2)(self._permute_window)
+        # Where each window starts in the epoch, and the end of the last.
+        starts = np.concatenate([[0], np.cumsum(sizes[self._shards])])
+        self._window_start = np.append(starts[:-1:window_shards], starts[-1])
+        # The window that was resolved last: steps ask for rising positions, so the next one most likely needs it too.
+        self._kept: tuple[int, NDArray[np.int64]] | None = None
 
     def __len__(self) -> int:
         return int(self._first_sample[-1])
@@ -52,20 +57,21 @@ class EpochOrder:
     def samples(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """The sample numbers at `positions` (n,) of the epoch."""
         windows = np.searchsorted(self._window_start, positions, side="right") - 1
-        return np.array(
-            [
-                self._window(int(window))[position - self._window_start[window]]
-                for window, position in zip(windows, positions, strict=True)
-            ],
-            np.int64,
-        )
+        found = np.empty(len(positions), np.int64)
+        for window in np.unique(windows).tolist():
+            here = windows == window
+            found[here] = self._window(window)[positions[here] - self._window_start[window]]
+        return found
 
-    def _permute_window(self, window: int) -> NDArray[np.int64]:
-        shards = self._shards[window * self._window_shards : (window + 1) * self._window_shards]
-        samples = np.concatenate(
-            [np.arange(self._first_sample[shard], self._first_sample[shard + 1]) for shard in shards]
-        )
-        return generator(Purpose.WINDOW_ORDER, *self._key, window).permutation(samples)
+    def _window(self, window: int) -> NDArray[np.int64]:
+        """The sample numbers of one window, in the order of the epoch."""
+        if self._kept is None or self._kept[0] != window:
+            shards = self._shards[window * self._window_shards : (window + 1) * self._window_shards]
+            samples = np.concatenate(
+                [np.arange(self._first_sample[shard], self._first_sample[shard + 1]) for shard in shards]
+            )
+            self._kept = (window, generator(Purpose.WINDOW_ORDER, *self._key, window).permutation(samples))
+        return self._kept[1]
 
 
 def training_positions(step: int, global_batch: int, rank: int, world: int) -> NDArray[np.int64]:
@@ -74,7 +80,13 @@ def training_positions(step: int, global_batch: int, rank: int, world: int) -> N
     return np.arange(start + rank, start + global_batch, world, dtype=np.int64)
 
 
-def evaluation_positions(num_samples: int, batch: int, rank: int, world: int) -> list[NDArray[np.int64]]:
-    """Batches of positions for `rank`: over all ranks each position once, nothing padded."""
-    mine = np.arange(rank, num_samples, world, dtype=np.int64)
-    return [mine[start : start + batch] for start in range(0, len(mine), batch)]
+def evaluation_positions(step: int, global_batch: int, rank: int, world: int, num_samples: int) -> NDArray[np.int64]:
+    """The same, but for the end: the last global batch is what is left, nothing is dropped and nothing padded."""
+    positions = training_positions(step, global_batch, rank, world)
+    return positions[positions < num_samples]
+
+
+def evaluation_steps(global_batch: int, rank: int, world: int, num_samples: int) -> int:
+    """Batches that `rank` takes in an evaluation; the last global batch may have none for the last ranks."""
+    whole, left = divmod(num_samples, global_batch)
+    return whole + (rank < left)

@@ -52,6 +52,11 @@ def test_frames(num_frames: int, length: int, num_clips: int = 1) -> NDArray[np.
     return np.stack(clips)
 
 
+def even_frames(num_frames: int, length: int) -> NDArray[np.int64]:
+    """Frames at even steps from the first to the last: i * (n - 1) // (L - 1), (L,). Frames repeat where n < L."""
+    return np.arange(length) * (num_frames - 1) // max(length - 1, 1)
+
+
 def every_nth(pose_frames: NDArray[np.int64], rgb_length: int) -> NDArray[np.int64]:
     """The RGB frames of aligned sampling: every (L_pose // L_rgb)-th pose frame (EPAM's published way).
 

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
-
-from epam_data.index import load_index, load_manifest
-from epam_data.stream.augment import StreamSettings, draw_evaluation, draw_training
-from epam_data.stream.batch import Batch
-from epam_data.stream.dataset import ClipReader
-from epam_data.stream.order import EpochOrder, evaluation_positions, training_positions
+from epam_data.index import load_manifest
+from epam_data.stream.batch import Batch, page_lock
+from epam_data.stream.loader import SlotLoader
+from epam_data.stream.settings import StreamSettings
+from epam_data.stream.steps import StepReader
 
 
 class Stream:
     """Batches of one split of a shard directory.
 
-    In training an epoch gives each sample once, shuffled, minus the last partial global batch, and every rank takes the
-    same number of steps. In evaluation it gives each sample exactly once over all ranks, in storage order, unpadded.
+    In training an epoch gives each sample once (balanced: each class its share, see `balance.py`), shuffled, minus the
+    last partial global batch, and every rank takes the same number of steps. In evaluation it gives each sample exactly
+    once over all ranks, in storage order, unpadded.
 
     Args:
         root: the shard directory.
@@ -54,137 +50,86 @@ class Stream:
         self.root, self.split, self.settings = Path(root), split, settings
         self.training, self.seed, self.rank, self.world = training, seed, rank, world
         self.manifest = load_manifest(self.root)
-        index = load_index(self.root)
-        in_split = [number for number, shard in enumerate(self.manifest.shards) if shard.split == split]
-        self._rows: NDArray[np.int64] = np.flatnonzero(np.isin(index.shard, in_split))
-        self._shard_sizes = [self.manifest.shards[number].num_samples for number in in_split]
-        self._reader = ClipReader(self.root, self.manifest, index)
+        self._reader = StepReader(
+            self.root,
+            self.manifest,
+            split=split,
+            settings=settings,
+            training=training,
+            seed=seed,
+            rank=rank,
+            world=world,
+        )
         self._pin_memory = pin_memory
-        if not len(self._rows):
-            known = sorted({shard.split for shard in self.manifest.shards})
-            raise ValueError(f"{self.root}: split {split!r} has no sample; the shards hold {', '.join(known)}")
-        if sum(self._shard_sizes) != len(self._rows):
-            raise ValueError(
-                f"{self.root}: the manifest counts {sum(self._shard_sizes)} samples in {split}, "
-                f"the index {len(self._rows)}"
-            )
-        if not 0 <= rank < world:
-            raise ValueError(f"rank must be in 0..{world - 1}, got {rank}")
-        if settings.batch_size % world:
-            raise ValueError(f"stream.batch_size must be a multiple of {world} ranks, got {settings.batch_size}")
-        if training and settings.batch_size > len(self._rows):
-            raise ValueError(
-                f"stream.batch_size {settings.batch_size} is more than the {len(self._rows)} samples of {split}"
-            )
 
-    def __getstate__(self) -> dict[str, Any]:  # the loader's copy makes its own order, and has no loader
-        left_here = ("_cached_order", "_loader", "_steps")
-        return {name: value for name, value in self.__dict__.items() if name not in left_here}
+    def __getstate__(self) -> dict[str, Any]:  # another process starts a loader of its own
+        return {name: value for name, value in self.__dict__.items() if name not in ("_loader", "_running")}
+
+    @property
+    def clip_sizes_px(self) -> tuple[int, int]:
+        """Height and width of the frames and of the heatmaps that a model sees."""
+        return self._reader.clip_sizes_px
 
     @property
     def num_samples(self) -> int:
         """Samples of the split."""
-        return len(self._rows)
+        return self._reader.num_samples
 
     def __len__(self) -> int:
         """Batches of this rank in a whole epoch."""
-        if self.training:
-            return self.num_samples // self.settings.batch_size
-        return len(self._evaluation_positions)
+        return self._reader.num_steps
 
     def epoch(self, epoch: int = 0, *, consumed: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, for this rank.
+
+        A batch stays as it is while anything refers to it or to one of its tensors; then its memory is used again.
 
         Args:
             epoch: from 0.
             consumed: samples of this epoch that all ranks together have had already (a multiple of the global batch);
                 the stream goes on behind them, whatever number of ranks had them.
+
+        Raises:
+            ValueError: `consumed` is no multiple of the global batch, or a clip cannot be read.
+            LoaderError: a worker died, or does not answer.
         """
         if consumed % self.settings.batch_size:
             raise ValueError(
                 f"consumed must be a multiple of the batch size {self.settings.batch_size}, got {consumed}"
             )
         first = consumed // self.settings.batch_size
-        self._steps.set(epoch, range(first, len(self)))
         self._running = running = object()
-        for batch in self._loader:
-            if isinstance(batch, ValueError):
-                raise batch
+        batches = self._loader.run((epoch, step) for step in range(first, len(self)))
+        for keys, arrays in batches:
             if self._running is not running:  # both would draw from one loader
                 raise RuntimeError("another epoch of this stream was begun; a stream gives one epoch at a time")
-            yield batch
+            batch = Batch.of(keys, arrays, self.clip_sizes_px)
+            del arrays  # the batch alone keeps its memory
+            yield batch.pin_memory() if self._pin_memory and not self.settings.workers else batch
+            del batch
 
     def read_step(self, epoch: int, step: int) -> Batch:
-        """The batch of one step, a pure function of its arguments; `epoch` runs it in the loader's processes."""
-        if self.training:
-            positions = training_positions(step, self.settings.batch_size, self.rank, self.world)
-            rows = self._rows[self._order(epoch).samples(positions)]
-            draws = [
-                draw_training(int(frames), self.settings, seed=self.seed, epoch=epoch, position=int(position))
-                for frames, position in zip(self._reader.index.num_frames[rows], positions, strict=True)
-            ]
-        else:
-            positions = self._evaluation_positions[step]
-            rows = self._rows[positions]
-            draws = [draw_evaluation(int(frames), self.settings) for frames in self._reader.index.num_frames[rows]]
-        return self._reader.read_batch(rows, positions, draws)
+        """The batch of one step, a pure function of its arguments; `epoch` reads the same in the loader's processes."""
+        arrays = self._reader.layout.fresh()
+        return Batch.of(self._reader.fill((epoch, step), arrays), arrays, self.clip_sizes_px)
 
-    def _order(self, epoch: int) -> EpochOrder:
-        if self._cached_order is None or self._cached_order[0] != epoch:
-            order = EpochOrder(
-                self._shard_sizes, seed=self.seed, epoch=epoch, window_shards=self.settings.window_shards
-            )
-            self._cached_order = (epoch, order)
-        return self._cached_order[1]
+    def close(self) -> None:
+        """End the loader's processes; they also end with the stream."""
+        if "_loader" in self.__dict__:
+            self._loader.close()
+            del self._loader
 
     _running: object = None
-    _cached_order: tuple[int, EpochOrder] | None = None
 
     @cached_property
-    def _evaluation_positions(self) -> list[NDArray[np.int64]]:
-        per_rank = self.settings.batch_size // self.world
-        return evaluation_positions(self.num_samples, per_rank, self.rank, self.world)
-
-    @cached_property
-    def _steps(self) -> _Steps:
-        return _Steps()
-
-    @cached_property
-    def _loader(self) -> DataLoader[Batch | ValueError]:
-        workers = self.settings.workers
-        return DataLoader(
-            # A copy: through the stream itself the loader would hold itself, and be freed by the garbage collector
-            # only, which shuts its processes down by a time-out of 5 seconds each, wherever it happens to run.
-            _StepDataset(copy(self)),
-            sampler=self._steps,
-            batch_size=None,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            prefetch_factor=2 if workers else None,
-            pin_memory=self._pin_memory,
+    def _loader(self) -> SlotLoader:
+        settings = self.settings
+        loader = SlotLoader(
+            self._reader,
+            self._reader.layout,
+            workers=settings.workers,
+            timeout_seconds=settings.timeout_seconds,
         )
-
-
-class _Steps:
-    """The loader's sampler: (epoch, step) pairs of the epoch that runs. It lives in the parent only."""
-
-    def set(self, epoch: int, steps: range) -> None:
-        self._epoch, self._range = epoch, steps
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        epoch = self._epoch  # now: the loader asks for steps while the next epoch may be set
-        return ((epoch, step) for step in self._range)
-
-    def __len__(self) -> int:
-        return len(self._range)
-
-
-class _StepDataset(Dataset[Batch | ValueError]):
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
-
-    def __getitem__(self, epoch_and_step: tuple[int, int]) -> Batch | ValueError:
-        try:
-            return self._stream.read_step(*epoch_and_step)
-        except ValueError as error:  # handed over as it is: the loader would wrap it in a page of traceback
-            return error
+        if self._pin_memory and settings.workers:
+            page_lock(loader.slots)
+        return loader

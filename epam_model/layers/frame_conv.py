@@ -7,6 +7,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
+def fold_time(x: Tensor) -> Tensor:
+    """Frames (B * T, C, H, W) of clips (B, C, T, H, W).
+
+    A channels-last-3d tensor lies in memory as (B, T, H, W, C): then this is only a view, and the frames are
+    channels-last.
+    """
+    return x.transpose(1, 2).flatten(0, 1)
+
+
+def unfold_time(frames: Tensor, clips: Tensor) -> Tensor:
+    """Clips (B, C, T, H, W) of frames (B * T, C, H, W), with B and T of other clips; undoes `fold_time`."""
+    # Both are given, where -1 would do: an exported graph would carry B * T / B along, through every layer.
+    return frames.view(clips.shape[0], clips.shape[2], *frames.shape[1:]).transpose(1, 2)
+
+
 class FrameConv(nn.Module):
     """A 3-D convolution with temporal kernel 1, computed as a 2-D convolution over all frames.
 
@@ -50,13 +65,10 @@ class FrameConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolves (B, C_in, T, H, W) to (B, C_out, T, H / stride, W / stride), sizes rounded up."""
-        # A channels-last-3d tensor lies in memory as (B, T, H, W, C): folding T into B is then only a view,
-        # and the result is channels-last-3d again.
-        frames = x.transpose(1, 2).flatten(0, 1)  # (B*T, C_in, H, W)
         # Indexing, unlike squeeze, gives the gradient the weight's strides, as DistributedDataParallel wants.
         weight = self.weight[:, :, 0]
-        frames = functional.conv2d(frames, weight, self.bias, self.stride, self.padding, groups=self.groups)
-        return frames.view(x.shape[0], x.shape[2], *frames.shape[1:]).transpose(1, 2)
+        frames = functional.conv2d(fold_time(x), weight, self.bias, self.stride, self.padding, groups=self.groups)
+        return unfold_time(frames, x)
 
     def extra_repr(self) -> str:
         """The weight's shape and the stride, for `print(model)`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -26,8 +28,34 @@ def temporal_shift(x: Tensor, fold: int) -> Tensor:
         raise ValueError(f"temporal_shift: x must be (B, C, T, H, W), got {tuple(x.shape)}")
     if not 0 <= 2 * fold <= x.shape[1]:
         raise ValueError(f"temporal_shift: fold must be in [0, C / 2] with C = {x.shape[1]} channels, got {fold}")
-    out = torch.zeros_like(x)
-    out[:, :fold, :-1] = x[:, :fold, 1:]
-    out[:, fold : 2 * fold, 1:] = x[:, fold : 2 * fold, :-1]
+    if torch.is_grad_enabled() and x.requires_grad and not torch.compiler.is_compiling():
+        shifted: Tensor = _Shift.apply(x, fold)  # type: ignore[no-untyped-call]
+        return shifted
+    return _shifted(x, fold, 1)
+
+
+class _Shift(torch.autograd.Function):
+    """The gradient of a shift is the shift back: one pass, where autograd would copy each part on its own."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, fold: int) -> Tensor:
+        ctx.fold = fold
+        return _shifted(x, fold, 1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _shifted(gradient, ctx.fold, -1), None
+
+
+def _shifted(x: Tensor, fold: int, direction: int) -> Tensor:
+    """`temporal_shift` for direction 1, its transpose for -1."""
+    ahead, behind = slice(None, fold), slice(fold, 2 * fold)
+    if direction < 0:
+        ahead, behind = behind, ahead
+    out = torch.empty_like(x)
+    out[:, ahead, :-1] = x[:, ahead, 1:]
+    out[:, ahead, -1:] = 0
+    out[:, behind, 1:] = x[:, behind, :-1]
+    out[:, behind, :1] = 0
     out[:, 2 * fold :] = x[:, 2 * fold :]
     return out

@@ -80,6 +80,7 @@ class ShiftBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, C_in, T, H, W) to (B, C_out, T, H / stride, W / stride), sizes rounded up."""
-        out = functional.relu(self.expand(temporal_shift(x, self.fold)))
-        out = functional.silu(self.squeeze_excite(self.depthwise(out)))
-        return functional.relu(self.project(out) + self.shortcut(x))
+        # In place where no gradient needs what was there: large tensors cost more to allocate than to compute.
+        out = functional.relu(self.expand(temporal_shift(x, self.fold)), inplace=True)
+        out = functional.silu(self.squeeze_excite(self.depthwise(out)), inplace=not torch.is_grad_enabled())
+        return functional.relu(self.project(out).add_(self.shortcut(x)), inplace=True)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from epam_model.checkpoint import load_pretrained
+from epam_model.convert import load_pretrained
 from epam_model.layers.attention import CBAMNestedAttention, SpatialTemporalAttention
+from epam_model.networks.two_streams import frame_ratio, keep_frozen
 from epam_model.networks.x_shift_net import pose_stream, rgb_stream
 
 Attention = CBAMNestedAttention | SpatialTemporalAttention
@@ -29,7 +30,7 @@ class EPAMBackbone(nn.Module):
 
     Args:
         num_classes: ignored, for configurations that name it: classes belong to the head.
-        rgb_pretrained: checkpoint or state dict for `rgb_backbone`, see `load_pretrained`; loaded strictly.
+        rgb_pretrained: checkpoint or state dict for `rgb_backbone`, ours or foreign, see `convert`; loaded strictly.
         pose_pretrained: the same for `pose_backbone`.
         attention_type: a key of `ATTENTIONS`. `spatial_temporal` is made for 16 RGB frames.
         freeze_rgb: the RGB stream gets no gradients, and its batch norms stay in evaluation mode.
@@ -80,17 +81,14 @@ class EPAMBackbone(nn.Module):
         self.pose_backbone.init_weights()
         self.attention.init_weights()
         if self.rgb_pretrained is not None:
-            load_pretrained(self.rgb_backbone, Path(self.rgb_pretrained))
+            load_pretrained(self.rgb_backbone, Path(self.rgb_pretrained), "epam", "rgb")
         if self.pose_pretrained is not None:
-            load_pretrained(self.pose_backbone, Path(self.pose_pretrained))
+            load_pretrained(self.pose_backbone, Path(self.pose_pretrained), "epam", "pose")
 
     def train(self, mode: bool = True) -> EPAMBackbone:
         """Switches to training mode, except for frozen streams: their batch norms keep their statistics."""
         super().train(mode)
-        if self.freeze_rgb:
-            self.rgb_backbone.eval()
-        if self.freeze_pose:
-            self.pose_backbone.eval()
+        keep_frozen({self.rgb_backbone: self.freeze_rgb, self.pose_backbone: self.freeze_pose})
         return self
 
     def forward(self, rgb: Tensor, pose: Tensor, return_attention: bool = False) -> Tensor | tuple[Tensor, ...]:
@@ -109,30 +107,11 @@ class EPAMBackbone(nn.Module):
         Raises:
             ValueError: if the clips do not fit the network or each other.
         """
-        frame_ratio = self._frame_ratio(rgb, pose)
+        ratio = frame_ratio(rgb, pose, self.rgb_backbone, self.pose_backbone)
         rgb_features: Tensor = self.rgb_backbone(rgb)
         pose_features: Tensor = self.pose_backbone(pose)
-        attention: Tensor = self.attention(pose_features[:, :, ::frame_ratio])
+        attention: Tensor = self.attention(pose_features[:, :, ::ratio])
         attended = rgb_features + rgb_features * attention
         if self.return_both_streams:
             return (attended, pose_features, attention) if return_attention else (attended, pose_features)
         return (attended, attention) if return_attention else attended
-
-    def _frame_ratio(self, rgb: Tensor, pose: Tensor) -> int:
-        """Pose frames per RGB frame; raises ValueError if the streams would not meet frame by frame."""
-        for name, clip, stream in (("rgb", rgb, self.rgb_backbone), ("pose", pose, self.pose_backbone)):
-            if clip.ndim != 5 or clip.shape[1] != stream.in_channels:
-                raise ValueError(f"{name} must be (B, {stream.in_channels}, T, H, W), got {tuple(clip.shape)}")
-        if rgb.shape[0] != pose.shape[0]:
-            raise ValueError(f"rgb and pose must be one batch, got {rgb.shape[0]} and {pose.shape[0]} clips")
-        num_rgb, num_pose = rgb.shape[2], pose.shape[2]
-        if num_rgb < 1 or num_pose < num_rgb or num_pose % num_rgb:
-            raise ValueError(f"pose frames must be a multiple of the {num_rgb} rgb frames, got {num_pose}")
-        rgb_size = self.rgb_backbone.feature_size(rgb)
-        pose_size = self.pose_backbone.feature_size(pose)
-        if rgb_size != pose_size:
-            raise ValueError(
-                f"rgb and pose must give features of one size, got {rgb_size} from {tuple(rgb.shape[3:])} "
-                f"and {pose_size} from {tuple(pose.shape[3:])}"
-            )
-        return num_pose // num_rgb

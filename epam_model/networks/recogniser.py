@@ -1,4 +1,4 @@
-"""The whole EPAM-Net: backbone and head, clips in, logits out."""
+"""Backbone and head of two streams: clips in, logits out."""
 
 from __future__ import annotations
 
@@ -43,10 +43,11 @@ def build_epam(
     dropout: float = 0.5,
     freeze_rgb: bool = False,
     freeze_pose: bool = False,
+    num_coarse_classes: int = 0,
     rgb_pretrained: str | Path | None = None,
     pose_pretrained: str | Path | None = None,
 ) -> TwoStreamRecogniser:
-    """Builds EPAM-Net with one linear classifier per stream.
+    """Builds EPAM-Net with one classifier per stream.
 
     Args:
         num_classes: number of classes.
@@ -55,6 +56,7 @@ def build_epam(
         dropout: of the head.
         freeze_rgb: see `EPAMBackbone`.
         freeze_pose: see `EPAMBackbone`.
+        num_coarse_classes: see `TwoStreamHead`; 0: plain classifiers.
         rgb_pretrained: see `EPAMBackbone`.
         pose_pretrained: see `EPAMBackbone`.
 
@@ -69,5 +71,7 @@ def build_epam(
         freeze_pose=freeze_pose,
         num_joints=num_joints,
     )
-    head = TwoStreamHead(num_classes, backbone.rgb_channels, backbone.pose_channels, dropout)
+    head = TwoStreamHead(
+        num_classes, backbone.rgb_channels, backbone.pose_channels, dropout, num_coarse_classes=num_coarse_classes
+    )
     return TwoStreamRecogniser(backbone, head)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from epam_model.layers.checkpointing import run_blocks
 from epam_model.layers.frame_conv import FrameConv, FrameConvNorm
 from epam_model.layers.x3d_shift import ShiftBlock
 
@@ -31,12 +32,15 @@ class XShiftNet(nn.Module):
     Attributes:
         out_channels: channels of the features.
         stride: size of the input over size of the features.
+        checkpoint_activations: whether a training step computes the blocks' activations again in the backward pass
+            in place of keeping them.
     """
 
     def __init__(self, in_channels: int, num_blocks: Sequence[int], *, stem_stride: int, fold_divisor: int) -> None:
         super().__init__()
         self.in_channels = in_channels
         self.stride: int = stem_stride * 2 ** len(num_blocks)
+        self.checkpoint_activations = False
         self.stem = FrameConvNorm(in_channels, STEM_CHANNELS, 3, stride=stem_stride)
         self.stages = nn.ModuleList()
         width_in = STEM_CHANNELS
@@ -70,10 +74,11 @@ class XShiftNet(nn.Module):
         """
         if x.ndim != 5 or x.shape[1] != self.in_channels:
             raise ValueError(f"clip must be (B, {self.in_channels}, T, H, W), got {tuple(x.shape)}")
-        x = functional.relu(self.stem(x.contiguous(memory_format=torch.channels_last_3d)))
+        x = functional.relu(self.stem(x.contiguous(memory_format=torch.channels_last_3d)), inplace=True)
         for stage in self.stages:
-            x = stage(x)
-        return functional.relu(self.last(x))
+            assert isinstance(stage, nn.Sequential)
+            x = run_blocks(stage, x, checkpointed=self.checkpoint_activations and self.training)
+        return functional.relu(self.last(x), inplace=True)
 
     def feature_size(self, x: Tensor) -> tuple[int, int]:
         """Height and width of the features of a clip (B, C, T, H, W)."""

@@ -8,6 +8,7 @@ from epam_data.build import build
 from epam_data.plan import BuildPlan
 from epam_data.readers import RawSettings
 from epam_data.shard import ShardSettings
+from tests.data.people import write_people
 from tests.data.raw_data import SMALL, ntu60_plan, write_ma52, write_ntu60
 
 
@@ -46,3 +47,9 @@ def ma52_shards(ma52_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     report = build(plan)
     assert report.num_samples == 8 and not report.problems
     return out
+
+
+@pytest.fixture(scope="session")
+def people_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """53 training and 29 evaluation samples of one or two persons, 32 px frames and 8 px heatmaps. Read only."""
+    return write_people(tmp_path_factory.mktemp("people"))

@@ -1,6 +1,7 @@
 """Tiny raw data sets in the published layouts: real H.264 recordings, real pickles, drawn from nothing."""
 
 import pickle
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +33,35 @@ def draw_dot(image: np.ndarray, x: float, y: float, radius: int = 3) -> None:
     image[max(row - radius, 0) : row + radius + 1, max(column - radius, 0) : column + radius + 1] = 255
 
 
-def write_video(path: Path, frames: list[np.ndarray], pix_fmt: str = "yuv420p", **options: str) -> None:
-    """(H, W, 3) uint8 images as an H.264 recording with B-frames."""
+def write_video(
+    path: Path,
+    frames: list[np.ndarray],
+    pix_fmt: str = "yuv420p",
+    codec: str = "libx264",
+    times_ms: list[int] | None = None,
+    **options: str,
+) -> None:
+    """(H, W, 3) uint8 images as a recording, of H.264 with B-frames; shown at `times_ms`, or 30 in a second.
+
+    The index of an MP4 stands in front of its frames.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=30)
+    with av.open(str(path), "w", options={"movflags": "faststart"} if path.suffix == ".mp4" else {}) as container:
+        stream = container.add_stream(codec, rate=30)
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = pix_fmt
-        stream.codec_context.max_b_frames = 2
-        stream.options = {"preset": "veryfast", "crf": "16", "b_strategy": "0", "threads": "1", **options}
-        for image in frames:
-            for packet in stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")):
-                container.mux(packet)
-        for packet in stream.encode():
-            container.mux(packet)
+        if codec == "libx264":
+            stream.codec_context.max_b_frames = 2
+            options = {"preset": "veryfast", "crf": "16", "b_strategy": "0", "threads": "1", **options}
+        stream.options = options
+        if times_ms:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        for number, image in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(image, "rgb24")
+            if times_ms:
+                frame.pts, frame.time_base = times_ms[number], Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
 
 
 def cut_avi(data: bytes, num_frames: int) -> bytes:
@@ -123,8 +139,8 @@ def write_ma52(root: Path) -> Path:
         annotations = []
         for number in range(count):
             name = f"{split}/{number + first:04d}_01_0001"
-            keypoints = person(16 + number, 28, seed=number)
-            write_recording(root / "raw_videos" / f"{name}.mp4", keypoints, seed=number)
+            keypoints = person(16 + number, 28, seed=first + number)
+            write_recording(root / "raw_videos" / f"{name}.mp4", keypoints, seed=first + number)
             label = 0 if split == "test" else number * 7
             annotations.append(annotation(name, label, keypoints[None].astype(np.float16)))
         write_pickle(root / f"MA52_{split}.pkl", annotations)

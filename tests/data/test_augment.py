@@ -1,13 +1,14 @@
 """What is drawn for a sample: a function of (seed, epoch, position), aligned or independent."""
 
-import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from epam_data.stream.augment import Draw, StreamSettings, draw_evaluation, draw_training
+from epam_data.stream import StreamSettings
+from epam_data.stream.augment import WHOLE, Draw, draw_evaluation, draw_training, random_resized_crop
 from epam_data.stream.sampling import test_frames as repeatable_frames
 
 ALIGNED = StreamSettings(rgb_frames=4, pose_frames=12)
@@ -15,11 +16,7 @@ INDEPENDENT = StreamSettings(rgb_frames=4, pose_frames=12, sampling="independent
 
 
 def same(one: Draw, other: Draw) -> bool:
-    return (
-        np.array_equal(one.rgb_frames, other.rgb_frames)
-        and np.array_equal(one.pose_frames, other.pose_frames)
-        and one.flip == other.flip
-    )
+    return all(np.array_equal(value, getattr(other, name)) for name, value in vars(one).items())
 
 
 @settings(deadline=None)
@@ -49,7 +46,7 @@ def test_aligned_rgb_frames_are_every_nth_pose_frame() -> None:
     for position in range(20):
         draw = draw_training(70, ALIGNED, seed=0, epoch=0, position=position)
         np.testing.assert_array_equal(draw.rgb_frames, draw.pose_frames[::3])
-    draw = draw_evaluation(70, ALIGNED)
+    (draw,) = draw_evaluation(70, ALIGNED)
     np.testing.assert_array_equal(draw.rgb_frames, draw.pose_frames[::3])
 
 
@@ -67,11 +64,11 @@ def test_pose_frames_do_not_depend_on_the_kind_of_sampling() -> None:
 @pytest.mark.parametrize("num_frames", [3, 9, 15, 103])
 def test_evaluation_is_the_published_test_mode(num_frames: int) -> None:
     """Each modality with its own length and a freshly seeded generator."""
-    draw = draw_evaluation(num_frames, INDEPENDENT)
+    (draw,) = draw_evaluation(num_frames, INDEPENDENT)
     np.testing.assert_array_equal(draw.pose_frames, repeatable_frames(num_frames, 12)[0])
     np.testing.assert_array_equal(draw.rgb_frames, repeatable_frames(num_frames, 4)[0])
     assert draw.flip is False
-    assert same(draw, draw_evaluation(num_frames, INDEPENDENT))
+    assert same(draw, draw_evaluation(num_frames, INDEPENDENT)[0])
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.3, 0.5, 1.0])
@@ -81,30 +78,81 @@ def test_flips_come_with_their_probability(probability: float) -> None:
     assert np.mean(flips) == pytest.approx(probability, abs=0.08 if 0 < probability < 1 else 0)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"batch_size": 0}, "stream.batch_size must be >= 1, got 0"),
-        ({"rgb_frames": 0}, "stream.rgb_frames must be >= 1, got 0"),
-        ({"pose_frames": -1}, "stream.pose_frames must be >= 1, got -1"),
-        ({"window_shards": 0}, "stream.window_shards must be >= 1, got 0"),
-        ({"workers": -1}, "stream.workers must be >= 0, got -1"),
-        ({"sampling": "random"}, "stream.sampling must be one of aligned, independent, got 'random'"),
-        (
-            {"rgb_frames": 10, "pose_frames": 48},
-            "stream.pose_frames must be a multiple of rgb_frames for aligned sampling, got 48 and 10",
-        ),
-        ({"flip": 1.5}, "stream.flip must be in 0..1, got 1.5"),
-    ],
-)
-def test_settings_check_themselves(changes: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        StreamSettings(**changes)
+@pytest.mark.parametrize("num_clips", [1, 3, 10])
+@pytest.mark.parametrize("chosen", [ALIGNED, INDEPENDENT])
+def test_several_clips_are_the_published_ones(chosen: StreamSettings, num_clips: int) -> None:
+    draws = draw_evaluation(103, replace(chosen, num_clips=num_clips))
+    pose = repeatable_frames(103, 12, num_clips)
+    rgb = pose[:, ::3] if chosen is ALIGNED else repeatable_frames(103, 4, num_clips)
+    assert len(draws) == num_clips
+    np.testing.assert_array_equal([draw.pose_frames for draw in draws], pose)
+    np.testing.assert_array_equal([draw.rgb_frames for draw in draws], rgb)
 
 
-def test_independent_lengths_need_not_divide() -> None:
-    assert StreamSettings(rgb_frames=10, pose_frames=48, sampling="independent").pose_frames == 48
+def test_even_spacing_draws_nothing() -> None:
+    chosen = StreamSettings(rgb_frames=4, pose_frames=10, sampling="linspace")
+    (evaluated,) = draw_evaluation(31, chosen)
+    for draw in (evaluated, *(draw_training(31, chosen, seed=0, epoch=0, position=p) for p in range(3))):
+        assert draw.rgb_frames.tolist() == [0, 10, 20, 30]
+        assert draw.pose_frames.tolist() == [0, 3, 6, 10, 13, 16, 20, 23, 26, 30]
 
 
-def test_the_published_lengths_are_the_defaults() -> None:
-    assert (StreamSettings().rgb_frames, StreamSettings().pose_frames, StreamSettings().flip) == (16, 48, 0.5)
+# Crops and colours
+
+CROPPED = StreamSettings(heatmap="drawn", train_crop="random_resized", brightness=0.2, contrast=0.1)
+
+
+def many_draws(chosen: StreamSettings, count: int = 2000) -> list[Draw]:
+    return [draw_training(60, chosen, seed=0, epoch=0, position=position) for position in range(count)]
+
+
+def test_random_crops_fill_their_range() -> None:
+    x1, y1, x2, y2 = np.array([draw.crop for draw in many_draws(CROPPED)]).T
+    width, height = x2 - x1, y2 - y1
+    assert min(x1.min(), y1.min()) >= 0 and max(x2.max(), y2.max()) <= 1
+    area, aspect = width * height, width / height
+    assert 0.56 <= area.min() < 0.58 and area.max() <= 1 + 1e-12 and area.max() > 0.97
+    assert 0.75 <= aspect.min() < 0.78 and 1.28 < aspect.max() <= 4 / 3 + 1e-12
+    assert abs(np.log(aspect).mean()) < 0.01, "wide and tall boxes alike"
+    for start, extent in ((x1, width), (y1, height)):
+        place = start[extent < 0.99] / (1 - extent[extent < 0.99])
+        assert abs(place.mean() - 0.5) < 0.03 and abs(place.std() - 12**-0.5) < 0.02, "the place is uniform"
+
+
+def test_a_crop_of_the_whole_picture_is_the_whole_picture() -> None:
+    """No box of aspect 3/4 fits with all of the area; the draw ends all the same."""
+    rng = np.random.default_rng(0)
+    crops = np.array([random_resized_crop((1.0, 1.0), rng) for _ in range(50)])
+    np.testing.assert_array_equal(crops, np.tile(WHOLE, (50, 1)))
+
+
+def test_colour_factors_fill_their_range() -> None:
+    draws = many_draws(CROPPED)
+    for name, most in (("brightness", 0.2), ("contrast", 0.1)):
+        factors = np.array([getattr(draw, name) for draw in draws])
+        assert 1 - most <= factors.min() < 1 - 0.98 * most and 1 + 0.98 * most < factors.max() <= 1 + most
+        assert abs(factors.mean() - 1) < 0.1 * most
+
+
+def test_one_augmentation_leaves_the_draws_of_the_others() -> None:
+    """Switched off one after the other; what is left of the draws is what it was."""
+    off = {"flip": 0.0, "train_crop": "none", "brightness": 0.0, "contrast": 0.0}
+    changed = {"flip": False, "train_crop": WHOLE, "brightness": 1.0, "contrast": 1.0}
+    fields = {"train_crop": "crop"}
+    for draw, position in zip(many_draws(CROPPED, 20), range(20), strict=True):
+        for name, value in off.items():
+            other = draw_training(60, replace(CROPPED, **{name: value}), seed=0, epoch=0, position=position)
+            assert same(other, replace(draw, **{fields.get(name, name): changed[name]}))
+
+
+def test_a_centre_crop_is_the_middle_of_the_resized_picture() -> None:
+    """224 of 256: 16 pixels are cut off on each side."""
+    chosen = replace(CROPPED, train_crop="centre", eval_crop="centre")
+    assert draw_training(60, chosen, seed=0, epoch=0, position=0).crop == (1 / 16, 1 / 16, 15 / 16, 15 / 16)
+    (draw,) = draw_evaluation(60, chosen)
+    assert draw.crop == (1 / 16, 1 / 16, 15 / 16, 15 / 16)
+
+
+def test_evaluation_has_neither_random_crops_nor_colours() -> None:
+    (draw,) = draw_evaluation(60, replace(CROPPED, flip=1.0))
+    assert (draw.flip, draw.crop, draw.brightness, draw.contrast) == (False, WHOLE, 1.0, 1.0)

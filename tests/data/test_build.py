@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,17 @@ import numpy as np
 import pytest
 
 from epam_data import build as build_module
-from epam_data.build import BuildOptions, BuildReport, build, build_part, finalise, ingest
+from epam_data.build import BuildOptions, BuildReport, build, build_part, finalise, ingest, make_members
+from epam_data.executors import ExecutorSettings
 from epam_data.index import MANIFEST, PROBLEMS, load_index, load_manifest
+from epam_data.isolated import IsolatedProcess, ProcessStartError
 from epam_data.lock import FolderLock
-from epam_data.plan import BuildPlan, ClipLimits, ShardTask, plan_tasks
+from epam_data.plan import BuildPlan, ClipLimits, Selection, ShardTask, plan_tasks
 from epam_data.prepare import PrepareSettings
 from epam_data.readers import RawSettings
 from epam_data.readers.ntu60 import missing_skeletons
+from epam_data.receipts import ShardResult
+from epam_data.schema import Clip
 from epam_data.shard import ShardSettings, read_shard
 from epam_data.store import SkeletonStore
 from tests.data.raw_data import (
@@ -60,7 +65,7 @@ def small_plan(raw: Path, out: Path, /, **changes: Any) -> BuildPlan:
 def test_bytes_do_not_depend_on_workers_or_folder(
     ntu60_raw: Path, ntu60_shards: Path, tmp_path: Path, workers: int
 ) -> None:
-    build(ntu60_plan(ntu60_raw, tmp_path / "elsewhere" / "deep"), BuildOptions(workers=workers))
+    build(ntu60_plan(ntu60_raw, tmp_path / "elsewhere" / "deep"), BuildOptions(where=ExecutorSettings(workers=workers)))
     expected = folder_bytes(ntu60_shards)
     assert set(expected) == {
         *(MANIFEST, PROBLEMS, "index.h5"),
@@ -219,13 +224,21 @@ def test_a_lost_store_is_made_again(small_raw: Path, small_built: Path, copied: 
     assert folder_bytes(copied) == folder_bytes(small_built)
 
 
-def test_an_interrupted_build_goes_on(small_raw: Path, small_built: Path, tmp_path: Path) -> None:
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
+def test_an_interrupted_build_goes_on(
+    small_raw: Path, small_built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plan = small_plan(small_raw, tmp_path)
+    built = build_module.build_shard
+
+    def stop_at_the_second(plan: BuildPlan, task: ShardTask) -> ShardResult:
+        if task.name != "train-000000":
+            raise KeyboardInterrupt
+        return built(plan, task)
+
+    monkeypatch.setattr(build_module, "build_shard", stop_at_the_second)
     with pytest.raises(KeyboardInterrupt):
-        build(plan, progress=stop)
+        build(plan)
+    monkeypatch.undo()
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["train-000000.tar"]
     report = build(plan)
     assert (report.num_reused, report.num_samples) == (1, 6)
@@ -310,6 +323,9 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Broken, BuildRepor
     video.write_bytes(cut_avi(video.read_bytes(), 14))
     video = clips.add(19, r"NAME_rgb\.avi: decoding failed \(.*\)")
     video.write_bytes(cut_avi(video.read_bytes(), 14)[:-60])  # inside a frame
+    video = clips.add(20, r"NAME_rgb\.avi: not a regular file, expected a video")
+    video.unlink()
+    os.mkfifo(video)  # it would block whoever opens it
     longer = {"keypoint": np.tile(person(15, seed=13), (1, 2, 1, 1)), "keypoint_score": None}
     clips.add(13, "the video gives 20 frames, the skeleton has 30; the first 20 are used", action="mended", **longer)
     clips.add(14, "NAME: the name says label 13, the annotation says 5", label=5)
@@ -352,8 +368,8 @@ def test_the_other_clips_are_built(broken: tuple[Broken, BuildReport, Path]) -> 
     assert built == {ntu_name(number, number) for number in (1, 2, 3, 13, 18)}
     assert report.num_samples == 5 == len(load_index(root / "out"))
     manifest = load_manifest(root / "out")
-    assert manifest.problems == {"excluded": 1, "mended": 2, "skipped": 14}
-    assert report.num_skipped == 14
+    assert manifest.problems == {"excluded": 1, "mended": 2, "skipped": 15}
+    assert report.num_skipped == 15
     assert sum(shard.num_samples for shard in manifest.shards) == 5
 
 
@@ -386,6 +402,37 @@ def test_whatever_a_clip_raises_is_recorded(small_raw: Path, tmp_path: Path, mon
     (problem,) = report.problems
     assert (problem.name, problem.action) == (ntu_name(1, 2), "skipped")
     assert problem.reason == f"{ntu_name(1, 2)}: RuntimeError('a bug in a library')"
+
+
+def make_members_or_hang(plan: BuildPlan, clip: Clip) -> Any:
+    """Called in the decoding process, as `make_members` is; one clip makes it hang."""
+    if clip.key == ntu_name(1, 2):
+        signal.pause()
+    return make_members(plan, clip)
+
+
+def test_a_video_that_hangs_the_decoder_costs_its_clip_alone(
+    small_raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build_module, "make_members", make_members_or_hang)
+    report = build(small_plan(small_raw, tmp_path, limits=ClipLimits(clip_seconds=5)))
+    assert [problem.reason for problem in report.problems] == [f"{ntu_name(1, 2)}: took over 5 s and was stopped"]
+    assert (report.num_samples, report.num_skipped) == (5, 1)
+
+
+def test_a_video_that_crashes_the_decoder_costs_its_clip_alone(small_raw: Path, tmp_path: Path) -> None:
+    """decord reserves memory for each frame that a header announces, and dies where it gets none; PyAV does not ask."""
+    raw = Path(shutil.copytree(small_raw, tmp_path / "raw"))
+    video = raw / "videos" / f"{ntu_name(1, 2)}_rgb.avi"
+    data = bytearray(video.read_bytes())
+    for place in (data.index(b"avih") + 24, data.index(b"strh") + 40):
+        data[place : place + 4] = (2**31 - 1).to_bytes(4, "little")
+    video.write_bytes(data)
+    report = build(small_plan(raw, tmp_path / "decord", prepare=replace(SMALL, decoder="decord")))
+    (problem,) = report.problems
+    assert problem.reason == f"{ntu_name(1, 2)}: the decoding process died 2 times: by SIGABRT"
+    assert (report.num_samples, report.num_skipped) == (5, 1)
+    assert build(small_plan(raw, tmp_path / "pyav")).num_samples == 6
 
 
 def test_the_302_listed_recordings_are_excluded(small_raw: Path, tmp_path: Path) -> None:
@@ -460,11 +507,11 @@ def test_parts_of_an_array_job_make_the_same_folder(small_raw: Path, small_built
     for part in (2, 0, 1):
         with pytest.raises(ValueError, match=r"of 4 shards are not built, or damaged: .*; run their parts again"):
             finalise(plan)
-        assert build_part(plan, BuildOptions(), part, 3) == 0
+        assert not build_part(plan, BuildOptions(), part, 3).problems
         assert not (tmp_path / "manifest.json").exists()
     finalise(plan)
     assert folder_bytes(tmp_path) == folder_bytes(small_built)
-    with pytest.raises(ValueError, match=r"^part must be in 0\.\.2, got 3$"):
+    with pytest.raises(ValueError, match=r"^part must be i/n with 0 <= i < n, got 3/3$"):
         build_part(plan, BuildOptions(), 3, 3)
 
 
@@ -477,14 +524,15 @@ def test_a_second_build_is_refused_and_told_who_is_first(small_raw: Path, tmp_pa
             with pytest.raises(ValueError, match=first):
                 second(plan)
     with FolderLock(plan.work_folder, "lock-1-of-2"):
-        with pytest.raises(ValueError, match=first):
-            build(plan)
-        build_part(plan, BuildOptions(), 0, 2)  # another part may
+        for second in (build, finalise, lambda plan: build_part(plan, BuildOptions(), 0, 3)):
+            with pytest.raises(ValueError, match=first):
+                second(plan)
+        build_part(plan, BuildOptions(), 0, 2)  # another part of the same job may
 
 
 def test_a_clip_that_takes_too_long_is_skipped_and_the_build_goes_on(small_raw: Path, tmp_path: Path) -> None:
     plan = small_plan(small_raw, tmp_path, limits=ClipLimits(clip_seconds=1e-3))
-    report = build(plan, BuildOptions(workers=2))
+    report = build(plan, BuildOptions(where=ExecutorSettings(workers=2)))
     assert report.num_samples == 0 and report.num_shards == 4
     assert {problem.reason.partition(": ")[2] for problem in report.problems} == {"took over 0.001 s and was stopped"}
     assert report.num_skipped == len(report.problems) > 4
@@ -523,3 +571,42 @@ def test_foreign_files_in_the_output_folder_stay(small_raw: Path, tmp_path: Path
     (tmp_path / "nturgbd_videos.tar").write_bytes(b"precious")
     build(small_plan(small_raw, tmp_path))
     assert (tmp_path / "nturgbd_videos.tar").read_bytes() == b"precious"
+
+
+def test_a_plan_that_fails_claims_no_folder(small_raw: Path, tmp_path: Path) -> None:
+    for changes in ({"selection": Selection(only=("nobody",))}, {"protocol": "xset"}):
+        with pytest.raises(ValueError, match=r"has no clip nobody|no split of protocol 'xset'"):
+            build(small_plan(small_raw, tmp_path, **changes))
+    assert build(small_plan(small_raw, tmp_path)).num_samples == 6
+
+
+def test_a_machine_that_starts_no_process_skips_no_clip(
+    small_raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ProcessStartError(12, "no decoding process can be started: Cannot allocate memory")
+
+    plan = small_plan(small_raw, tmp_path, limits=ClipLimits(clip_seconds=99))  # a decoding process of its own
+    monkeypatch.setattr(IsolatedProcess, "_start", fail)
+    with pytest.raises(OSError, match="no decoding process can be started"):
+        build(plan)
+    monkeypatch.undo()
+    assert build(plan).num_samples == 6
+
+
+def test_damaged_shards_are_named(copied: Path, small_raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (copied / "train-000001.tar").write_bytes(b"damaged")
+    build(small_plan(small_raw, copied))
+    assert capsys.readouterr().err == "verifying 4 finished shards\ntrain-000001.tar is damaged or missing\n"
+
+
+def test_a_damaged_store_is_named(copied: Path, small_raw: Path) -> None:
+    plan = small_plan(small_raw, copied)
+    data = plan.store.read_bytes()
+    with SkeletonStore(plan.store) as store:
+        numbers = store.clip(0, None).keypoints.tobytes()[:64]
+    plan.store.write_bytes(data.replace(numbers, bytes(64)))
+    for path in copied.glob("*.tar"):
+        path.unlink()
+    with pytest.raises(ValueError, match=r"skeletons\.h5: damaged \(.*\); remove it, the build makes it anew$"):
+        build(plan)

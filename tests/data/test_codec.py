@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import zlib
 from contextlib import suppress
 from itertools import pairwise
 
@@ -207,3 +208,9 @@ def test_damage_gives_a_sample_or_a_value_error(member: str, places: list[tuple[
         data[int(place * len(data))] = value
     with suppress(ValueError):
         decode(damaged(member, bytes(data[: round(length * len(data))])))
+
+
+def test_the_json_holds_a_checksum_of_each_other_member():
+    members = encode(make_sample())
+    stored = json.loads(members["json"])["crc32"]
+    assert stored == {ending: zlib.crc32(members[ending]) for ending in MEMBERS if ending != "json"}

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from epam_data.codec import MEMBERS, decode
-from epam_data.index import Index, load_index, load_manifest
+from epam_data.index import Index, Manifest, load_index, load_manifest
 from epam_data.schema import Sample
 from epam_data.shard import read_shard
+from epam_data.stream import StreamSettings
 from epam_data.stream.augment import Draw
 from epam_data.stream.dataset import ClipReader
 
@@ -151,3 +152,55 @@ def longer(index: Index) -> Index:
 def test_the_index_of_another_build_is_refused(copied: Path, change: Callable[[Index], Index]) -> None:
     with pytest.raises(ValueError, match=r"^train-000001\.tar: .*; the index belongs to another build$"):
         reader_of(copied, change).read_batch(np.array([5]), np.arange(1), [some_draw()])
+
+
+# Heatmaps to be drawn
+
+DRAWN = StreamSettings(heatmap="drawn")
+
+
+def drawing_reader(root: Path, change: Callable[[Manifest], Manifest] = lambda manifest: manifest) -> ClipReader:
+    return ClipReader(root, change(load_manifest(root)), load_index(root), DRAWN)
+
+
+def test_keypoints_are_those_of_the_drawn_frames(ntu60_shards: Path, samples: list[Sample]) -> None:
+    draws = [some_draw(0), some_draw(1)]
+    batch = drawing_reader(ntu60_shards).read_batch(np.array([7]), np.array([0]), draws)
+    assert batch.num_clips == 2 and batch.heatmap is batch.heatmap_scale is None
+    assert batch.keypoints.shape == (2, 2, 6, 17, 3) and batch.keypoints.dtype == torch.float64
+    sample = samples[7]
+    for clip, draw in enumerate(draws):
+        np.testing.assert_array_equal(batch.rgb[clip], sample.frames[draw.rgb_frames])
+        scores = sample.keypoints[0, draw.pose_frames][..., 2]
+        np.testing.assert_array_equal(batch.keypoints[clip, 0, ..., 2], scores.astype(float))
+        assert not batch.keypoints[clip, 1].any()
+
+
+def test_damaged_keypoints_name_shard_and_key(copied: Path) -> None:
+    where = damage(copied, 5, "keypoints.npy")
+    with pytest.raises(ValueError, match=rf"^{re.escape(where)}: keypoints\.npy: damaged"):
+        drawing_reader(copied).read_batch(np.array([4, 5]), np.arange(2), [some_draw()] * 2)
+    damage(copied, 5, "heatmap.npy.zst")
+    drawing_reader(copied).read_batch(np.array([4, 6]), np.arange(2), [some_draw()] * 2)
+
+
+def test_heatmaps_that_are_drawn_are_not_read(copied: Path) -> None:
+    damage(copied, 5, "heatmap.npy.zst")
+    drawing_reader(copied).read_batch(np.array([5]), np.arange(1), [some_draw()])
+
+
+def test_heights_without_scores_are_one(ntu60_shards: Path) -> None:
+    reader = drawing_reader(ntu60_shards, lambda m: replace(m, prepare={**m.prepare, "use_scores": False}))
+    batch = reader.read_batch(np.array([3]), np.arange(1), [some_draw()])
+    assert set(batch.keypoints[0, 0, ..., 2].flatten().tolist()) == {1.0}
+
+
+@pytest.mark.parametrize(("settings", "what"), [(StreamSettings(), "heatmap is"), (DRAWN, "keypoints are")])
+def test_samples_that_do_not_fit_the_manifest_are_refused(
+    ntu60_shards: Path, settings: StreamSettings, what: str
+) -> None:
+    """The manifest says 28 joints."""
+    manifest = replace(load_manifest(ntu60_shards), skeleton="ma52_28")
+    reader = ClipReader(ntu60_shards, manifest, load_index(ntu60_shards), settings)
+    with pytest.raises(ValueError, match=rf"^train-000001\.tar: S001\w+: {what} \(.*17.*28"):
+        reader.read_batch(np.array([5]), np.arange(1), [some_draw()])

@@ -1,14 +1,24 @@
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from epam_data.executors import available_cores, local_executor, run_local, run_tasks
+from epam_data.executors import (
+    ExecutorSettings,
+    WorkersDiedError,
+    available_cores,
+    local_executor,
+    run,
+    run_local,
+    run_tasks,
+)
 
 
 def square(number: int) -> tuple[int, int]:
@@ -23,6 +33,16 @@ def die_once(task: tuple[str, int]) -> int:
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return task[1]
+
+
+def fail_or_hang(task: tuple[str, int]) -> None:
+    other_has_begun = Path(task[0]) / "begun"
+    if task[1] == 0:
+        other_has_begun.touch()
+        time.sleep(3600)
+    while not other_has_begun.exists():
+        time.sleep(0.01)
+    raise ValueError("no more space")
 
 
 def die(number: int) -> None:
@@ -48,7 +68,7 @@ def test_tasks_of_a_worker_that_died_go_to_a_new_pool(tmp_path: Path, capfd):
 
 
 def test_workers_that_die_again_and_again_are_an_error():
-    with pytest.raises(RuntimeError, match="worker processes died 5 times"):
+    with pytest.raises(RuntimeError, match="worker processes died 5 times in a row"):
         list(run_local(die, [0, 1], 2))
 
 
@@ -84,3 +104,35 @@ def test_workers_end_with_their_parent(tmp_path: Path):
 
 def test_cores():
     assert 1 <= available_cores() <= (os.cpu_count() or 1)
+
+
+def test_dask_without_an_address_starts_a_cluster_here():
+    pytest.importorskip("distributed")
+    results = list(run(square, [1, 2, 3], ExecutorSettings(executor="dask", workers=1)))
+    assert sorted(value for value, _ in results) == [1, 4, 9]
+    assert os.getpid() not in {pid for _, pid in results}
+
+
+def test_a_task_that_kills_its_dask_workers_is_an_error():
+    pytest.importorskip("distributed")
+    with pytest.raises(WorkersDiedError, match="Dask gave a task up"):
+        list(run(die, [0], ExecutorSettings(executor="dask", workers=1)))
+
+
+def test_an_error_ends_the_tasks_that_run(tmp_path: Path):
+    folder = str(tmp_path)
+    with pytest.raises(ValueError, match="no more space"):
+        list(run_local(fail_or_hang, [(folder, 0), (folder, 1)], 2))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"executor": "spark"}, "executor must be one of local, dask, got 'spark'"),
+        ({"workers": -1}, "workers must be >= 0, got -1"),
+        ({"dask_address": "tcp://host:8786"}, "dask_address belongs to executor dask, got executor 'local'"),
+    ],
+)
+def test_bad_settings_are_refused(settings: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        ExecutorSettings(**settings)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import h5py
@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from epam_data.index import INDEX, MANIFEST, Index, Manifest, ShardEntry, index_bytes, load_index, load_manifest
-from epam_data.shard import IndexRow, ShardSummary
+from epam_data.prepare import PrepareSettings
+from epam_data.shard import IndexRow, ShardSettings, ShardSummary
 from epam_data.skeleton import COCO17
 from epam_data.taxonomy import TAXONOMIES
 
@@ -48,8 +49,8 @@ def manifest(**changes: object) -> Manifest:
         "classes": ("drink", "sit"),
         "groups": ("g",),
         "coarse_of": (0, 0),
-        "prepare": {"sigma_px": 0.6},
-        "shard": {"jpeg_quality": 90},
+        "prepare": asdict(PrepareSettings()),
+        "shard": asdict(ShardSettings()),
         "sources": {"all.pkl": "ab"},
         "versions": {"av": "1"},
         "problems": {"skipped": 2},
@@ -165,4 +166,44 @@ def test_a_bad_index_is_refused(tmp_path: Path) -> None:
     with h5py.File(tmp_path / INDEX, "w") as file:
         file["keys"] = np.array([b"a"])
     with pytest.raises(ValueError, match=message):
+        load_index(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"shards": None}, r"shards must be tuple\[ShardEntry, \.\.\.\], got None"),
+        ({"shards": [{"name": "a"}]}, "shards must be"),
+        ({"classes": ["drink", 3]}, r"classes must be tuple\[str, \.\.\.\], got \['drink', 3\]"),
+        ({"problems": {"skipped": "x"}}, r"problems must be dict\[str, int\]"),
+        ({"prepare": []}, "prepare must be dict"),
+        (
+            {"prepare": {"sigma_px": 0.6, "decoder": "pyav", "use_scores": True, "pad_image": False}},
+            "prepare lacks rgb_size_px, box_padding, box_threshold_px, heatmap_size_px, heatmap_kind, max_frame_differ",
+        ),
+        ({"shard": {"jpeg_quality": 90}}, "shard lacks samples_per_shard, zstd_level, shuffle_seed$"),
+        ({"protocol": 3}, r"protocol must be str \| None, got 3"),
+        ({"coarse_of": [0]}, "2 classes need a group each, 1 have one"),
+    ],
+)
+def test_a_manifest_of_other_types_is_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    (tmp_path / MANIFEST).write_text(json.dumps({**json.loads(manifest().to_json()), **change}))
+    with pytest.raises(ValueError, match=f"^{re.escape(str(tmp_path / MANIFEST))}: {message}"):
+        load_manifest(tmp_path)
+
+
+def test_columns_of_other_lengths_are_refused(tmp_path: Path) -> None:
+    (tmp_path / INDEX).write_bytes(index_bytes(SHARDS))
+    with h5py.File(tmp_path / INDEX, "r+") as file:
+        del file["label"]
+        file["label"] = np.zeros(1, np.int32)
+    with pytest.raises(ValueError, match="not a readable index"):
+        load_index(tmp_path)
+
+
+def test_a_key_that_is_not_ascii_is_refused_by_its_row(tmp_path: Path) -> None:
+    (tmp_path / INDEX).write_bytes(index_bytes(SHARDS))
+    with h5py.File(tmp_path / INDEX, "r+") as file:
+        file["keys"][1] = b"b\xff"
+    with pytest.raises(ValueError, match=rf"^{re.escape(str(tmp_path / INDEX))}: row 1: a key must be ASCII, got b'b"):
         load_index(tmp_path)

@@ -1,14 +1,37 @@
+import errno
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from epam_data.isolated import CallFailedError, IsolatedProcess
+from epam_data import isolated
+from epam_data.isolated import CallFailedError, IsolatedProcess, ProcessStartError
+
+
+class Cycle:
+    alive = 0
+
+    def __init__(self) -> None:
+        self.me = self
+        Cycle.alive += 1
+
+    def __del__(self) -> None:
+        Cycle.alive -= 1
+
+
+def leave_a_cycle() -> None:
+    Cycle()
+
+
+def cycles_alive() -> int:
+    return Cycle.alive
 
 
 @pytest.fixture
@@ -51,6 +74,11 @@ def test_a_child_that_was_killed_from_outside_gets_one_more_chance(child: Isolat
     assert child.call(die_once, tmp_path / "mark") == "alive"
 
 
+def test_what_a_call_leaves_behind_is_gone_at_the_next(child: IsolatedProcess):
+    child.call(leave_a_cycle)
+    assert child.call(cycles_alive) == 0
+
+
 def test_threads_take_turns():
     """Dask runs tasks in threads: each must get its own answer."""
     shared = IsolatedProcess(timeout_seconds=20, memory_bytes=1 << 30)
@@ -90,3 +118,46 @@ def test_the_child_ends_with_its_parent_even_in_the_middle_of_a_call(tmp_path: P
     while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_child_killed_in_the_middle_of_its_answer_gets_one_more_chance(child: IsolatedProcess, tmp_path: Path):
+    assert child.call(break_off, tmp_path / "mark", signal.SIGKILL) == "whole"
+
+
+def test_a_child_stopped_in_the_middle_of_its_answer_is_no_hang(
+    child: IsolatedProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(isolated, "_ANSWER_SECONDS", 1)
+    monkeypatch.setattr(isolated, "_END_SECONDS", 0.1)
+    assert child.call(break_off, tmp_path / "mark", signal.SIGSTOP) == "whole"
+
+
+def test_a_machine_that_starts_no_process_is_no_fault_of_the_call(monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(subprocess, "Popen", fail)
+    with pytest.raises(ProcessStartError, match="no decoding process can be started: Cannot allocate memory"):
+        IsolatedProcess(timeout_seconds=1, memory_bytes=1 << 30).call(abs, 1)
+
+
+def test_the_answer_of_an_interrupted_call_is_not_the_next_ones(child: IsolatedProcess, monkeypatch: Any):
+    child.call(abs, 1)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(isolated.Connection, "poll", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            child.call(abs, -5)
+    assert child.call(abs, -7) == 7
+
+
+def break_off(mark: Path, signal_number: int) -> str:
+    """Begin an answer of a thousand bytes, send one of them and die or stop; the second time answer."""
+    if not mark.exists():
+        mark.touch()
+        os.write(int(sys.argv[1]), struct.pack("!i", 1000) + b"x")
+        signal.raise_signal(signal_number)
+    return "whole"

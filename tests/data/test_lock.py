@@ -72,3 +72,11 @@ def test_waiting_for_a_live_holder(tmp_path: Path):
     threading.Timer(0.5, first.__exit__).start()
     with FolderLock(tmp_path, wait=True):
         assert (tmp_path / "lock").exists()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]"])
+def test_a_lock_that_cannot_be_read_is_stale(tmp_path: Path, content: str):
+    (tmp_path / "lock").write_text(content)
+    with FolderLock(tmp_path):
+        assert (tmp_path / "lock").read_text() != content
+    assert list(tmp_path.iterdir()) == []

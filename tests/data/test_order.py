@@ -1,13 +1,14 @@
 """Laws of the epoch order: a permutation, shard by shard in windows, the same whatever the ranks."""
 
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from epam_data.stream.order import EpochOrder, evaluation_positions, training_positions
+from epam_data.stream.order import EpochOrder, evaluation_positions, evaluation_steps, training_positions
 
 SIZES = st.lists(st.integers(0, 9), min_size=1, max_size=12).filter(sum)
 SEEDS = st.integers(0, 2**40)
@@ -79,7 +80,7 @@ def test_shards_without_samples_do_no_harm() -> None:
         assert sorted(order_of([0, 3, 0, 0, 2, 0], window_shards=window).tolist()) == list(range(5))
 
 
-def test_huge_sets_need_little_memory() -> None:
+def test_the_ends_of_a_huge_set_resolve() -> None:
     order = EpochOrder(np.full(400_000, 250), seed=1, epoch=2)
     assert len(order) == 10**8
     samples = order.samples(np.array([0, 10**8 - 1, 5 * 10**7]))
@@ -105,11 +106,75 @@ def test_ranks_share_each_global_batch(per_rank: int, world: int, step: int) -> 
 
 @given(num_samples=st.integers(0, 60), per_rank=st.integers(1, 5), world=st.integers(1, 8))
 def test_evaluation_takes_each_position_once(num_samples: int, per_rank: int, world: int) -> None:
-    each = [evaluation_positions(num_samples, per_rank, rank, world) for rank in range(world)]
-    everything = [int(p) for batches in each for batch in batches for p in batch]
+    batch = per_rank * world
+    everything: list[int] = []
+    for rank in range(world):
+        steps = evaluation_steps(batch, rank, world, num_samples)
+        each = [evaluation_positions(step, batch, rank, world, num_samples) for step in range(steps)]
+        assert all(0 < len(positions) <= per_rank for positions in each), "no empty batch before the end"
+        assert len(evaluation_positions(steps, batch, rank, world, num_samples)) == 0, "and none behind it"
+        everything += np.concatenate([*each, np.empty(0, np.int64)]).tolist()
     assert sorted(everything) == list(range(num_samples))
-    for batches in each:
-        assert all(0 < len(batch) <= per_rank for batch in batches)
-        assert all(len(batch) == per_rank for batch in batches[:-1])
-    steps = [len(batches) for batches in each]
-    assert max(steps) - min(steps) <= 1
+
+
+# The whole matrix of ranks and loader workers, on the pure functions
+
+WORLDS, WORKERS, BATCH = (1, 2, 3, 8), (0, 1, 3), 24
+SIZES_OF_101 = [7, 20, 1, 0, 33, 12, 9, 19]
+
+
+def read_epoch(world: int, workers: int, epoch: int, steps: range) -> list[list[int]]:
+    """The global batches of an epoch; every worker of every rank has an order of its own and takes every n-th step."""
+    batches: dict[int, list[int]] = {step: [-1] * BATCH for step in steps}
+    for rank in range(world):
+        for worker in range(max(workers, 1)):
+            order = EpochOrder(SIZES_OF_101, seed=5, epoch=epoch, window_shards=3)
+            for step in steps[worker :: max(workers, 1)]:
+                positions = training_positions(step, BATCH, rank, world)
+                for position, sample in zip(positions.tolist(), order.samples(positions).tolist(), strict=True):
+                    batches[step][position - step * BATCH] = sample
+    return [batches[step] for step in steps]
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize("world", WORLDS)
+def test_global_batches_are_a_function_of_seed_and_epoch_alone(world: int, workers: int) -> None:
+    steps = range(sum(SIZES_OF_101) // BATCH)
+    for epoch in range(3):
+        line = EpochOrder(SIZES_OF_101, seed=5, epoch=epoch, window_shards=3).samples(np.arange(4 * BATCH))
+        batches = read_epoch(world, workers, epoch, steps)
+        assert [sample for batch in batches for sample in batch] == line.tolist()
+        assert len(set(line.tolist())) == 4 * BATCH, "each sample once, but for the five of the partial batch"
+
+
+@pytest.mark.parametrize("before", WORLDS)
+@pytest.mark.parametrize("after", WORLDS)
+def test_another_number_of_ranks_goes_on_with_the_very_same_stream(before: int, after: int) -> None:
+    """Stop behind step 2 of 4, on `before` ranks with 3 workers each; go on with `after` ranks and one worker."""
+    whole = read_epoch(1, 0, 7, range(4))
+    assert read_epoch(before, 3, 7, range(2)) + read_epoch(after, 1, 7, range(2, 4)) == whole
+
+
+# Size
+
+
+def peak_bytes_of_a_resume(num_shards: int, shard_size: int, position: int) -> int:
+    sizes = np.full(num_shards, shard_size)
+    tracemalloc.start()
+    try:
+        order = EpochOrder(sizes, seed=1, epoch=2)
+        order.samples(np.arange(position, position + 64))
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("num_shards", "shard_size"), [(100_000, 1_000), (400_000, 250), (4_000, 25_000)])
+def test_a_resume_in_a_huge_set_takes_the_memory_of_the_shard_list_and_one_window(
+    num_shards: int, shard_size: int
+) -> None:
+    """At sample 10^7 of 10^8, a number for each sample would take 800 MB; here it is a few for each shard."""
+    assert num_shards * shard_size == 10**8
+    peak = peak_bytes_of_a_resume(num_shards, shard_size, position=10**7)
+    assert peak < 8 * 8 * (num_shards + 16 * shard_size) + 100_000
+    assert peak < 50e6

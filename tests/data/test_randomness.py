@@ -12,6 +12,9 @@ KEY_LENGTHS = {
     Purpose.AUGMENTATION: 3,
     Purpose.LABEL_SHUFFLE: 1,
     Purpose.TRAINING_STEP: 3,
+    Purpose.SELECTION: 1,
+    Purpose.ESTIMATE: 1,
+    Purpose.CLASS_START: 1,
 }
 
 

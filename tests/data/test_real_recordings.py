@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from epam_data.build import build
+from epam_data.check import CheckSettings, check
+from epam_data.checks.motion import motion_of
 from epam_data.codec import HEATMAP_TOLERANCE, decode
+from epam_data.executors import ExecutorSettings
 from epam_data.heatmap import to_heatmap_pixels
 from epam_data.index import load_manifest
 from epam_data.plan import BuildPlan
@@ -169,6 +172,29 @@ def test_both_decoders_give_equal_frames(built: Built) -> None:
     other, other_count = decode_crop(path, box, 64, 20, "decord")
     assert count == other_count == sample.info.num_frames
     np.testing.assert_array_equal(one, other)
+
+
+def test_a_check_raises_no_alarm(built: Built) -> None:
+    raw = RAW[built.dataset]
+    settings = CheckSettings(sample="all", rgb=True, skeletons=raw.skeletons, videos=raw.videos)
+    report = check(built.out, settings, ExecutorSettings())
+    assert report.findings == ()
+    assert report.num_decoded == len(built.samples)
+
+
+def test_frames_of_another_moment_are_found(built: Built) -> None:
+    """The clip that moves most, its skeleton four frames early or late."""
+    samples = {sample.info.key: sample for sample in built.samples}
+    if "0078_01_0005" not in samples:
+        pytest.skip("the recording of NTU moves little")
+    sample = samples["0078_01_0005"]
+    for lag in (-5, -4, -3, 3, 4, 5):
+        early, late = max(0, lag), max(0, -lag)
+        num = sample.info.num_frames
+        motion = motion_of(sample.info, sample.keypoints[:, late : num - early], sample.frames[early : num - late])
+        assert motion is not None and motion.shifted and abs(motion.lag - lag) <= 1
+    together = motion_of(sample.info, sample.keypoints, sample.frames)
+    assert together is not None and together.moves and not together.shifted
 
 
 def test_a_rebuild_gives_the_same_bytes(built: Built, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from epam_data.stream.sampling import TEST_SEED, every_nth, test_frames, uniform_frames
+from epam_data.stream.sampling import TEST_SEED, even_frames, every_nth, test_frames, uniform_frames
 
 test_frames.__test__ = False  # type: ignore[attr-defined]  # a function of the package, no test
 
@@ -110,3 +110,14 @@ def test_exactly_l_frames_are_all_frames(length: int) -> None:
 def test_every_nth() -> None:
     assert every_nth(np.arange(48), 16).tolist() == list(range(0, 48, 3))
     assert every_nth(np.arange(8).reshape(2, 4), 2).tolist() == [[0, 2], [4, 6]]
+
+
+@given(num_frames=FRAMES, length=LENGTHS)
+def test_even_frames_go_from_the_first_to_the_last_in_even_steps(num_frames: int, length: int) -> None:
+    frames = even_frames(num_frames, length)
+    assert frames.shape == (length,) and frames[0] == 0
+    assert length == 1 or frames[-1] == num_frames - 1
+    steps = np.diff(frames)
+    assert length < 3 or steps.max() - steps.min() <= 1
+    exact = np.linspace(0, num_frames - 1, length)
+    assert (frames <= exact + 1e-9).all() and (frames > exact - 1).all()

@@ -149,3 +149,26 @@ def test_a_sample_checks_itself(field: str, value: np.ndarray, message: str) -> 
     fields = {"keypoints": sample.keypoints, "heatmap": sample.heatmap, "frames": sample.frames, field: value}
     with pytest.raises(ValueError, match=f"^{re.escape(f'clip-1: {message}')}$"):
         Sample(info=sample.info, **fields)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "wanted"),
+    [
+        ("image_size", [96], "(H, W), 2 integers >= 1, got (96,)"),
+        ("image_size", [0, 128], "(H, W), 2 integers >= 1, got (0, 128)"),
+        ("video_size", [96, "x"], "(H, W), 2 integers >= 1, got (96, 'x')"),
+        ("box", [1, 2, 3], "(x1, y1, x2, y2), 4 integers with x2 > x1 and y2 > y1, got (1, 2, 3)"),
+        ("box", [10, 12, 10, 70], "(x1, y1, x2, y2), 4 integers with x2 > x1 and y2 > y1, got (10, 12, 10, 70)"),
+        ("box", [10, 12, 60.5, 70], "(x1, y1, x2, y2), 4 integers with x2 > x1 and y2 > y1, got (10, 12, 60.5, 70)"),
+        ("num_frames", 0, ">= 1, got 0"),
+        ("rgb_size_px", -1, ">= 1, got -1"),
+        ("heatmap_size_px", 0, ">= 1, got 0"),
+        ("sigma_px", 0, "finite and > 0, got 0"),
+        ("sigma_px", float("nan"), "finite and > 0, got nan"),
+        ("heatmap_scale", 0.5, "finite and >= 1, got 0.5"),
+        ("heatmap_scale", float("inf"), "finite and >= 1, got inf"),
+    ],
+)
+def test_impossible_numbers_are_refused(field: str, value: object, wanted: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(f'clip-1: {field} must be {wanted}')}$"):
+        SampleInfo.from_dict({**sample_info().to_dict(), field: value})

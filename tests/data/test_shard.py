@@ -16,17 +16,9 @@ import pytest
 from PIL import Image
 
 from epam_data.codec import MEMBERS, decode, encode
+from epam_data.files import file_sha256, write_atomically
 from epam_data.index import load_index, load_manifest
-from epam_data.shard import (
-    IndexRow,
-    ShardReader,
-    ShardSettings,
-    ShardSummary,
-    ShardWriter,
-    file_sha256,
-    read_shard,
-    write_atomically,
-)
+from epam_data.shard import IndexRow, ShardReader, ShardSettings, ShardSummary, ShardWriter, read_shard
 from tests.data.raw_data import make_sample
 
 KEYS = ("a-1", "b_2", "C3")

@@ -1,7 +1,6 @@
 """The stream's laws: one sequence of global batches, whatever the ranks, the workers and the resumes."""
 
 import gc
-import multiprocessing
 import os
 import pickle
 import re
@@ -19,10 +18,14 @@ import numpy as np
 import pytest
 import torch
 
-from epam_data.codec import MEMBERS
+from epam_data.codec import HEATMAP_TOLERANCE, MEMBERS, decode
 from epam_data.index import load_index, load_manifest
-from epam_data.stream import Batch, Stream, StreamSettings
+from epam_data.reference import reference_heatmap
+from epam_data.schema import Sample
+from epam_data.shard import read_shard
+from epam_data.stream import Batch, BatchFinisher, Stream, StreamSettings
 from epam_data.stream.augment import draw_evaluation, draw_training
+from epam_data.stream.balance import class_quotas
 
 SETTINGS = StreamSettings(batch_size=6, rgb_frames=2, pose_frames=6, window_shards=2, workers=0)
 NUM_TRAIN, NUM_VAL = 14, 5
@@ -36,15 +39,16 @@ def make_stream(root: Path, *, training: bool = True, **changes: Any) -> Stream:
 
 
 def join(batches: list[Batch]) -> dict[str, Any]:
-    """The parts of a global batch, in the order of their positions."""
+    """The parts of a global batch, in the order of their positions; the clips of a sample stay together."""
     keys = [key for batch in batches for key in batch.keys]
     tensors = {
-        field.name: torch.cat([getattr(batch, field.name) for batch in batches])
-        for field in fields(Batch)
-        if field.name != "keys"
+        name: torch.cat([getattr(batch, name) for batch in batches])
+        for name, value in vars(batches[0]).items()
+        if isinstance(value, torch.Tensor)
     }
-    order = torch.argsort(tensors["position"]).tolist()
-    return {"keys": [keys[place] for place in order], **{name: tensor[order] for name, tensor in tensors.items()}}
+    order = torch.argsort(tensors["position"])
+    samples = {name: tensor.unflatten(0, (len(keys), -1))[order] for name, tensor in tensors.items()}
+    return {"keys": [keys[place] for place in order.tolist()], **samples}
 
 
 def global_batches(
@@ -59,7 +63,7 @@ def global_batches(
 def assert_same_batches(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
     assert len(one) == len(other)
     for first, second in zip(one, other, strict=True):
-        assert first["keys"] == second["keys"]
+        assert first.keys() == second.keys() and first["keys"] == second["keys"]
         for name in first.keys() - {"keys"}:
             assert torch.equal(first[name], second[name]), name
 
@@ -185,7 +189,7 @@ def test_evaluation_reads_in_storage_order_and_never_flips(ntu60_shards: Path) -
     for batch in batches:
         assert not batch.flip.any()
         for slot, key in enumerate(batch.keys):
-            draw = draw_evaluation(int(index.num_frames[index.row_of_key[key]]), stream.settings)
+            (draw,) = draw_evaluation(int(index.num_frames[index.row_of_key[key]]), stream.settings)
             np.testing.assert_array_equal(batch.pose_frames[slot], draw.pose_frames)
             np.testing.assert_array_equal(batch.rgb_frames[slot], draw.rgb_frames)
 
@@ -197,6 +201,254 @@ def test_a_split_smaller_than_the_world(ntu60_shards: Path) -> None:
         stream = make_stream(ntu60_shards, training=False, split="val", rank=rank, world=8, batch_size=8)
         lengths.append((len(stream), sum(len(batch) for batch in stream.epoch())))
     assert lengths == [(1, 1)] * 5 + [(0, 0)] * 3
+
+
+# The laws over ranks x workers x epochs, with everything that can be drawn
+
+EVERYTHING = StreamSettings(
+    batch_size=24,
+    rgb_frames=2,
+    pose_frames=4,
+    sampling="independent",
+    heatmap="drawn",
+    train_crop="random_resized",
+    eval_crop="centre",
+    crop_px=28,
+    resize_px=32,
+    brightness=0.2,
+    contrast=0.2,
+    window_shards=2,
+    workers=0,
+)
+WORLDS, WORKERS, EPOCHS = (1, 2, 3, 8), (0, 1, 3), (0, 1, 2)
+
+
+def people_stream(root: Path, *, training: bool = True, **changes: Any) -> Stream:
+    return make_stream(
+        root, training=training, **{**vars(EVERYTHING), "split": "train" if training else "val", **changes}
+    )
+
+
+def read_all(
+    root: Path, world: int, workers: int, epoch: int, first: int = 0, last: int | None = None, **changes: Any
+) -> list[dict[str, Any]]:
+    """Global batches `first` ... of an epoch, as the loaders' processes read them.
+
+    Each worker of each rank has a stream of its own and reads every n-th step; the workers finish in a mixed order.
+    """
+    parts: dict[int, list[Batch]] = {}
+    for rank in range(world):
+        steps = range(len(people_stream(root, rank=rank, world=world, **changes)))[first:last]
+        for worker in reversed(range(max(workers, 1))):
+            stream = people_stream(root, rank=rank, world=world, **changes)
+            for step in steps[worker :: max(workers, 1)]:
+                parts.setdefault(step, []).append(stream.read_step(epoch, step))
+    return [join(parts[step]) for step in sorted(parts)]
+
+
+@pytest.fixture(scope="module")
+def people_epochs(people_shards: Path) -> dict[int, list[dict[str, Any]]]:
+    return {epoch: read_all(people_shards, 1, 0, epoch) for epoch in EPOCHS}
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize("world", WORLDS)
+def test_everything_drawn_is_a_function_of_seed_and_epoch_alone(
+    people_shards: Path, people_epochs: dict[int, list[dict[str, Any]]], world: int, workers: int
+) -> None:
+    for epoch in EPOCHS:
+        assert_same_batches(read_all(people_shards, world, workers, epoch), people_epochs[epoch])
+
+
+def test_an_epoch_draws_all_there_is_to_draw(people_epochs: dict[int, list[dict[str, Any]]]) -> None:
+    """The law above says nothing of a stream that draws nothing."""
+    drawn = {"rgb_frames", "pose_frames", "flip", "crop", "colour", "keypoints"}
+    for epoch, batches in people_epochs.items():
+        keys = [key for batch in batches for key in batch["keys"]]
+        assert len(keys) == len(set(keys)) == 48, "53 samples, but for the five of the partial batch"
+        assert batches[0].keys() == {"keys", "position", "label", "coarse_label", "rgb", *drawn}
+        for name in drawn - {"rgb_frames", "pose_frames"}:
+            assert len(torch.unique(batches[0][name], dim=0)) > 1, name
+        if epoch:
+            assert keys != [key for batch in people_epochs[epoch - 1] for key in batch["keys"]]
+
+
+@pytest.mark.parametrize("after", [2, 8])
+def test_a_run_of_four_ranks_goes_on_with_two_or_eight(
+    people_shards: Path, people_epochs: dict[int, list[dict[str, Any]]], after: int
+) -> None:
+    """In mid-epoch, with other workers: what the four have had and what is left are the whole epoch."""
+    before = read_all(people_shards, 4, 3, 1, last=1)
+    assert_same_batches(before + read_all(people_shards, after, 1, 1, first=1), people_epochs[1])
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more processes than a small machine has cores
+@pytest.mark.parametrize(("world", "workers"), [(1, 3), (2, 1), (3, 1)])
+def test_real_loaders_deliver_the_same(
+    people_shards: Path, people_epochs: dict[int, list[dict[str, Any]]], world: int, workers: int
+) -> None:
+    ranks = [people_stream(people_shards, rank=rank, world=world, workers=workers) for rank in range(world)]
+    together = [join(list(parts)) for parts in zip(*(rank.epoch(1) for rank in ranks), strict=True)]
+    assert_same_batches(together, people_epochs[1])
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_evaluation_of_several_clips_is_the_same_on_any_ranks(people_shards: Path, world: int) -> None:
+    changes: dict[str, Any] = {"training": False, "num_clips": 3}
+    expected = read_all(people_shards, 1, 0, 0, **changes)
+    assert [len(batch["keys"]) for batch in expected] == [24, 5]
+    assert expected[0]["rgb"].shape == (24, 3, 2, 32, 32, 3)
+    assert "colour" not in expected[0], "no colours are drawn, and none are computed"
+    assert_same_batches(read_all(people_shards, world, 3, 0, **changes), expected)
+
+
+def test_the_clips_of_a_sample_are_the_published_ones(people_shards: Path) -> None:
+    index = load_index(people_shards)
+    stream = people_stream(people_shards, training=False, num_clips=3)
+    one = people_stream(people_shards, training=False)
+    for batch, single in zip(stream.epoch(), one.epoch(), strict=True):
+        assert batch.num_clips == 3 and single.num_clips == 1 and batch.keys == single.keys
+        for place, key in enumerate(batch.keys):
+            draws = draw_evaluation(int(index.num_frames[index.row_of_key[key]]), stream.settings)
+            own = slice(3 * place, 3 * place + 3)
+            np.testing.assert_array_equal(batch.pose_frames[own], [draw.pose_frames for draw in draws])
+            np.testing.assert_array_equal(batch.rgb_frames[own], [draw.rgb_frames for draw in draws])
+            assert torch.equal(batch.rgb[3 * place], single.rgb[place])
+            for clip, frame in ((1, 0), (2, 1)):  # the pixels are those of the frame numbers
+                same = (batch.rgb_frames[own] == batch.rgb_frames[own][clip, frame]).nonzero()
+                for other, place_in_clip in same.tolist():
+                    assert torch.equal(batch.rgb[own][clip, frame], batch.rgb[own][other, place_in_clip])
+
+
+# Balanced epochs
+
+
+@pytest.mark.parametrize("changes", [{"balance": "class"}, {"balance": "sqrt"}, {"class_weights": (1, 1, 1, 1, 0, 3)}])
+def test_balanced_epochs_are_under_the_same_laws(people_shards: Path, changes: dict[str, Any]) -> None:
+    """6 classes, the largest with half of the samples; 48 of 53 places in each epoch."""
+    changes |= {"window_shards": 3}
+    labels = load_index(people_shards).label[:53]
+    quotas = class_quotas(
+        np.bincount(labels, minlength=6), changes.get("balance", "none"), changes.get("class_weights", ())
+    )
+    seen = []
+    for epoch in (0, 1):
+        whole = read_all(people_shards, 1, 0, epoch, **changes)
+        assert [len(batch["keys"]) for batch in whole] == [24, 24]
+        given = np.bincount(torch.cat([batch["label"] for batch in whole]).flatten(), minlength=6)
+        assert (given <= quotas).all() and (quotas - given).sum() == 5, "each class its places, but for the last five"
+        for world, workers in ((2, 3), (8, 1)):
+            assert_same_batches(read_all(people_shards, world, workers, epoch, **changes), whole)
+        resumed = read_all(people_shards, 3, 1, epoch, last=1, **changes)
+        assert_same_batches(resumed + read_all(people_shards, 8, 0, epoch, first=1, **changes), whole)
+        seen.append([key for batch in whole for key in batch["keys"]])
+    assert sorted(seen[0]) != sorted(seen[1]), "another epoch, other samples of the large classes"
+
+
+def test_evaluation_is_never_balanced(people_shards: Path) -> None:
+    plain = read_all(people_shards, 1, 0, 0, training=False)
+    assert_same_batches(read_all(people_shards, 1, 0, 0, training=False, balance="class"), plain)
+
+
+def test_hidden_labels_can_be_evaluated_but_not_balanced(ma52_shards: Path) -> None:
+    """The same recipe trains and predicts."""
+    stream = make_stream(ma52_shards, split="test", training=False, batch_size=2, balance="class")
+    assert [batch.label.tolist() for batch in stream.epoch()] == [[-1, -1]]
+    with pytest.raises(ValueError, match=r"^stream\.balance needs labels in 0\.\.51, got -1\.\.-1$"):
+        make_stream(ma52_shards, split="test", batch_size=2, balance="class")
+
+
+def test_balanced_epochs_read_a_shard_in_one_stretch(people_shards: Path) -> None:
+    index = load_index(people_shards)
+    batches = read_all(people_shards, 1, 0, 0, balance="class", window_shards=1)
+    visited = [int(index.shard[index.row_of_key[key]]) for batch in batches for key in batch["keys"]]
+    assert len(set(visited)) > 4 and np.count_nonzero(np.diff(visited)) == len(set(visited)) - 1
+
+
+def test_copies_of_a_sample_are_augmented_apart(people_shards: Path) -> None:
+    """The rare class comes again and again, each time with draws of its own."""
+    batches = read_all(people_shards, 1, 0, 0, balance="class")
+    keys = [key for batch in batches for key in batch["keys"]]
+    crops = torch.cat([batch["crop"][:, 0] for batch in batches])
+    often = max(keys, key=keys.count)
+    own = [crop.tolist() for key, crop in zip(keys, crops, strict=True) if key == often]
+    assert len(own) >= 3 and len({tuple(crop) for crop in own}) == len(own)
+
+
+# Heatmaps drawn from the keypoints
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_drawn_heatmaps_equal_the_stored_ones_where_nothing_is_cropped(people_shards: Path, training: bool) -> None:
+    settings = {"train_crop": "none", "eval_crop": "none", "brightness": 0.0, "contrast": 0.0}
+    drawn = people_stream(people_shards, training=training, **settings)
+    stored = people_stream(people_shards, training=training, **settings, heatmap="stored")
+    finish, largest = BatchFinisher.for_shards(drawn.manifest), 0.0
+    for one, other in zip(drawn.epoch(1), stored.epoch(1), strict=True):
+        assert one.keypoints is not None and one.heatmap is None and one.crop is one.colour is None
+        assert other.keypoints is None and other.heatmap is not None and other.heatmap_scale is not None
+        (rgb, pose), (stored_rgb, stored_pose) = finish(one), finish(other)
+        assert torch.equal(rgb, stored_rgb)
+        off = (pose - stored_pose).abs().amax(dim=(1, 2, 3, 4))
+        assert (off <= HEATMAP_TOLERANCE * other.heatmap_scale + 1e-6).all()
+        largest = max(largest, float(off.max()))
+    assert largest > 0.5 * HEATMAP_TOLERANCE, "the stored ones are quantised, the drawn ones are not"
+
+
+def test_crops_give_the_sizes_of_the_recipe(people_shards: Path) -> None:
+    """32 px frames and 8 px heatmaps: crops of 28 px have heatmaps of 7."""
+    for training in (True, False):
+        stream = people_stream(people_shards, training=training)
+        rgb, pose = BatchFinisher.for_shards(stream.manifest)(next(stream.epoch()))
+        assert rgb.shape == (24, 3, 2, 28, 28) and pose.shape == (24, 17, 4, 7, 7)
+        assert stream.clip_sizes_px == (28, 7)
+        assert pose.amax(dim=(1, 2, 3, 4)).min() > 0.3
+    stream = people_stream(people_shards, training=False, eval_crop="none")
+    rgb, pose = BatchFinisher.for_shards(stream.manifest)(next(stream.epoch()))
+    assert rgb.shape[-2:] == (32, 32) and pose.shape[-2:] == (8, 8), "evaluation has a crop of its own"
+
+
+def stored_sample(root: Path, key: str) -> Sample:
+    for path in root.glob(f"{key.partition('-')[0]}-*.tar"):
+        for name, _, members in read_shard(path):
+            if name == key:
+                return decode(members)
+    raise AssertionError(key)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_heatmap_of_a_crop_is_that_of_its_box(people_shards: Path, training: bool) -> None:
+    """Against the slow reference, drawn for the crop's own box in the video: exact at every scale."""
+    stream = people_stream(people_shards, training=training, flip=0.0)
+    batch = stream.read_step(1, 0)
+    assert batch.crop is not None
+    _, pose = BatchFinisher.for_shards(stream.manifest)(batch)
+    for place, key in enumerate(batch.keys[:8]):
+        sample = stored_sample(people_shards, key)
+        x1, y1, x2, y2 = sample.info.box
+        left, top, right, bottom = batch.crop[place].double().tolist()
+        box = (x1 + left * (x2 - x1), y1 + top * (y2 - y1), x1 + right * (x2 - x1), y1 + bottom * (y2 - y1))
+        info = replace(sample.info, box=box, heatmap_size_px=7)
+        expected = reference_heatmap(info, sample.keypoints[:, batch.pose_frames[place].numpy()], True)
+        # The box travels as float32 to the frames only: here it moves a centre by some 10^-6 pixels.
+        np.testing.assert_allclose(pose[place].transpose(0, 1), expected, rtol=0, atol=1e-4)
+    assert len(torch.unique(batch.crop, dim=0)) == (24 if training else 1)
+
+
+def test_shards_of_limbs_are_not_drawn(people_shards: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(people_shards, tmp_path / "shards"))
+    manifest = load_manifest(root)
+    limbs = replace(manifest, prepare={**manifest.prepare, "heatmap_kind": "limbs"})
+    (root / "manifest.json").write_bytes(limbs.to_json())
+    with pytest.raises(ValueError, match=r"stream\.heatmap must be stored for shards of limbs, got drawn"):
+        people_stream(root)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_sample_of_too_many_persons_is_named(people_shards: Path, workers: int) -> None:
+    stream = people_stream(people_shards, max_persons=1, workers=workers)
+    pattern = r"^train-\d+\.tar: train-\d+: holds 2 persons, stream\.max_persons is 1$"
+    assert re.search(pattern, error_of(stream))
 
 
 # Processes
@@ -230,22 +482,13 @@ def first_keys(stream: Stream) -> list[str]:
 
 
 def test_a_used_stream_travels_to_another_process(ntu60_shards: Path, whole_epoch: list[dict[str, Any]]) -> None:
-    """Where processes are spawned, the loader pickles its stream: also one that has read steps and epochs."""
-    stream = make_stream(ntu60_shards)
+    """A stream may travel to another process: also one whose loader is at work."""
+    stream = make_stream(ntu60_shards, workers=1)
     stream.read_step(0, 0)
     assert first_keys(stream)
     copy = pickle.loads(pickle.dumps(stream))
     expected = whole_epoch[0]["keys"] + whole_epoch[1]["keys"]
     assert first_keys(copy) == expected == first_keys(stream)
-
-
-def test_spawned_workers_give_the_same_batches(
-    ntu60_shards: Path, whole_epoch: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stream = make_stream(ntu60_shards, workers=1)
-    stream.read_step(0, 0)
-    monkeypatch.setattr(stream._loader, "multiprocessing_context", multiprocessing.get_context("spawn"))
-    assert_same_batches([join([batch]) for batch in stream.epoch(1)], whole_epoch)
 
 
 def test_a_dropped_stream_frees_its_workers_at_once(ntu60_shards: Path) -> None:

@@ -92,12 +92,12 @@ def recorded_stages(recogniser: nn.Module) -> Iterator[dict[str, Tensor]]:
         # The published stem ends with its ReLU, ours applies it outside: take what enters the first stage.
         keep_stem = _keeper(outputs, f"{name}.conv1_s")
         hooks.append(
-            stream.stages[0].register_forward_pre_hook(
+            stream.stages[0][0].register_forward_pre_hook(
                 lambda module, inputs, keep=keep_stem: keep(module, inputs, inputs[0])
             )
         )
         hooks += [
-            stage.register_forward_hook(_keeper(outputs, f"{name}.layer{i + 1}"))
+            stage[-1].register_forward_hook(_keeper(outputs, f"{name}.layer{i + 1}"))
             for i, stage in enumerate(stream.stages)
         ]
         hooks.append(stream.register_forward_hook(_keeper(outputs, name)))

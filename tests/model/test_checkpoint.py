@@ -1,5 +1,4 @@
 import os
-import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +10,11 @@ from epam_model.checkpoint import (
     Checkpoint,
     check_same,
     load_checkpoint,
-    load_pretrained,
     load_weights,
+    read_state_dict,
     save_checkpoint,
     shards_identity,
 )
-from epam_model.networks.single_stream import SingleStreamRecogniser
-from epam_model.networks.x_shift_net import pose_stream
 from tests.model.tiny import TinyRecogniser
 
 MODEL = {"streams": "both", "attention_type": "CBAM_spatial_efficient_temporal", "dropout": 0.5}
@@ -97,8 +94,8 @@ def test_files_that_are_no_checkpoint_are_refused(checkpoint: Checkpoint, tmp_pa
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(ValueError, match="not a readable checkpoint"):
         load_checkpoint(path)
-    path.write_bytes(pickle.dumps(_Bomb(), protocol=2))
-    with pytest.raises(ValueError, match="not a readable checkpoint"):
+    torch.save({"state_dict": {}, "hook": _Bomb()}, path)
+    with pytest.raises(ValueError, match=r"refused: its pickle wants print, and could run code"):
         load_checkpoint(path)
     assert "code ran" not in capsys.readouterr().out
     torch.save([1], path)
@@ -146,15 +143,14 @@ def test_a_checkpoint_of_other_shards_or_another_model_is_refused(checkpoint: Ch
         check_same(checkpoint, "c.pt", manifest, {**MODEL, "streams": "pose"})
 
 
-def test_a_stream_trained_alone_starts_the_pair(checkpoint: Checkpoint, tmp_path: Path):
-    alone, stream = SingleStreamRecogniser("pose", 6), pose_stream()
-    trained = alone.backbone.state_dict()
-    save_checkpoint(tmp_path / "best.pt", replace(checkpoint, weights=alone.state_dict()))
-    torch.save(trained, tmp_path / "bare.pth")
-    torch.save({"state_dict": trained}, tmp_path / "wrapped.pth")
-    for name in ("best.pt", "bare.pth", "wrapped.pth"):
-        stream.init_weights()
-        load_pretrained(stream, tmp_path / name)
-        assert all(torch.equal(value, trained[key]) for key, value in stream.state_dict().items())
-    with pytest.raises(ValueError, match=r"best\.pt: the weights do not fit the model: stem\.conv\.weight must be"):
-        load_pretrained(pose_stream(28), tmp_path / "best.pt")
+def test_weights_of_others_are_found_in_their_wrappers(tmp_path: Path):
+    path, state = tmp_path / "c.pth", {"a.weight": torch.ones(2)}
+    for values in (state, {"state_dict": state, "epoch": 3}, {"model_state_dict": state}, {"weights": state}):
+        torch.save(values, path)
+        assert torch.equal(read_state_dict(path)["a.weight"], state["a.weight"])
+    torch.save({"epoch": 3}, path)
+    with pytest.raises(ValueError, match="holds no weights; its entries are epoch"):
+        read_state_dict(path)
+    torch.save({"state_dict": state, "meta": _Bomb()}, path)
+    with pytest.raises(ValueError, match=r"its pickle wants print, .* save its state dict alone"):
+        read_state_dict(path)

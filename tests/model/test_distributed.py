@@ -13,7 +13,7 @@ from epam_model.distributed import Ranks, average_buffers, choose_device, distri
 from epam_model.evaluate import evaluate
 from tests.model.test_train import assert_same_run, logged
 from tests.model.tiny import STREAM, TinyRecogniser, tiny_trainer
-from tests.model.two_ranks import epam
+from tests.model.two_ranks import epam, epam_pcan
 
 ROOT = Path(__file__).parents[2]
 WEIGHT_TOLERANCE = 1e-6
@@ -52,15 +52,19 @@ def test_ranks_tell_each_other(report: dict):
     assert report["mean"] == [1.5, 1.5]
 
 
-def test_two_ranks_train_the_weights_of_one(shards: Path, two_ranks: Path, tmp_path: Path, one_thread: None):
-    tiny_trainer(shards, tmp_path / "epam", epam(), epochs=1, lr=0.02).fit()
-    one = load_checkpoint(tmp_path / "epam" / "last.pt").weights
-    two = load_checkpoint(two_ranks / "epam" / "last.pt").weights
-    start = epam().state_dict()
+@pytest.mark.parametrize(("kind", "make"), [("epam", epam), ("pcan", epam_pcan)])
+def test_two_ranks_train_the_weights_of_one(kind, make, shards: Path, two_ranks: Path, tmp_path: Path, one_thread):
+    tiny_trainer(shards, tmp_path / kind, make(), epochs=1, lr=0.02).fit()
+    one = load_checkpoint(tmp_path / kind / "last.pt").weights
+    two = load_checkpoint(two_ranks / kind / "last.pt").weights
+    start = make().state_dict()
+    moved = {key for key in start if not torch.equal(start[key], one[key])}
+    banks = {key for key in start if key.endswith("prototypes")}
+    assert banks <= moved and len(banks) == (4 if kind == "pcan" else 0)
     assert max((one[name] - start[name]).abs().max().item() for name in start) > 1000 * WEIGHT_TOLERANCE
     for name, weight in one.items():
         torch.testing.assert_close(two[name], weight, rtol=0, atol=WEIGHT_TOLERANCE, msg=name)
-    for ours, theirs in zip(logged(two_ranks / "epam"), logged(tmp_path / "epam"), strict=True):
+    for ours, theirs in zip(logged(two_ranks / kind), logged(tmp_path / kind), strict=True):
         assert ours == pytest.approx(theirs, abs=1e-5)  # the mean over ranks is the loss of the global batch
 
 
@@ -85,7 +89,7 @@ def test_two_ranks_go_on_bit_for_bit(two_ranks: Path):
 
 def test_the_main_rank_alone_writes(two_ranks: Path):
     lines = [line for line in (two_ranks / "stdout.txt").read_text().splitlines() if line.startswith("Epoch(val)")]
-    assert len(lines) == 1 + 2 + 2  # a rank that spoke twice would double them
+    assert len(lines) == 1 + 1 + 2 + 2  # a rank that spoke twice would double them
 
 
 def test_one_process_talks_to_nobody():

@@ -130,7 +130,9 @@ def test_a_pretrained_stream_that_does_not_fit_is_refused(tmp_path):
     path = tmp_path / "stream.pth"
     state = rgb_stream().state_dict()
     torch.save({"conv1_s.weight" if key == "stem.conv.weight" else key: v for key, v in state.items()}, path)
-    expected = r"stream\.pth: the weights do not fit the model: missing stem.conv.weight; unexpected conv1_s.weight"
+    expected = (
+        r"stream\.pth: the weights do not fit the model, read as ours: missing stem.conv.weight; unexpected conv1_s"
+    )
     with pytest.raises(ValueError, match=expected):
         EPAMBackbone(rgb_pretrained=path)
     torch.save(state | {"stem.conv.weight": torch.zeros(24, 4, 1, 3, 3)}, path)

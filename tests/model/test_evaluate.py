@@ -7,8 +7,17 @@ from torch import Tensor, nn
 
 from epam_data.index import load_index
 from epam_data.stream import BatchFinisher, Stream
-from epam_model.config import ModelSettings, build_model
-from epam_model.evaluate import check_model_fits, collect, evaluate, evaluating, heatmap_channels, predict
+from epam_model.build import build_model
+from epam_model.config import ModelSettings
+from epam_model.evaluate import (
+    check_model_fits,
+    collect,
+    evaluate,
+    evaluating,
+    heatmap_channels,
+    mean_over_clips,
+    predict,
+)
 from epam_model.heads import Logits
 from tests.model.tiny import CLASSES, STREAM, TinyRecogniser
 
@@ -58,6 +67,47 @@ def test_measures_do_not_depend_on_the_batch(shards: Path, batch_size: int):
     model = TinyRecogniser(dropout=0.9)
     expected = evaluate(model, *open_split(shards, "val"), CPU)
     assert evaluate(model, *open_split(shards, "val", batch_size), CPU) == expected
+
+
+def test_the_clips_of_a_sample_are_averaged(shards: Path):
+    """By hand, from the logits of each clip: the mean of their softmax outputs."""
+    model = TinyRecogniser(dropout=0.0).eval()
+    settings = replace(STREAM, batch_size=3, num_clips=4)
+    stream = Stream(shards, split="val", settings=settings, training=False)
+    finisher = BatchFinisher.for_shards(stream.manifest)
+    predictions = collect(model, stream, finisher, CPU)
+    assert len(predictions.keys) == 7 and predictions.labels.tolist() == [0, 1, 2, 3, 4, 5, 0]
+    with torch.no_grad():
+        clips = [model(*finisher(batch)) for batch in stream.epoch()]
+    for name in ("rgb", "pose"):
+        each = torch.cat([logits.streams[name] for logits in clips]).softmax(1).view(7, 4, 6)
+        assert each.std(dim=1).amax() > 0, "the clips differ"
+        torch.testing.assert_close(predictions.logits[name].softmax(1), each.mean(dim=1), rtol=1e-5, atol=1e-6)
+
+
+def test_what_counts_is_the_mean_probability():
+    logits = 4 * torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
+    expected = logits.softmax(1).view(2, 3, 5).mean(dim=1)
+    torch.testing.assert_close(mean_over_clips(logits, 3).softmax(1), expected)
+    assert (logits.view(2, 3, 5).mean(dim=1).softmax(1) - expected).abs().max() > 0.1, "the mean logit is another thing"
+
+
+def test_one_clip_keeps_its_logits():
+    logits = torch.randn(5, 6)
+    assert mean_over_clips(logits, 1) is logits
+    assert mean_over_clips(torch.tensor([[1000.0, 0.0], [0.0, 1000.0]]), 2).softmax(1).tolist() == [[0.5, 0.5]]
+
+
+def test_clips_that_are_not_finite_name_their_sample(shards: Path):
+    class Broken(Oracle):
+        def forward(self, rgb: Tensor, pose: Tensor) -> Logits:
+            logits = super().forward(rgb, pose)
+            logits.pose[3] = float("nan")  # clip 1 of the second sample
+            return logits
+
+    stream = Stream(shards, split="val", settings=replace(STREAM, batch_size=3, num_clips=2), training=False)
+    with pytest.raises(FloatingPointError, match="the pose logits of val-1 are not finite"):
+        evaluate(Broken(), stream, BatchFinisher.for_shards(stream.manifest), CPU)
 
 
 def test_the_model_is_left_in_the_mode_that_it_had(shards: Path):

@@ -135,8 +135,8 @@ def test_sampled_training_step(trained):
 
 def test_build_epam_passes_its_arguments_on(tmp_path):
     recogniser = build_epam(7, num_joints=28, attention_type="spatial_temporal", dropout=0.25, freeze_pose=True)
-    assert recogniser.head.rgb_fc.out_features == 7
-    assert recogniser.head.dropout.p == 0.25
+    assert recogniser.head.rgb.fc.out_features == 7
+    assert recogniser.head.rgb.dropout.p == 0.25
     assert recogniser.backbone.pose_backbone.in_channels == 28
     assert recogniser.backbone.attention.num_frames == 16
     assert (recogniser.backbone.freeze_rgb, recogniser.backbone.freeze_pose) == (False, True)

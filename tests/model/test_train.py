@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from epam_data.index import Index, load_index, load_manifest
 from epam_data.stream import Stream
+from epam_model.build import build_model
 from epam_model.checkpoint import load_checkpoint, save_checkpoint
-from epam_model.config import ModelSettings, build_model
-from epam_model.heads import Logits
+from epam_model.config import ModelSettings
+from epam_model.heads import Logits, PrototypeBank
 from epam_model.label_shuffle import relabel, shuffled_labels
+from epam_model.objective import Losses
 from epam_model.train import Trainer, step_seed
 from tests.model.tiny import CLASSES, STREAM, TinyRecogniser, tiny_trainer, write_shards
 
@@ -271,9 +273,9 @@ def test_shuffled_labels_are_spread_evenly_over_each_class():
 def test_training_on_shuffled_labels_uses_them(shards: Path, tmp_path: Path, monkeypatch):
     seen: dict[str, int] = {}
 
-    def spy(logits, labels, **kwargs):
+    def spy(logits, labels, prototypes):
         seen.update(zip(spy.keys, labels.tolist(), strict=True))
-        return {"loss_rgb": logits.rgb.sum() * 0}
+        return Losses(terms={"loss_rgb": logits.rgb.sum() * 0})
 
     trainer = tiny_trainer(shards, tmp_path / "run", shuffle_labels=True, epochs=2)
     take_step = trainer._take_step
@@ -283,10 +285,38 @@ def test_training_on_shuffled_labels_uses_them(shards: Path, tmp_path: Path, mon
         return take_step(batch)
 
     trainer._take_step = taken  # type: ignore[method-assign]
-    monkeypatch.setattr("epam_model.train.loss_terms", spy)
+    monkeypatch.setattr(trainer, "_objective", spy)
     trainer.fit()
     expected = shuffled_labels(load_manifest(shards), load_index(shards), "train", seed=0)
     assert seen == {key: expected[key] for key in seen} and len(seen) > 8
+
+
+class Prototyped(TinyRecogniser):
+    """A tiny network with a bank, as PCAN's head has."""
+
+    def __init__(self) -> None:
+        super().__init__(norm=False, dropout=0)
+        self.bank = PrototypeBank("rgb_fine", 4, 2, 6)
+
+    def forward(self, rgb: Tensor, pose: Tensor) -> Logits:
+        logits = super().forward(rgb, pose)
+        return Logits(rgb=logits.rgb + self.bank.embed.weight.sum() + self.bank.embed.bias.sum(), pose=logits.pose)
+
+
+def test_prototypes_become_what_the_losses_say_once_the_step_is_taken(shards: Path, tmp_path: Path, monkeypatch):
+    trainer = tiny_trainer(shards, tmp_path / "run", Prototyped(), epochs=1)
+    seen: list[Tensor] = []
+
+    def objective(logits, labels, prototypes):
+        seen.append(prototypes["rgb_fine"].clone())
+        terms = {name: scores.square().mean() for name, scores in logits.streams.items()}
+        return Losses(terms=terms, prototypes={"rgb_fine": prototypes["rgb_fine"] + 1})
+
+    monkeypatch.setattr(trainer, "_objective", objective)
+    trainer.fit()
+    assert len(seen) == 3
+    torch.testing.assert_close(seen[2], seen[0] + 2)
+    torch.testing.assert_close(load_checkpoint(tmp_path / "run" / "last.pt").weights["bank.prototypes"], seen[0] + 3)
 
 
 def test_runs_that_cannot_go_on_are_refused(shards: Path, tmp_path: Path):
@@ -300,6 +330,14 @@ def test_runs_that_cannot_go_on_are_refused(shards: Path, tmp_path: Path):
         tiny_trainer(shards, out, seed=1).fit(resume=True)
     with pytest.raises(ValueError, match=r"cannot go on: stream\.batch_size was 4, is now 2"):
         tiny_trainer(shards, out, stream=replace(STREAM, batch_size=2)).fit(resume=True)
+    with pytest.raises(ValueError, match=r"cannot go on: stream\.balance was none, is now class"):
+        tiny_trainer(shards, out, stream=replace(STREAM, balance="class")).fit(resume=True)
+    older = load_checkpoint(out / "last.pt")
+    del older.recipe["stream"]["balance"], older.recipe["stream"]["class_weights"]
+    save_checkpoint(out / "last.pt", older)
+    with pytest.raises(ValueError, match=r"cannot go on: stream\.balance was none, is now class"):
+        tiny_trainer(shards, out, stream=replace(STREAM, balance="class")).fit(resume=True)
+    tiny_trainer(shards, out, epochs=1).fit(resume=True)
     with pytest.raises(ValueError, match=r"its model\.streams is both, the recipe says pose"):
         tiny_trainer(shards, out, streams="pose").fit(resume=True)
     other = write_shards(tmp_path / "other", train=9)
@@ -326,3 +364,42 @@ def test_what_does_not_fit_is_found_before_the_first_step(shards: Path, tmp_path
 def test_random_numbers_of_steps_are_their_own():
     seeds = {step_seed(seed, step, rank) for seed in (0, 1) for step in range(50) for rank in range(4)}
     assert len(seeds) == 400
+
+
+EVERYTHING = replace(
+    STREAM,
+    heatmap="drawn",
+    train_crop="random_resized",
+    crop_px=16,
+    brightness=0.2,
+    contrast=0.2,
+    num_clips=3,
+    balance="class",
+)
+
+
+def test_a_run_with_everything_drawn_goes_on_bit_for_bit(shards: Path, tmp_path: Path):
+    """Crops, colours, drawn heatmaps, balanced epochs, three clips in evaluation."""
+
+    def trainer(out: Path) -> Trainer:
+        return tiny_trainer(shards, out, stream=EVERYTHING, checkpoint_steps=1)
+
+    trainer(tmp_path / "whole").fit()
+    interrupt_at(trainer(tmp_path / "run"), 5)
+    trainer(tmp_path / "run").fit(resume=True)
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_model_sees_the_crops_of_training_and_all_clips_of_evaluation(shards: Path, tmp_path: Path):
+    """Frames of 16 and heatmaps of 4 pixels, then the stored 32 and 8, of which 7 samples have 3 clips each."""
+    seen = []
+
+    def look(module: nn.Module, inputs: tuple[Tensor, Tensor], _: object) -> None:
+        seen.append((module.training, inputs[0].shape[0], inputs[0].shape[-1], inputs[1].shape[-1]))
+
+    model = TinyRecogniser()
+    model.register_forward_hook(look)
+    trainer = tiny_trainer(shards, tmp_path / "run", model, stream=EVERYTHING, epochs=1)
+    assert seen == [(False, 1, 16, 4), (False, 1, 32, 8)], "both sizes are tried before the first step"
+    trainer.fit()
+    assert set(seen[2:]) == {(True, 4, 16, 4), (False, 12, 32, 8), (False, 9, 32, 8)}

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from epam_model.convert import stream_from_published
+from epam_model.convert import rename
 from epam_model.networks.x_shift_net import XShiftNet, pose_stream, rgb_stream
+from epam_model.published_names import STREAMS
 from tests.model.golden import GOLDENS, needs_goldens
 
 
@@ -51,7 +52,7 @@ def test_initialisation_has_the_published_statistics(name, make):
     published = json.loads((GOLDENS / "epam_init_stats.json").read_text())
     prefix = f"{name}_backbone."
     of_stream = {key.removeprefix(prefix): stats for key, stats in published.items() if key.startswith(prefix)}
-    statistics = stream_from_published(of_stream, name)
+    statistics = rename(of_stream, STREAMS["epam"][name], name)
     parameters = dict(make().named_parameters())
     assert parameters.keys() == statistics.keys()
     for key, (mean, deviation) in statistics.items():

@@ -14,9 +14,9 @@ from epam_data.index import INDEX, MANIFEST, Manifest, ShardEntry, index_bytes
 from epam_data.prepare import PrepareSettings
 from epam_data.schema import Sample, SampleInfo
 from epam_data.shard import ShardSettings, ShardWriter
-from epam_data.skeleton import COCO17
+from epam_data.skeleton import LAYOUTS, SkeletonLayout
 from epam_data.stream import StreamSettings
-from epam_data.taxonomy import TAXONOMIES
+from epam_data.taxonomy import TAXONOMIES, Taxonomy
 from epam_model.distributed import Ranks
 from epam_model.heads import Logits
 from epam_model.train import Trainer, TrainSettings
@@ -26,20 +26,23 @@ RGB_PX, HEATMAP_PX = 32, 8
 STREAM = StreamSettings(batch_size=4, rgb_frames=2, pose_frames=4, window_shards=2, workers=0)
 
 
-def tiny_sample(key: str, split: str, label: int | None, rng: np.random.Generator) -> Sample:
+def tiny_sample(
+    key: str, split: str, label: int | None, rng: np.random.Generator, classes: Taxonomy, layout: SkeletonLayout
+) -> Sample:
     """Noise, plus a bright joint channel and a tint that tell the label."""
     num_frames = int(rng.integers(6, 10))
-    heatmap = rng.integers(0, 40, (num_frames, 17, HEATMAP_PX, HEATMAP_PX)).astype(np.uint8)
+    num_joints = len(layout.joints)
+    heatmap = rng.integers(0, 40, (num_frames, num_joints, HEATMAP_PX, HEATMAP_PX)).astype(np.uint8)
     frames = rng.integers(0, 120, (num_frames, RGB_PX, RGB_PX, 3)).astype(np.uint8)
     if label is not None:
-        heatmap[:, label] += 200
-        frames[..., label % 3] += 60 + 60 * (label // 3)
+        heatmap[:, label % num_joints] += 200
+        frames[..., label % 3] += 60 + 60 * (label // 3 % 2)
     info = SampleInfo(
         key=key,
         name=key,
         split=split,
         label=label,
-        coarse_label=None if label is None else CLASSES.coarse_of[label],
+        coarse_label=None if label is None else classes.coarse_of[label],
         num_frames=num_frames,
         video_frames=num_frames,
         skeleton_frames=num_frames,
@@ -51,14 +54,24 @@ def tiny_sample(key: str, split: str, label: int | None, rng: np.random.Generato
         heatmap_kind="joints",
         sigma_px=0.6,
         heatmap_scale=1.0,
-        skeleton="coco17",
+        skeleton=layout.name,
     )
-    keypoints = np.zeros((1, num_frames, 17, 3), np.float16)
+    keypoints = np.zeros((1, num_frames, num_joints, 3), np.float16)
     return Sample(info=info, keypoints=keypoints, heatmap=heatmap, frames=frames)
 
 
-def write_shards(root: Path, *, train: int = 14, val: int = 7, test: int = 5, hide_val: bool = False) -> Path:
-    """Shards of six classes; labels of the test split are hidden."""
+def write_shards(
+    root: Path,
+    *,
+    train: int = 14,
+    val: int = 7,
+    test: int = 5,
+    hide_val: bool = False,
+    taxonomy: str = "synthetic",
+    skeleton: str = "coco17",
+) -> Path:
+    """Shards of the first six classes of a taxonomy; labels of the test split are hidden."""
+    classes, layout = TAXONOMIES[taxonomy], LAYOUTS[skeleton]
     root.mkdir(parents=True, exist_ok=True)
     settings, summaries = ShardSettings(), []
     for split, count in (("train", train), ("val", val), ("test", test)):
@@ -68,19 +81,21 @@ def write_shards(root: Path, *, train: int = 14, val: int = 7, test: int = 5, hi
             with ShardWriter(root, name, split, settings) as writer:
                 for number in range(start, min(start + 5, count)):
                     hidden = split == "test" or (hide_val and split == "val")
-                    writer.write(tiny_sample(f"{split}-{number}", split, None if hidden else number % 6, rng))
+                    writer.write(
+                        tiny_sample(f"{split}-{number}", split, None if hidden else number % 6, rng, classes, layout)
+                    )
                 summaries.append(writer.finish())
     index = index_bytes(summaries)
     (root / INDEX).write_bytes(index)
     manifest = Manifest(
-        dataset="synthetic",
+        dataset=taxonomy,
         protocol=None,
-        skeleton="coco17",
-        joints=COCO17.joints,
-        taxonomy="synthetic",
-        classes=CLASSES.classes,
-        groups=CLASSES.groups,
-        coarse_of=CLASSES.coarse_of,
+        skeleton=layout.name,
+        joints=layout.joints,
+        taxonomy=taxonomy,
+        classes=classes.classes,
+        groups=classes.groups,
+        coarse_of=classes.coarse_of,
         prepare=asdict(PrepareSettings(rgb_size_px=RGB_PX, heatmap_size_px=HEATMAP_PX)),
         shard=asdict(settings),
         sources={},

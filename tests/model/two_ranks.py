@@ -10,7 +10,7 @@ from epam_model import train
 from epam_model.distributed import average_buffers, distributed, gather, sum_over_ranks
 from epam_model.evaluate import collect, evaluate
 from epam_model.networks.recogniser import build_epam
-from tests.model.tiny import FrozenNorms, TinyRecogniser, tiny_trainer
+from tests.model.tiny import CLASSES, FrozenNorms, TinyRecogniser, tiny_trainer
 
 
 class Interruption(Exception):
@@ -21,6 +21,15 @@ def epam() -> FrozenNorms:
     """EPAM-Net without what depends on the ranks' share of the batch: no dropout, fixed batch norms."""
     torch.manual_seed(2)
     return FrozenNorms(build_epam(6, dropout=0.0))
+
+
+def epam_pcan() -> FrozenNorms:
+    """The same with PCAN's head, biased so that the first class is always predicted, and moves its prototypes."""
+    torch.manual_seed(2)
+    model = build_epam(6, dropout=0.0, num_coarse_classes=len(CLASSES.groups))
+    for head in (model.head.rgb, model.head.pose):
+        head.fc.bias.data[0] = head.fc_coarse.bias.data[CLASSES.coarse_of[0]] = 3.0
+    return FrozenNorms(model)
 
 
 def main(shards: Path, out: Path) -> None:
@@ -38,6 +47,7 @@ def main(shards: Path, out: Path) -> None:
             "mean": buffers.running_mean.tolist(),
         }
         tiny_trainer(shards, out / "epam", epam(), epochs=1, ranks=ranks, lr=0.02).fit()
+        tiny_trainer(shards, out / "pcan", epam_pcan(), epochs=1, ranks=ranks, lr=0.02).fit()
 
         evaluated = []  # the statistics that each rank evaluates with, at the end of each epoch
 

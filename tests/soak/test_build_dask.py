@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from epam_data.build import BuildOptions, build
+from epam_data.executors import ExecutorSettings
 from epam_data.shard import ShardSettings
 from tests.data.raw_data import folder_bytes, ntu60_plan, write_ntu60
 
@@ -33,7 +34,10 @@ def test_a_worker_is_killed(tmp_path: Path):
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
         thread = threading.Thread(target=kill_one_when_some_shards_are_done)
         thread.start()
-        report = build(ntu60_plan(raw, out, **small), BuildOptions(dask_address=cluster.scheduler_address))
+        report = build(
+            ntu60_plan(raw, out, **small),
+            BuildOptions(where=ExecutorSettings(executor="dask", dask_address=cluster.scheduler_address)),
+        )
         thread.join()
     assert killed
     assert report.num_samples == 32 and not report.problems
@@ -43,4 +47,7 @@ def test_a_worker_is_killed(tmp_path: Path):
 def test_nobody_answers(tmp_path: Path):
     raw = write_ntu60(tmp_path / "raw", num_train=2, num_val=1)
     with pytest.raises(ValueError, match=r"tcp://127\.0\.0\.1:9: no Dask scheduler answers"):
-        build(ntu60_plan(raw, tmp_path / "out"), BuildOptions(dask_address="tcp://127.0.0.1:9"))
+        build(
+            ntu60_plan(raw, tmp_path / "out"),
+            BuildOptions(where=ExecutorSettings(executor="dask", dask_address="tcp://127.0.0.1:9")),
+        )

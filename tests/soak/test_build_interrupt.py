@@ -13,11 +13,12 @@ from tests.soak.test_build_kills import RECIPE, assert_all_end, descendants, sta
 pytestmark = pytest.mark.soak
 
 
-def test_ctrl_c(tmp_path: Path):
+@pytest.mark.parametrize("executor", ["local", "dask"])
+def test_ctrl_c(tmp_path: Path, executor: str):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE.format(raw=write_ntu60(tmp_path / "raw", num_train=30, num_val=6)))
     out = tmp_path / "out"
-    process = start(recipe, out)
+    process = start(recipe, out, "--executor", executor)
     while not list(out.glob("*.tar")):
         time.sleep(0.02)
         assert process.poll() is None

@@ -23,8 +23,8 @@ shard: {{samples_per_shard: 3}}
 """
 
 
-def start(recipe: Path, out: Path) -> subprocess.Popen[str]:
-    argv = [sys.executable, "-m", "epam_data.cli", "build", str(recipe), "--out", str(out), "--workers", "2"]
+def start(recipe: Path, out: Path, *more: str) -> subprocess.Popen[str]:
+    argv = [sys.executable, "-m", "epam_data.cli", "build", str(recipe), "--out", str(out), "--workers", "2", *more]
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
 
 
@@ -93,7 +93,12 @@ def test_random_kills(tmp_path: Path):
         assert last.returncode == 0, text
         assert folder_bytes(out) == expected, f"scenario {scenario}"
         assert not list(out.rglob("*.partial"))
-        assert sorted(path.name for path in (out / ".build").iterdir()) == ["inputs.json", "receipts", "skeletons.h5"]
+        assert sorted(path.name for path in (out / ".build").iterdir()) == [
+            "inputs.json",
+            "receipts",
+            "skeletons.h5",
+            "tasks.json",
+        ]
         if kills >= NUM_KILLS:
             print(f"{kills} kills, {scenario + 1} folders")
             return

@@ -1,0 +1,136 @@
+"""`StreamSettings`: the recipe section `stream`, and the sizes that follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SAMPLINGS = ("aligned", "independent", "linspace")
+HEATMAPS = ("stored", "drawn")
+TRAIN_CROPS = ("none", "random_resized", "centre")
+EVAL_CROPS = ("none", "centre")
+BALANCES = ("none", "class", "sqrt")
+MAX_CLIPS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamSettings:
+    """How clips are cut from samples and put into batches."""
+
+    batch_size: int = 16
+    """Samples per global batch: over all ranks together."""
+    rgb_frames: int = 16
+    """RGB frames per clip."""
+    pose_frames: int = 48
+    """Heatmap frames per clip."""
+    sampling: str = "aligned"
+    """`aligned`: RGB takes every (pose_frames / rgb_frames)-th heatmap frame; `independent`: drawn apart; `linspace`:
+    evenly spaced from the first frame to the last, nothing drawn."""
+    num_clips: int = 1
+    """Clips of each sample in evaluation, 1 to 10; their predictions are averaged. Training takes one."""
+    flip: float = 0.5
+    """Probability of the mirror image (with left and right joints swapped) in training."""
+    heatmap: str = "stored"
+    """`stored`: heatmaps as the shards hold them; `drawn`: from the keypoints, on the device, as a crop needs."""
+    max_persons: int = 2
+    """Persons whose heatmaps are `drawn`; a sample with more is refused."""
+    train_crop: str = "none"
+    """`none`: frames as stored; `random_resized`: a random box, resized to crop_px; `centre`: as in `eval_crop`."""
+    eval_crop: str = "none"
+    """`none`: frames as stored; `centre`: frames resized to resize_px, then their middle of crop_px."""
+    crop_px: int = 224
+    """Height and width of the frames behind a crop."""
+    resize_px: int = 256
+    """Height and width of the frames before a centre crop."""
+    crop_area: tuple[float, float] = (0.56, 1.0)
+    """Least and largest share of the picture that `random_resized` takes."""
+    brightness: float = 0.0
+    """In training, colours are multiplied by a factor from 1 - this to 1 + this."""
+    contrast: float = 0.0
+    """The same for the distance of colours from the mean grey of their frame."""
+    balance: str = "none"
+    """Share of a class in an epoch: `none`: its share of the samples; `class`: all alike; `sqrt`: the square root."""
+    class_weights: tuple[float, ...] = ()
+    """One factor per class on that share; empty: all 1."""
+    window_shards: int = 16
+    """Shards whose samples are shuffled together."""
+    workers: int = 2
+    """Loader processes per rank; 0 loads in the training process."""
+    timeout_seconds: float = 300.0
+    """A loader process that does not answer for so long is an error; it is named on stderr after ten seconds."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "rgb_frames", "pose_frames", "max_persons", "crop_px", "resize_px", "window_shards"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"stream.{name} must be >= 1, got {getattr(self, name)}")
+        if not self.timeout_seconds > 0:
+            raise ValueError(f"stream.timeout_seconds must be > 0, got {self.timeout_seconds}")
+        if self.workers < 0:
+            raise ValueError(f"stream.workers must be >= 0, got {self.workers}")
+        choices = {
+            "sampling": SAMPLINGS,
+            "heatmap": HEATMAPS,
+            "train_crop": TRAIN_CROPS,
+            "eval_crop": EVAL_CROPS,
+            "balance": BALANCES,
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"stream.{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        for name in ("flip", "brightness", "contrast"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"stream.{name} must be in 0..1, got {getattr(self, name)}")
+        self._check_frames()
+        self._check_crops()
+        if not all(0 <= weight < float("inf") for weight in self.class_weights):
+            raise ValueError(f"stream.class_weights must be finite and >= 0, got {self.class_weights}")
+
+    def _check_frames(self) -> None:
+        if self.sampling == "aligned" and self.pose_frames % self.rgb_frames:
+            raise ValueError(
+                "stream.pose_frames must be a multiple of rgb_frames for aligned sampling, "
+                f"got {self.pose_frames} and {self.rgb_frames}"
+            )
+        if not 1 <= self.num_clips <= MAX_CLIPS:
+            raise ValueError(f"stream.num_clips must be in 1..{MAX_CLIPS}, got {self.num_clips}")
+        if self.sampling == "linspace" and self.num_clips > 1:
+            raise ValueError(
+                f"stream.num_clips must be 1 for linspace, whose clips are all the same, got {self.num_clips}"
+            )
+
+    def _check_crops(self) -> None:
+        for name in ("train_crop", "eval_crop"):
+            if getattr(self, name) != "none" and self.heatmap == "stored":
+                raise ValueError(
+                    f"stream.heatmap must be drawn where stream.{name} is {getattr(self, name)}, got stored: the "
+                    "Gaussians of a stored heatmap would be cut and stretched, those of a drawn one keep their sigma"
+                )
+        if self.crop_px > self.resize_px and "centre" in (self.train_crop, self.eval_crop):
+            raise ValueError(f"stream.crop_px must be <= resize_px {self.resize_px}, got {self.crop_px}")
+        low, high = self.crop_area
+        if not 0 < low <= high <= 1:
+            raise ValueError(f"stream.crop_area must be two shares, 0 < least <= largest <= 1, got {self.crop_area}")
+
+    def crop(self, training: bool) -> str:
+        """The kind of crop in training or evaluation."""
+        return self.train_crop if training else self.eval_crop
+
+    def sizes(self, rgb_size_px: int, heatmap_size_px: int, *, training: bool) -> tuple[int, int]:
+        """Height and width of the frames and the heatmaps that a model sees.
+
+        Args:
+            rgb_size_px: of the stored frames.
+            heatmap_size_px: of the stored heatmaps; a crop keeps its ratio to the frames.
+            training: with the crop of training, or that of evaluation.
+
+        Raises:
+            ValueError: no whole number of heatmap pixels would keep the ratio.
+        """
+        if self.crop(training) == "none":
+            return rgb_size_px, heatmap_size_px
+        cropped, left = divmod(heatmap_size_px * self.crop_px, rgb_size_px)
+        if left or not cropped:
+            raise ValueError(
+                f"stream.crop_px must give whole heatmap pixels at the shards' ratio of {heatmap_size_px} to "
+                f"{rgb_size_px}, got {self.crop_px}"
+            )
+        return self.crop_px, cropped

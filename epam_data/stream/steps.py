@@ -1,0 +1,133 @@
+"""The batch of one step of one rank: a pure function of (epoch, step). What the loader's workers run, without torch."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from epam_data.index import Manifest, load_index
+from epam_data.stream.augment import draw_evaluation, draw_training
+from epam_data.stream.balance import BalancedSamples, balanced_samples
+from epam_data.stream.dataset import ClipReader
+from epam_data.stream.order import EpochOrder, evaluation_positions, evaluation_steps, training_positions
+from epam_data.stream.settings import StreamSettings
+from epam_data.stream.slots import Arrays, SlotLayout
+
+
+class StepReader:
+    """Reads the batches of one rank; see `Stream`, whose arguments it takes. It may travel to other processes."""
+
+    def __init__(
+        self,
+        root: Path,
+        manifest: Manifest,
+        *,
+        split: str,
+        settings: StreamSettings,
+        training: bool,
+        seed: int,
+        rank: int,
+        world: int,
+    ) -> None:
+        self.settings, self.training, self.seed, self.rank, self.world = settings, training, seed, rank, world
+        index = load_index(root)
+        in_split = [number for number, shard in enumerate(manifest.shards) if shard.split == split]
+        self._rows: NDArray[np.int64] = np.flatnonzero(np.isin(index.shard, in_split))
+        self._shard_sizes = [manifest.shards[number].num_samples for number in in_split]
+        self._reader = ClipReader(root, manifest, index, settings, training=training)
+        self._check(root, manifest, split)
+        self._balanced: BalancedSamples | None = None
+        if training:
+            self._balanced = balanced_samples(
+                index.label[self._rows],
+                self._shard_sizes,
+                len(manifest.classes),
+                balance=settings.balance,
+                weights=settings.class_weights,
+                seed=seed,
+            )
+
+    def _check(self, root: Path, manifest: Manifest, split: str) -> None:
+        batch_size = self.settings.batch_size
+        if not len(self._rows):
+            known = sorted({shard.split for shard in manifest.shards})
+            raise ValueError(f"{root}: split {split!r} has no sample; the shards hold {', '.join(known)}")
+        if sum(self._shard_sizes) != len(self._rows):
+            raise ValueError(
+                f"{root}: the manifest counts {sum(self._shard_sizes)} samples in {split}, the index {len(self._rows)}"
+            )
+        if not 0 <= self.rank < self.world:
+            raise ValueError(f"rank must be in 0..{self.world - 1}, got {self.rank}")
+        if batch_size % self.world:
+            raise ValueError(f"stream.batch_size must be a multiple of {self.world} ranks, got {batch_size}")
+        if self.training and batch_size > len(self._rows):
+            raise ValueError(f"stream.batch_size {batch_size} is more than the {len(self._rows)} samples of {split}")
+
+    @property
+    def clip_sizes_px(self) -> tuple[int, int]:
+        """Height and width of the frames and of the heatmaps that a model sees."""
+        return self._reader.rgb_size_px, self._reader.heatmap_size_px
+
+    @property
+    def num_samples(self) -> int:
+        """Samples of the split."""
+        return len(self._rows)
+
+    @property
+    def num_steps(self) -> int:
+        """Batches of this rank in a whole epoch."""
+        if self.training:
+            return self.num_samples // self.settings.batch_size
+        return evaluation_steps(self.settings.batch_size, self.rank, self.world, self.num_samples)
+
+    @cached_property
+    def layout(self) -> SlotLayout:
+        """The arrays of a batch."""
+        settings = self.settings
+        num_clips = 1 if self.training else settings.num_clips
+        share = settings.batch_size // self.world
+        return self._reader.layout(share, num_clips, settings.rgb_frames, settings.pose_frames)
+
+    def fill(self, task: tuple[int, int], arrays: Arrays) -> list[str]:
+        """Read the batch of (epoch, step) into arrays of `layout`; returns its keys.
+
+        Raises:
+            ValueError: a clip cannot be read; shard and key are named.
+        """
+        epoch, step = task
+        if self.training:
+            positions = training_positions(step, self.settings.batch_size, self.rank, self.world)
+            rows = self._training_rows(epoch, positions)
+            draws = [
+                draw_training(int(frames), self.settings, seed=self.seed, epoch=epoch, position=int(position))
+                for frames, position in zip(self._reader.index.num_frames[rows], positions, strict=True)
+            ]
+        else:
+            share = (self.settings.batch_size, self.rank, self.world)
+            positions = evaluation_positions(step, *share, self.num_samples)
+            rows = self._rows[positions]
+            draws = [
+                draw
+                for frames in self._reader.index.num_frames[rows]
+                for draw in draw_evaluation(int(frames), self.settings)
+            ]
+        return self._reader.fill(rows, positions, draws, arrays)
+
+    def _training_rows(self, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows of the index at `positions` of an epoch."""
+        samples = self._order(epoch).samples(positions)
+        if self._balanced is not None:  # what was shuffled then are places, in which a sample may stand more than once
+            samples = self._balanced.samples(epoch, samples)
+        return self._rows[samples]
+
+    def _order(self, epoch: int) -> EpochOrder:
+        if self._cached_order is None or self._cached_order[0] != epoch:
+            sizes = self._shard_sizes if self._balanced is None else self._balanced.shard_sizes(epoch)
+            order = EpochOrder(sizes, seed=self.seed, epoch=epoch, window_shards=self.settings.window_shards)
+            self._cached_order = (epoch, order)
+        return self._cached_order[1]
+
+    _cached_order: tuple[int, EpochOrder] | None = None

@@ -1,0 +1,31 @@
+"""The program of a loader's worker: fill slots until the parent closes the pipe."""
+
+from __future__ import annotations
+
+import sys
+from multiprocessing.connection import Connection
+
+from epam_data.isolated import end_with_parent
+from epam_data.stream.slots import SharedSlots
+
+
+def serve(descriptor: int, parent: int) -> None:
+    """Answer tasks: (slot, task) in, (slot, succeeded, value or error) out."""
+    end_with_parent(parent)
+    pipe = Connection(descriptor)
+    try:
+        slots = SharedSlots(*pipe.recv())
+        source = pipe.recv()
+        while True:
+            slot, task = pipe.recv()
+            try:
+                answer = (slot, True, source.fill(task, slots.arrays(slot)))
+            except ValueError as error:  # what the data are to blame for; anything else is ours, and ends this process
+                answer = (slot, False, error)
+            pipe.send(answer)
+    except (EOFError, ConnectionError):
+        return
+
+
+if __name__ == "__main__":
+    serve(*map(int, sys.argv[1:]))

@@ -1,0 +1,42 @@
+"""The bottleneck block of the 3-D ResNets that RGBPoseConv3D is made of."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from epam_model.layers.frame_conv import FrameConvNorm
+from epam_model.layers.time_conv import TimeConvNorm
+
+EXPANSION = 4
+
+
+class Bottleneck(nn.Module):
+    """Reduce the channels, convolve each frame, widen them again, and add the residual path.
+
+    The reduction mixes three frames (kernel 3x1x1) where the stage is inflated, else it is 1x1x1. The residual path is
+    the identity, unless channels or stride change (then a strided 1x1x1 convolution with batch norm). He et al., CVPR
+    2016; the inflated form is that of SlowFast's slow path (Feichtenhofer et al., ICCV 2019).
+
+    Args:
+        in_channels: channels of the input.
+        width: channels inside; the output has four times as many.
+        stride: spatial stride of the frame convolution.
+        temporal: whether the reduction spans three frames.
+    """
+
+    def __init__(self, in_channels: int, width: int, *, stride: int = 1, temporal: bool = False) -> None:
+        super().__init__()
+        out_channels = width * EXPANSION
+        self.reduce = TimeConvNorm(in_channels, width) if temporal else FrameConvNorm(in_channels, width)
+        self.spatial = FrameConvNorm(width, width, 3, stride=stride)
+        self.expand = FrameConvNorm(width, out_channels)
+        changes = stride != 1 or in_channels != out_channels
+        self.shortcut = FrameConvNorm(in_channels, out_channels, stride=stride) if changes else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, C_in, T, H, W) to (B, 4 * width, T, H / stride, W / stride), sizes rounded up."""
+        # In place where no gradient needs what was there: large tensors cost more to allocate than to compute.
+        out = functional.relu(self.reduce(x), inplace=True)
+        out = functional.relu(self.spatial(out), inplace=True)
+        return functional.relu(self.expand(out).add_(self.shortcut(x)), inplace=True)

@@ -1,0 +1,69 @@
+"""A convolution along time alone, and its normalised form."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class TimeConv(nn.Module):
+    """A 3-D convolution with kernel (k, 1, 1), computed as a 2-D convolution over (time, pixels).
+
+    The twin of `FrameConv`: places are independent of each other. The weight keeps the 5-D shape of `nn.Conv3d`.
+    Padding keeps the length, before the stride.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: frames that the kernel spans, odd.
+        stride: temporal stride.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3, *, stride: int = 1) -> None:
+        super().__init__()
+        self.stride = stride
+        self.padding = kernel_size // 2
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size, 1, 1))
+        self.bias: nn.Parameter | None = None  # only a folded batch norm gives one, see `fold`
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws Kaiming-normal weights by fan-out (the published initialisation)."""
+        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolves (B, C_in, T, H, W) to (B, C_out, T / stride, H, W), the length rounded up."""
+        places = x.flatten(3)  # (B, C_in, T, H*W), channels-last if x is
+        weight = self.weight[..., 0]  # indexing gives the gradient the weight's strides, see `FrameConv`
+        places = functional.conv2d(places, weight, self.bias, (self.stride, 1), (self.padding, 0))
+        return places.view(*places.shape[:3], *x.shape[3:])
+
+    def extra_repr(self) -> str:
+        """The weight's shape and the stride, for `print(model)`."""
+        return f"{tuple(self.weight.shape)}, stride={self.stride}"
+
+
+class TimeConvNorm(nn.Module):
+    """A `TimeConv` of stride 1, then batch normalisation; activations are left to the caller.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: frames that the kernel spans.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3) -> None:
+        super().__init__()
+        self.conv = TimeConv(in_channels, out_channels, kernel_size)
+        self.norm = nn.BatchNorm3d(out_channels)
+
+    def reset_parameters(self) -> None:
+        """Resets both parts to the published start; also forgets the running statistics."""
+        self.conv.reset_parameters()
+        self.norm.reset_parameters()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, C_in, T, H, W) to (B, C_out, T, H, W)."""
+        out: Tensor = self.norm(self.conv(x))
+        return out

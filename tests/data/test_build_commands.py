@@ -1,0 +1,105 @@
+import json
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from epam_data.cli import main
+from tests.data.raw_data import folder_bytes, ntu_name
+from tests.data.test_cli import RECIPE, raw_arguments
+
+
+@pytest.fixture
+def arguments(ntu60_raw: Path, tmp_path: Path) -> list[str]:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE)
+    return [str(recipe), *raw_arguments(ntu60_raw), "--workers", "0"]
+
+
+def test_a_dry_run_builds_nothing(arguments: list[str], tmp_path: Path, capsys):
+    assert main(["build", *arguments, "--out", str(tmp_path / "out"), "--dry-run"]) == 0
+    assert capsys.readouterr().out.startswith("19 clips (train 14, val 5), ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_quick_looks(arguments: list[str], tmp_path: Path, capsys):
+    def build(out: str, *choice: str) -> str:
+        assert main(["build", *arguments, "--out", str(tmp_path / out), *choice]) == 0
+        return capsys.readouterr().out
+
+    assert "5 clips in 1 shards" in build("split", "--split", "val")
+    assert "2 clips in 2 shards" in build("only", "--only", ntu_name(0, 1), ntu_name(15, 16))
+    assert "3 clips in " in build("limit", "--limit", "3")
+
+
+def test_a_selection_is_another_build(arguments: list[str], tmp_path: Path, capsys):
+    out = str(tmp_path / "out")
+    assert main(["build", *arguments, "--out", out, "--split", "val"]) == 0
+    assert main(["build", *arguments, "--out", out]) == 2
+    assert "holds a build of other inputs (selection.split: val -> None)" in capsys.readouterr().err
+    assert main(["build", *arguments, "--out", out, "--restart"]) == 0
+    assert "19 clips in 3 shards (1 reused)" in capsys.readouterr().out
+
+
+def test_status(arguments: list[str], tmp_path: Path, capsys):
+    out = str(tmp_path / "out")
+    assert main(["build", *arguments, "--out", out, "--part", "0/2"]) == 0
+    assert "part 0/2 is built; after all parts: epam-data finalise" in capsys.readouterr().out
+    assert main(["status", out]) == 0
+    assert f"{out}: interrupted" in capsys.readouterr().out
+    assert main(["status", out, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["num_shards_done"] == 2
+
+
+def test_a_pilot(arguments: list[str], tmp_path: Path, capsys):
+    assert main(["pilot", *arguments, "--pilot.clips", "4", "--pilot.compared_clips", "1"]) == 0
+    assert "built 4 of 4 random clips" in capsys.readouterr().out
+    kept = tmp_path / "kept"
+    assert main(["pilot", *arguments, "--pilot.clips", "4", "--json", "--out", str(kept)]) == 0
+    assert json.loads(capsys.readouterr().out)["num_built"] == 4
+    assert main(["inspect", str(kept)]) == 0
+
+
+def test_a_build_to_a_url(arguments: list[str], ntu60_raw: Path, tmp_path: Path, capsys):
+    url, work = "memory://bucket/commands", str(tmp_path / "work")
+    assert main(["build", *arguments, "--out", url]) == 2
+    assert "give --work FOLDER" in capsys.readouterr().err
+    assert main(["build", *arguments, "--out", url, "--work", work]) == 0
+    assert main(["status", url, "--work", work]) == 0
+    assert f"{url}: finished" in capsys.readouterr().out
+    assert main(["build", *arguments, "--out", str(tmp_path / "folder")]) == 0
+    fs = fsspec.filesystem("memory")
+    published = {path.rpartition("/")[2]: fs.cat_file(path) for path in fs.find(url) if ".build" not in path}
+    fs.rm(url, recursive=True)
+    assert published == folder_bytes(tmp_path / "folder")
+
+
+def test_reasons_are_summed_up(arguments: list[str], ntu60_raw: Path, tmp_path: Path, capsys):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for path in sorted((ntu60_raw / "videos").iterdir())[:16]:
+        (videos / path.name).symlink_to(path)
+    out = str(tmp_path / "out")
+    assert main(["build", *arguments, "--raw.videos", str(videos), "--out", out]) == 1
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith("16 clips in 3 shards (0 reused), ")
+    assert printed[1:] == ["3 skipped: no video found", f"all 3 with their reasons: {out}/problems.jsonl"]
+
+
+@pytest.mark.parametrize("option", ["--dry-run", "--restart", "--retry-skipped", "--part=0/2"])
+def test_finalise_builds_nothing(arguments: list[str], tmp_path: Path, capsys, option: str):
+    assert main(["finalise", *arguments, "--out", str(tmp_path), option]) == 2
+    assert "belongs to build, finalise builds nothing" in capsys.readouterr().err
+
+
+def test_outputs_that_cannot_be_are_refused(arguments: list[str], tmp_path: Path, capsys):
+    work = ["--work", str(tmp_path / "work")]
+    assert main(["build", *arguments, "--out", "sftp://host/folder", *work]) == 2
+    assert "sftp://host/folder: out must be a folder or in an object store (s3, " in capsys.readouterr().err
+    assert main(["build", *arguments, "--out", "memory://bucket/x", *work, "--workers", "2"]) == 2
+    assert "memory:// is seen by one process only" in capsys.readouterr().err
+
+
+def test_a_part_that_is_none(arguments: list[str], tmp_path: Path, capsys):
+    assert main(["build", *arguments, "--out", str(tmp_path / "out"), "--part", "0/0"]) == 2
+    assert "part must be i/n with 0 <= i < n, got 0/0" in capsys.readouterr().err

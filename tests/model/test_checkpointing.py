@@ -1,0 +1,49 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from epam_model.layers.checkpointing import run_blocks
+from epam_model.networks.resnet_path import pose_path
+from epam_model.networks.x_shift_net import pose_stream
+
+
+@pytest.mark.parametrize("make", [pose_stream, pose_path])
+def test_a_checkpointed_step_is_the_plain_step(make):
+    """Features, gradients and batch-norm statistics, though each block runs twice."""
+    plain = make(3).double().train()
+    for module in plain.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            nn.init.constant_(module.weight, 0.7)  # the zeros of a fresh block would hide it
+    saving = copy.deepcopy(plain)
+    saving.checkpoint_activations = True
+    clip = torch.randn(2, 3, 4, 16, 16, dtype=torch.float64)
+    outputs = [network(clip) for network in (plain, saving)]
+    for output in outputs:
+        output.square().sum().backward()
+    torch.testing.assert_close(outputs[1], outputs[0])
+    for (name, ours), theirs in zip(saving.named_parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, msg=name)
+    for (name, ours), theirs in zip(saving.named_buffers(), plain.buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs, msg=name)
+    assert plain.stem.norm.num_batches_tracked == 1
+
+
+def test_blocks_keep_their_inputs_only():
+    blocks = nn.Sequential(*(nn.Sequential(nn.Conv3d(2, 2, 1), nn.BatchNorm3d(2), nn.SiLU()) for _ in range(4)))
+
+    def saved(checkpointed: bool) -> int:
+        kept: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
+            run_blocks(blocks, torch.rand(1, 2, 2, 8, 8, requires_grad=True), checkpointed=checkpointed)
+        return sum(kept)
+
+    assert saved(True) < saved(False) / 2
+
+
+def test_evaluation_is_never_checkpointed():
+    stream = pose_stream(3).eval()
+    stream.checkpoint_activations = True
+    clip = torch.rand(1, 3, 2, 8, 8, requires_grad=True)
+    assert "Checkpoint" not in str(stream(clip).grad_fn)
