@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from dataclasses import asdict, dataclass, is_dataclass
@@ -15,10 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from epam_data.codec import MEMBERS
+from epam_data.remote import RemoteFolder, is_url
 from epam_data.schema import MAX_KEY_LENGTH, SCHEMA_VERSION
 from epam_data.shard import IndexRow, ShardSettings, ShardSummary
 
 MANIFEST, INDEX, PROBLEMS = "manifest.json", "index.h5", "problems.jsonl"
+
+READ_ATTEMPTS = 8
+"""Of reading shards by URL: a training run outlives a minute without network."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,43 +73,44 @@ class Manifest:
         return (json.dumps({"schema": SCHEMA_VERSION, **asdict(self)}, indent=1) + "\n").encode()
 
 
-def load_manifest(root: Path) -> Manifest:
-    """Read `manifest.json`.
+def load_manifest(root: Path | str) -> Manifest:
+    """Read `manifest.json` of a shard directory, or of shards by URL (s3://bucket/ntu60).
 
     Raises:
         ValueError: there is none (the build is not finished, or this is no shard directory), it is no manifest, or
             its schema is newer than this code.
     """
+    data = _read_file(root, MANIFEST)
+    if data is None:
+        raise ValueError(f"{root}: holds no {MANIFEST}; no shard directory, or its build is not finished")
     try:
-        values = json.loads((root / MANIFEST).read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        raise ValueError(f"{root}: holds no {MANIFEST}; no shard directory, or its build is not finished") from None
+        values = json.loads(data)
     except ValueError as error:
-        raise ValueError(f"{root / MANIFEST}: no JSON ({error})") from error
+        raise ValueError(f"{root}/{MANIFEST}: no JSON ({error})") from error
     if not isinstance(values, dict):
-        raise ValueError(f"{root / MANIFEST}: no JSON object ({type(values).__name__})")
+        raise ValueError(f"{root}/{MANIFEST}: no JSON object ({type(values).__name__})")
     version = values.pop("schema", None)
     if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
         raise ValueError(f"{root}: shard schema {version!r} cannot be read, this code reads 1..{SCHEMA_VERSION}")
     absent = [name for name in Manifest.__dataclass_fields__ if name not in values]
     if absent:
-        raise ValueError(f"{root / MANIFEST}: lacks {', '.join(absent)}")
+        raise ValueError(f"{root}/{MANIFEST}: lacks {', '.join(absent)}")
     for name, kind in get_type_hints(Manifest).items():
         if not _fits(values[name], kind):
             kind_name = str(Manifest.__dataclass_fields__[name].type)
-            raise ValueError(f"{root / MANIFEST}: {name} must be {kind_name}, got {str(values[name])[:80]}")
+            raise ValueError(f"{root}/{MANIFEST}: {name} must be {kind_name}, got {str(values[name])[:80]}")
     from epam_data.prepare import PrepareSettings  # not above: a loader's workers need no decoder
 
     for name, settings in (("prepare", PrepareSettings), ("shard", ShardSettings)):
         absent = [key for key in settings.__dataclass_fields__ if key not in values[name]]
         if absent:
-            raise ValueError(f"{root / MANIFEST}: {name} lacks {', '.join(absent)}")
+            raise ValueError(f"{root}/{MANIFEST}: {name} lacks {', '.join(absent)}")
     fields = {name: values[name] for name in Manifest.__dataclass_fields__}
     for name in ("joints", "classes", "groups", "coarse_of"):
         fields[name] = tuple(fields[name])
     if len(fields["coarse_of"]) != len(fields["classes"]):
         counts = f"{len(fields['classes'])} classes need a group each, {len(fields['coarse_of'])} have one"
-        raise ValueError(f"{root / MANIFEST}: {counts}")
+        raise ValueError(f"{root}/{MANIFEST}: {counts}")
     fields["shards"] = tuple(ShardEntry(**entry) for entry in fields["shards"])
     return Manifest(**fields)
 
@@ -188,24 +194,45 @@ def index_bytes(shards: list[ShardSummary]) -> bytes:
     return buffer.getvalue()
 
 
-def load_index(root: Path) -> Index:
-    """Read `index.h5`.
+def load_index(root: Path | str, *, sha256: str | None = None) -> Index:
+    """Read `index.h5` of a shard directory, or of shards by URL.
+
+    Args:
+        root: the directory or URL.
+        sha256: what the manifest says of it; None: not compared.
 
     Raises:
-        ValueError: the file is absent or damaged, a column is, or a key is not ASCII.
+        ValueError: the file is absent or damaged, a column is, a key is not ASCII, or it is not the manifest's.
     """
+    data = _read_file(root, INDEX)
+    if data is None:
+        raise ValueError(f"{root}/{INDEX}: not a readable index (there is no such file)")
+    if sha256 is not None and (found := hashlib.sha256(data).hexdigest()) != sha256:
+        raise ValueError(
+            f"{root}/{INDEX}: damaged, or the index of another build (SHA-256 {found}, the manifest says {sha256})"
+        )
     try:
-        with h5py.File(root / INDEX, "r") as file:
+        with h5py.File(io.BytesIO(data), "r") as file:
             columns = {name: file[name][()] for name in _DTYPES}
     except (OSError, KeyError) as error:
-        raise ValueError(f"{root / INDEX}: not a readable index ({error})") from error
+        raise ValueError(f"{root}/{INDEX}: not a readable index ({error})") from error
     shapes = {name: np.shape(column) for name, column in columns.items()}
     wanted = {name: (len(columns["keys"]), *((len(MEMBERS),) if name == "member_bytes" else ())) for name in _DTYPES}
     if shapes != wanted:
-        raise ValueError(f"{root / INDEX}: not a readable index (columns must be {wanted}, got {shapes})")
+        raise ValueError(f"{root}/{INDEX}: not a readable index (columns must be {wanted}, got {shapes})")
     if columns["keys"].dtype.kind != "S":
-        raise ValueError(f"{root / INDEX}: keys must be bytes of fixed length, got {columns['keys'].dtype}")
+        raise ValueError(f"{root}/{INDEX}: keys must be bytes of fixed length, got {columns['keys'].dtype}")
     for row, key in enumerate(columns["keys"].tolist()):
         if not key.isascii():
-            raise ValueError(f"{root / INDEX}: row {row}: a key must be ASCII, got {key!r}")
+            raise ValueError(f"{root}/{INDEX}: row {row}: a key must be ASCII, got {key!r}")
     return Index(**columns)
+
+
+def _read_file(root: Path | str, name: str) -> bytes | None:
+    """A small file of a shard directory or URL; None where there is none."""
+    if is_url(root):
+        return RemoteFolder(str(root), attempts=READ_ATTEMPTS).read(name)
+    try:
+        return (Path(root) / name).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None

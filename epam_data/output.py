@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import time
 import uuid
-from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 from epam_data.files import PARTIAL, file_sha256, write_atomically
+from epam_data.remote import RemoteFolder, is_url
 
 WORK_FOLDER = ".build"
 """In the output: the receipts of finished shards and what they were made from; in a folder also the skeleton store."""
@@ -23,10 +21,7 @@ WORK_FOLDER = ".build"
 OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "memory")
 """Protocols of fsspec whose objects appear whole."""
 
-Result = TypeVar("Result")
-
 _ATTEMPTS = 5
-_FIRST_WAIT_SECONDS = 0.5  # doubled after each failure
 _PART_BYTES = 16 << 20  # an upload holds two parts in memory
 
 
@@ -59,11 +54,6 @@ class Output(Protocol):
 
     def remove_leftovers(self) -> None:
         """Remove what a build that was killed has left half-written; nobody else may be at work."""
-
-
-def is_url(place: Path | str) -> bool:
-    """Whether a place is an fsspec URL, not a path."""
-    return "://" in str(place)
 
 
 def open_output(out: Path | str, work_folder: Path) -> Output:
@@ -136,30 +126,13 @@ class UrlOutput:
     """
 
     def __init__(self, url: str, staging: Path) -> None:
+        self._remote = RemoteFolder(url, attempts=_ATTEMPTS)
         # A folder of this build alone: a task of an earlier one may still be running somewhere.
-        self.url, self.staging = url.rstrip("/"), staging / uuid.uuid4().hex[:12]
-        _ = self._fs  # a URL that cannot be used is refused now
-
-    def __getstate__(self) -> dict[str, Any]:  # connections do not travel to another process
-        return {"url": self.url, "staging": self.staging}
-
-    @cached_property
-    def _fs(self) -> Any:
-        import fsspec
-
-        try:
-            return fsspec.core.url_to_fs(self.url, use_listings_cache=False)[0]
-        except ImportError as error:
-            raise ValueError(f"{self.url}: {error}; for s3:// pip install 'epam[s3]'") from None
-        except ValueError as error:  # "Protocol not known"
-            raise ValueError(f"{self.url}: {error}") from None
-
-    def _path(self, name: str) -> str:
-        return f"{self._fs._strip_protocol(self.url)}/{name}"
+        self.staging = staging / uuid.uuid4().hex[:12]
 
     def publish(self, name: str) -> str | None:
         """Upload, and give the object's checksum (on S3 its ETag)."""
-        fs, path, local = self._fs, self._path(name), self.staging / name
+        fs, path, local = self._remote.fs, self._remote.path(name), self.staging / name
         limits = {"chunksize": _PART_BYTES, "max_concurrency": 2} if "s3" in fs.protocol else {}
 
         def upload() -> str:
@@ -168,13 +141,13 @@ class UrlOutput:
                 raise OSError(f"{fs.size(path)} of {local.stat().st_size} bytes arrived")
             return str(fs.checksum(path))
 
-        stamp = self._again("written", name, upload)
+        stamp = self._remote.again("written", name, upload)
         local.unlink()
         return stamp
 
     def is_intact(self, name: str, *, num_bytes: int, sha256: str, stamp: str | None) -> bool:
         """By size and by the checksum that the store keeps: to hash it here, all of it would have to be fetched."""
-        fs, path = self._fs, self._path(name)
+        fs, path = self._remote.fs, self._remote.path(name)
 
         def look() -> bool:
             try:
@@ -182,73 +155,51 @@ class UrlOutput:
             except FileNotFoundError:
                 return False
 
-        return self._again("looked at", name, look)
+        return self._remote.again("looked at", name, look)
 
     def write(self, name: str, data: bytes) -> None:
         """See `Output`."""
-        self._again("written", name, lambda: self._fs.pipe_file(self._path(name), data))
+        self._remote.again("written", name, lambda: self._remote.fs.pipe_file(self._remote.path(name), data))
 
     def read(self, name: str) -> bytes | None:
         """See `Output`."""
-
-        def fetch() -> bytes | None:
-            try:
-                return bytes(self._fs.cat_file(self._path(name)))
-            except FileNotFoundError:
-                return None
-
-        return self._again("read", name, fetch)
+        return self._remote.read(name)
 
     def read_folder(self, folder: str) -> dict[str, bytes]:
         """See `Output`."""
 
         def fetch() -> dict[str, bytes]:
             try:
-                paths = self._fs.ls(self._path(folder), detail=False)
+                paths = self._remote.fs.ls(self._remote.path(folder), detail=False)
             except FileNotFoundError:
                 return {}
-            contents = self._fs.cat(paths) if paths else {}  # all at once, not one round trip each
+            contents = self._remote.fs.cat(paths) if paths else {}  # all at once, not one round trip each
             return {path.rpartition("/")[2]: bytes(data) for path, data in contents.items()}
 
-        return self._again("read", folder, fetch)
+        return self._remote.again("read", folder, fetch)
 
     def remove(self, name: str) -> None:
         """See `Output`."""
 
         def delete() -> None:
             with contextlib.suppress(FileNotFoundError):
-                self._fs.rm_file(self._path(name))
+                self._remote.fs.rm_file(self._remote.path(name))
 
-        self._again("removed", name, delete)
+        self._remote.again("removed", name, delete)
 
     def shard_sizes(self) -> dict[str, int]:
         """See `Output`."""
 
         def fetch() -> dict[str, int]:
             try:
-                listing = self._fs.ls(self._path("").rstrip("/"), detail=True)
+                listing = self._remote.fs.ls(self._remote.path("").rstrip("/"), detail=True)
             except FileNotFoundError:
                 return {}
             sizes = {entry["name"].rpartition("/")[2]: int(entry["size"] or 0) for entry in listing}
             return {name.removesuffix(".tar"): size for name, size in sizes.items() if name.endswith(".tar")}
 
-        return self._again("listed", "", fetch)
+        return self._remote.again("listed", "", fetch)
 
     def remove_leftovers(self) -> None:
         """See `Output`."""
         shutil.rmtree(self.staging.parent, ignore_errors=True)
-
-    def _again(self, what: str, name: str, operation: Callable[[], Result]) -> Result:
-        """Try `operation` a few times: a store answers 500, or drops the connection, now and then."""
-        for attempt in range(_ATTEMPTS):
-            try:
-                return operation()
-            except PermissionError as error:
-                raise OSError(f"{self.url}/{name}: permission denied ({error})") from error
-            except Exception as error:  # each store's package has errors of its own for a connection that breaks
-                if attempt == _ATTEMPTS - 1:
-                    raise OSError(
-                        f"{self.url}/{name}: could not be {what} in {_ATTEMPTS} attempts ({error or repr(error)})"
-                    ) from error
-                time.sleep(_FIRST_WAIT_SECONDS * 2**attempt)
-        raise AssertionError("unreachable")

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from epam_data.output import WORK_FOLDER, Output, is_url, open_output
+from epam_data.output import WORK_FOLDER, Output, open_output
 from epam_data.prepare import PrepareSettings
 from epam_data.randomness import Purpose, generator
 from epam_data.readers import READERS, RawSettings
+from epam_data.remote import is_url
 from epam_data.schema import SCHEMA_VERSION, SPLITS
 from epam_data.shard import ShardSettings
 from epam_data.store import SkeletonStore

@@ -65,6 +65,11 @@ class IndexRow:
             position += BLOCK + _padded(size)
         return tuple(offsets)
 
+    @property
+    def end(self) -> int:
+        """Where the content of the last member ends in the shard, bytes."""
+        return self.member_offsets()[-1] + self.member_bytes[-1]
+
 
 @dataclass(frozen=True, kw_only=True)
 class ShardSummary:
@@ -167,12 +172,7 @@ class ShardReader:
         Raises:
             ValueError: the shard is absent or ends before; it is named.
         """
-        data = os.pread(self._descriptor(shard), num_bytes, offset)
-        if len(data) != num_bytes:
-            raise ValueError(
-                f"{self.names[shard]}.tar: cut short, expected {num_bytes} bytes at {offset}, got {len(data)}"
-            )
-        return data
+        return read_exactly(self._descriptor(shard), offset, num_bytes, what=f"{self.names[shard]}.tar")
 
     def read_members(self, shard: int, row: IndexRow) -> dict[str, bytes]:
         """All members of one sample, by ending; raises as `read` does."""
@@ -197,6 +197,18 @@ class ShardReader:
         if len(self._descriptors) > self._MAX_OPEN:
             os.close(self._descriptors.popitem(last=False)[1])
         return descriptor
+
+
+def read_exactly(descriptor: int, offset: int, num_bytes: int, *, what: str) -> bytes:
+    """`num_bytes` from `offset` of an open file.
+
+    Raises:
+        ValueError: the file ends before; `what` names it.
+    """
+    data = os.pread(descriptor, num_bytes, offset)
+    if len(data) != num_bytes:
+        raise ValueError(f"{what}: cut short, expected {num_bytes} bytes at {offset}, got {len(data)}")
+    return data
 
 
 def read_shard(path: Path) -> Iterator[tuple[str, int, dict[str, bytes]]]:

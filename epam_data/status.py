@@ -8,9 +8,10 @@ from pathlib import Path
 
 from epam_data.index import MANIFEST
 from epam_data.lock import live_holders
-from epam_data.output import WORK_FOLDER, is_url, open_output
+from epam_data.output import WORK_FOLDER, open_output
 from epam_data.progress import duration, volume
 from epam_data.receipts import read_receipts
+from epam_data.remote import is_url
 from epam_data.tally import Count, ShardNotes, read_tasks
 
 _WHAT_TO_DO = {

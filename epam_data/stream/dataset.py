@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from epam_data.codec import MEMBERS, decode_heatmap, decode_info, decode_jpeg, decode_keypoints
 from epam_data.index import Index, Manifest
 from epam_data.schema import SampleInfo
-from epam_data.shard import ShardReader
 from epam_data.skeleton import LAYOUTS
 from epam_data.stream.augment import Draw
 from epam_data.stream.keypoints import heatmap_keypoints
 from epam_data.stream.settings import StreamSettings
+from epam_data.stream.shards import Read, Span, open_shards
 from epam_data.stream.slots import Arrays, SlotLayout
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class ClipReader:
     """Random access to the clips of a shard directory; one per process (it may travel to others).
 
     Args:
-        root: the shard directory.
+        root: the shard directory, or its URL.
         manifest: what it holds.
         index: where its samples lie.
         settings: what the device is to do: crops, colours, drawn heatmaps.
@@ -43,7 +43,7 @@ class ClipReader:
 
     def __init__(
         self,
-        root: Path,
+        root: Path | str,
         manifest: Manifest,
         index: Index,
         settings: StreamSettings = _AS_STORED,
@@ -51,7 +51,8 @@ class ClipReader:
         training: bool = False,
     ) -> None:
         self.index = index
-        self._shards = ShardReader(root, [shard.name for shard in manifest.shards])
+        self.shards = open_shards(root, manifest, settings)
+        self._names = [shard.name for shard in manifest.shards]
         self._prepare, self._settings = manifest.prepare, settings
         self._drawn = settings.heatmap == "drawn"
         self._cropped = settings.crop(training) != "none"
@@ -119,9 +120,11 @@ class ClipReader:
                 arrays["crop"][clip] = draw.crop
             if self._recoloured:
                 arrays["colour"][clip] = draw.brightness, draw.contrast
-        for place, row in enumerate(rows.tolist()):
+        spans = [Span.of(self.index, row) for row in rows.tolist()]
+        self.shards.expect_samples(spans)
+        for place, (row, span) in enumerate(zip(rows.tolist(), spans, strict=True)):
             own = slice(place * num_clips, (place + 1) * num_clips)
-            self._read_sample(row, draws[own], {name: array[own] for name, array in arrays.items()})
+            self._read_sample(row, span, draws[own], {name: array[own] for name, array in arrays.items()})
         return [self.index.keys[row].decode() for row in rows]
 
     def read_batch(self, rows: NDArray[np.int64], positions: NDArray[np.int64], draws: list[Draw]) -> Batch:
@@ -132,37 +135,42 @@ class ClipReader:
         arrays = self.layout(len(rows), len(draws) // len(rows), *lengths).fresh()
         return Batch.of(self.fill(rows, positions, draws, arrays), arrays, (self.rgb_size_px, self.heatmap_size_px))
 
-    def _read_sample(self, number: int, draws: list[Draw], out: Arrays) -> None:
+    def _read_sample(self, number: int, span: Span, draws: list[Draw], out: Arrays) -> None:
         """The C clips of one sample, into the rows (C, ...) of the batch's arrays."""
         try:
-            info, offsets, pose = self._read_head(number)
-            for clip, draw in enumerate(draws):
-                if self._drawn:
-                    out["keypoints"][clip] = heatmap_keypoints(
-                        info,
-                        pose[:, draw.pose_frames],
-                        draw.crop,
-                        self.heatmap_size_px,
-                        use_scores=self._prepare["use_scores"],
-                        max_persons=self._settings.max_persons,
-                    )
-                else:
-                    np.take(pose, draw.pose_frames, axis=0, out=out["heatmap"][clip], mode="clip")
-                    out["heatmap_scale"][clip] = info.heatmap_scale
-                self._read_frames(number, offsets, draw.rgb_frames, out["rgb"][clip])
+            with self.shards.sample(span) as read:
+                info, offsets, pose = self._read_head(number, read)
+                for clip, draw in enumerate(draws):
+                    self._cut_pose(info, pose, draw, out, clip)
+                    self._read_frames(number, offsets, draw.rgb_frames, read, out["rgb"][clip])
         except ValueError as error:
-            shard = self._shards.names[int(self.index.shard[number])]
+            shard = self._names[span.shard]
             raise ValueError(f"{shard}.tar: {self.index.keys[number].decode()}: {error}") from error
 
-    def _read_head(self, number: int) -> tuple[SampleInfo, list[int], NDArray[Any]]:
+    def _cut_pose(self, info: SampleInfo, pose: NDArray[Any], draw: Draw, out: Arrays, clip: int) -> None:
+        """The heatmaps of one clip, or the keypoints that they are to be drawn from."""
+        if self._drawn:
+            out["keypoints"][clip] = heatmap_keypoints(
+                info,
+                pose[:, draw.pose_frames],
+                draw.crop,
+                self.heatmap_size_px,
+                use_scores=self._prepare["use_scores"],
+                max_persons=self._settings.max_persons,
+            )
+        else:
+            np.take(pose, draw.pose_frames, axis=0, out=out["heatmap"][clip], mode="clip")
+            out["heatmap_scale"][clip] = info.heatmap_scale
+
+    def _read_head(self, number: int, read: Read) -> tuple[SampleInfo, list[int], NDArray[Any]]:
         """Info, frame offsets, and what the heatmap is made of: the stored volume, or the keypoints to draw it from.
 
         They lie together, before the frames, and are read at once.
         """
-        row, shard = self.index.row(number), int(self.index.shard[number])
+        row = self.index.row(number)
         starts = row.member_offsets()
         pose = _KEYPOINTS if self._drawn else _HEATMAP
-        head = memoryview(self._shards.read(shard, row.offset, starts[pose] + row.member_bytes[pose] - row.offset))
+        head = memoryview(read(row.offset, starts[pose] + row.member_bytes[pose] - row.offset))
 
         def member(which: int) -> memoryview:
             begin = starts[which] - row.offset
@@ -180,10 +188,12 @@ class ClipReader:
             return info, offsets, self._checked_keypoints(info, decode_keypoints(bytes(member(_KEYPOINTS))))
         return info, offsets, self._checked_heatmap(info, decode_heatmap(member(_HEATMAP)))
 
-    def _read_frames(self, number: int, offsets: list[int], frames: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
-        start, shard = self.index.row(number).member_offsets()[_RGB], int(self.index.shard[number])
+    def _read_frames(
+        self, number: int, offsets: list[int], frames: NDArray[np.int64], read: Read, out: NDArray[np.uint8]
+    ) -> None:
+        start = self.index.row(number).member_offsets()[_RGB]
         for slot, frame in zip(out, frames.tolist(), strict=True):
-            jpeg = self._shards.read(shard, start + offsets[frame], offsets[frame + 1] - offsets[frame])
+            jpeg = read(start + offsets[frame], offsets[frame + 1] - offsets[frame])
             decode_jpeg(jpeg, slot, what=f"frame {frame}")
 
     def _checked_heatmap(self, info: SampleInfo, volume: NDArray[np.uint8]) -> NDArray[np.uint8]:

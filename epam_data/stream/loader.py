@@ -36,7 +36,7 @@ class Source(Protocol):
     """What fills batches: picklable, and a pure function of the task."""
 
     def fill(self, task: Any, arrays: Arrays) -> Any:
-        """Fill `arrays` for a task; what it returns goes to the consumer with them. A ValueError goes there, too."""
+        """Fill `arrays` for a task; what it returns goes to the consumer with them, or its ValueError or OSError."""
 
 
 @dataclass
@@ -94,7 +94,7 @@ class SlotLoader:
         """What `fill` returns for each task, with the arrays it filled, in the order of the tasks.
 
         Raises:
-            ValueError: what `fill` raised, in its turn.
+            ValueError, OSError: what `fill` raised, in its turn.
             LoaderError: a worker died, or has not answered in time.
         """
         if not self._workers:

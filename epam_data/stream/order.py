@@ -63,6 +63,11 @@ class EpochOrder:
             found[here] = self._window(window)[positions[here] - self._window_start[window]]
         return found
 
+    def shards_from(self, position: int) -> NDArray[np.int64]:
+        """The shards that the rest of the epoch reads, in order, from the window of a position on."""
+        window = int(np.searchsorted(self._window_start, position, side="right")) - 1
+        return self._shards[window * self._window_shards :]
+
     def _window(self, window: int) -> NDArray[np.int64]:
         """The sample numbers of one window, in the order of the epoch."""
         if self._kept is None or self._kept[0] != window:

@@ -57,11 +57,18 @@ class StreamSettings:
     """Loader processes per rank; 0 loads in the training process."""
     timeout_seconds: float = 300.0
     """A loader process that does not answer for so long is an error; it is named on stderr after ten seconds."""
+    cache_dir: str = ""
+    """For shards by URL: a folder of this machine to fetch them into, whole, for all processes together. Empty: only
+    the bytes of the clips are fetched, and not kept."""
+    cache_bytes: int = 100_000_000_000
+    """What the files of cache_dir may take; the shards that were not used for the longest time make room."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "rgb_frames", "pose_frames", "max_persons", "crop_px", "resize_px", "window_shards"):
             if getattr(self, name) < 1:
                 raise ValueError(f"stream.{name} must be >= 1, got {getattr(self, name)}")
+        if self.cache_bytes < 1:
+            raise ValueError(f"stream.cache_bytes must be >= 1, got {self.cache_bytes}")
         if not self.timeout_seconds > 0:
             raise ValueError(f"stream.timeout_seconds must be > 0, got {self.timeout_seconds}")
         if self.workers < 0:

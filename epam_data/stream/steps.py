@@ -22,7 +22,7 @@ class StepReader:
 
     def __init__(
         self,
-        root: Path,
+        root: Path | str,
         manifest: Manifest,
         *,
         split: str,
@@ -33,9 +33,10 @@ class StepReader:
         world: int,
     ) -> None:
         self.settings, self.training, self.seed, self.rank, self.world = settings, training, seed, rank, world
-        index = load_index(root)
+        index = load_index(root, sha256=manifest.index_sha256)
         in_split = [number for number, shard in enumerate(manifest.shards) if shard.split == split]
         self._rows: NDArray[np.int64] = np.flatnonzero(np.isin(index.shard, in_split))
+        self._shards: NDArray[np.int64] = np.array(in_split, np.int64)
         self._shard_sizes = [manifest.shards[number].num_samples for number in in_split]
         self._reader = ClipReader(root, manifest, index, settings, training=training)
         self._check(root, manifest, split)
@@ -50,7 +51,7 @@ class StepReader:
                 seed=seed,
             )
 
-    def _check(self, root: Path, manifest: Manifest, split: str) -> None:
+    def _check(self, root: Path | str, manifest: Manifest, split: str) -> None:
         batch_size = self.settings.batch_size
         if not len(self._rows):
             known = sorted({shard.split for shard in manifest.shards})
@@ -63,8 +64,22 @@ class StepReader:
             raise ValueError(f"rank must be in 0..{self.world - 1}, got {self.rank}")
         if batch_size % self.world:
             raise ValueError(f"stream.batch_size must be a multiple of {self.world} ranks, got {batch_size}")
+        if self.settings.cache_dir:
+            self._check_cache(manifest)
         if self.training and batch_size > len(self._rows):
             raise ValueError(f"stream.batch_size {batch_size} is more than the {len(self._rows)} samples of {split}")
+
+    def _check_cache(self, manifest: Manifest) -> None:
+        """All shards that are shuffled together are read all the time: each step would fetch what another removed."""
+        together = self.settings.window_shards if self.training else 1
+        sizes = sorted((manifest.shards[number].num_bytes for number in self._shards), reverse=True)
+        needed = sum(sizes[:together])
+        if needed > self.settings.cache_bytes:
+            raise ValueError(
+                f"stream.cache_bytes must hold the {min(together, len(sizes))} shards that are read together, "
+                f"{needed} bytes, got {self.settings.cache_bytes}; fewer stream.window_shards need less, and no "
+                "stream.cache_dir needs none"
+            )
 
     @property
     def clip_sizes_px(self) -> tuple[int, int]:
@@ -98,6 +113,7 @@ class StepReader:
             ValueError: a clip cannot be read; shard and key are named.
         """
         epoch, step = task
+        self._expect_shards(epoch, step * self.settings.batch_size)
         if self.training:
             positions = training_positions(step, self.settings.batch_size, self.rank, self.world)
             rows = self._training_rows(epoch, positions)
@@ -125,9 +141,24 @@ class StepReader:
 
     def _order(self, epoch: int) -> EpochOrder:
         if self._cached_order is None or self._cached_order[0] != epoch:
-            sizes = self._shard_sizes if self._balanced is None else self._balanced.shard_sizes(epoch)
-            order = EpochOrder(sizes, seed=self.seed, epoch=epoch, window_shards=self.settings.window_shards)
-            self._cached_order = (epoch, order)
+            self._cached_order = (epoch, self._new_order(epoch))
         return self._cached_order[1]
+
+    def _new_order(self, epoch: int) -> EpochOrder:
+        sizes = self._shard_sizes if self._balanced is None else self._balanced.shard_sizes(epoch)
+        return EpochOrder(sizes, seed=self.seed, epoch=epoch, window_shards=self.settings.window_shards)
+
+    def _expect_shards(self, epoch: int, position: int) -> None:
+        """Say which shards are read from a position on: to the end of the epoch and, in training, in the next."""
+        if self.training:
+            left = self._order(epoch).shards_from(position)
+        else:
+            left = np.arange(len(self._shards))[np.cumsum(self._shard_sizes) > position]
+        if (epoch, len(left)) != self._expected:  # else they are those of the last step
+            self._expected = (epoch, len(left))
+            following = self._new_order(epoch + 1).shards_from(0) if self.training else left[:0]
+            self._reader.shards.expect_shards(self._shards[np.concatenate([left, following])].tolist())
+
+    _expected: tuple[int, int] | None = None
 
     _cached_order: tuple[int, EpochOrder] | None = None

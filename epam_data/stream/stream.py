@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from epam_data.index import load_manifest
+from epam_data.remote import is_url
 from epam_data.stream.batch import Batch, page_lock
 from epam_data.stream.loader import SlotLoader
 from epam_data.stream.settings import StreamSettings
@@ -22,7 +23,7 @@ class Stream:
     once over all ranks, in storage order, unpadded.
 
     Args:
-        root: the shard directory.
+        root: the shard directory, or its URL (s3://bucket/ntu60), see `StreamSettings.cache_dir`.
         split: `train`, `val` or `test`.
         settings: clips and batches.
         training: shuffle, draw at random and flip; False: repeatable draws.
@@ -47,7 +48,7 @@ class Stream:
         world: int = 1,
         pin_memory: bool = False,
     ) -> None:
-        self.root, self.split, self.settings = Path(root), split, settings
+        self.root, self.split, self.settings = root if is_url(root) else Path(root), split, settings
         self.training, self.seed, self.rank, self.world = training, seed, rank, world
         self.manifest = load_manifest(self.root)
         self._reader = StepReader(

@@ -20,7 +20,8 @@ def serve(descriptor: int, parent: int) -> None:
             slot, task = pipe.recv()
             try:
                 answer = (slot, True, source.fill(task, slots.arrays(slot)))
-            except ValueError as error:  # what the data are to blame for; anything else is ours, and ends this process
+            # What the data or their place are to blame for; anything else is ours, and ends this process.
+            except (ValueError, OSError) as error:
                 answer = (slot, False, error)
             pipe.send(answer)
     except (EOFError, ConnectionError):

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from epam_data.codec import MEMBERS, decode
+from epam_data.codec import MEMBERS, decode, decode_info
 from epam_data.index import Index, Manifest, load_index, load_manifest
 from epam_data.schema import Sample
-from epam_data.shard import read_shard
+from epam_data.shard import ShardReader, read_shard
 from epam_data.stream import StreamSettings
 from epam_data.stream.augment import Draw
 from epam_data.stream.dataset import ClipReader
@@ -111,8 +111,9 @@ def test_a_damaged_frame_is_named(copied: Path, samples: list[Sample]) -> None:
     """Only those who draw the frame see it."""
     index = load_index(copied)
     reader = reader_of(copied)
-    _, offsets, _ = reader._read_head(5)
-    where = damage(copied, 5, "rgb.mjpeg", offsets[7])
+    names = [shard.name for shard in load_manifest(copied).shards]
+    members = ShardReader(copied, names).read_members(int(index.shard[5]), index.row(5))
+    where = damage(copied, 5, "rgb.mjpeg", decode_info(members["json"])[1][7])
     draw = Draw(rgb_frames=np.array([6, 7]), pose_frames=np.arange(2), flip=False)
     with pytest.raises(ValueError, match=rf"^{re.escape(where)}: rgb\.mjpeg: frame 7: "):
         reader.read_batch(np.array([5]), np.arange(1), [draw])

@@ -8,10 +8,10 @@ from typing import Any
 import fsspec
 import pytest
 
-from epam_data import output as output_module
+from epam_data import remote
 from epam_data.build import build
 from epam_data.files import file_sha256
-from epam_data.output import FolderOutput, Output, UrlOutput, is_url, open_output
+from epam_data.output import FolderOutput, Output, UrlOutput, open_output
 from tests.data.raw_data import folder_bytes, ntu60_plan, write_ntu60
 
 URL = "memory://bucket/prefix"
@@ -34,10 +34,6 @@ def publish(output: Output, name: str, data: bytes) -> str | None:
     output.staging.mkdir(parents=True, exist_ok=True)
     (output.staging / name).write_bytes(data)
     return output.publish(name)
-
-
-def test_urls_and_paths():
-    assert is_url("s3://bucket/ntu60") and not is_url("shards/ntu60") and not is_url(Path("/shards"))
 
 
 def test_small_files(output: Output):
@@ -84,7 +80,7 @@ def test_an_upload_leaves_nothing_on_this_machine(memory: Any, tmp_path: Path):
 
 
 def test_a_store_that_fails_now_and_then_is_asked_again(memory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(output_module, "_FIRST_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(remote, "_FIRST_WAIT_SECONDS", 0.0)
     failures = iter([ConnectionResetError("reset"), OSError("500"), None, ConnectionResetError("reset"), None])
     put = memory.put_file
 
@@ -102,7 +98,7 @@ def test_a_store_that_fails_now_and_then_is_asked_again(memory: Any, tmp_path: P
 
 
 def test_a_store_that_fails_for_good_is_named(memory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(output_module, "_FIRST_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(remote, "_FIRST_WAIT_SECONDS", 0.0)
 
     def fail(*_: Any, **__: Any) -> None:
         raise ConnectionResetError("reset by peer")
@@ -113,7 +109,7 @@ def test_a_store_that_fails_for_good_is_named(memory: Any, tmp_path: Path, monke
 
 
 def test_a_cut_upload_is_no_upload(memory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(output_module, "_FIRST_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(remote, "_FIRST_WAIT_SECONDS", 0.0)
     monkeypatch.setattr(type(memory), "put_file", lambda fs, local, path, **_: fs.pipe_file(path, b"sh"))
     with pytest.raises(OSError, match="2 of 5 bytes arrived"):
         publish(UrlOutput(URL, tmp_path), "train-000000.tar", b"shard")

@@ -1,11 +1,11 @@
-"""A real S3 protocol server on loopback (moto) that fails on purpose: 500s, broken connections, lost answers."""
+"""A real S3 protocol server on loopback (moto) failing on purpose: 500s, broken connections, torn or lost answers."""
 
 import io
 import os
 import random
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from moto.server import DomainDispatcherApplication, create_backend_app
@@ -22,7 +22,8 @@ class FaultySocketError(Exception):
 class FaultyS3:
     """Serves S3 at `endpoint`; each request fails with probability `fault_rate`. A context manager.
 
-    `written` holds the name of every object in the order in which they became visible.
+    `written` holds the name of every object in the order in which they became visible, `read` the name of the object
+    and the first byte of every part of one that was sent whole.
     """
 
     def __init__(self, seed: int) -> None:
@@ -32,6 +33,7 @@ class FaultyS3:
         self.fault_rate = 0.0
         self.faults = 0
         self.written: list[str] = []
+        self.read: list[tuple[str, int]] = []
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
         self.endpoint = f"http://127.0.0.1:{self._server.port}"
         self.environment = {
@@ -56,7 +58,7 @@ class FaultyS3:
             if self._random.random() >= self.fault_rate:
                 return None
             self.faults += 1
-            return self._random.choice(["500", "503", "cut before", "cut in the body", "answer lost"])
+            return self._random.choice(["500", "503", "cut before", "cut in the body", "answer lost", "answer torn"])
 
     def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         fault = self._draw()
@@ -84,10 +86,18 @@ class FaultyS3:
             name = environ["PATH_INFO"].removeprefix(f"/{BUCKET}").strip("/")
             if name and status[0].startswith("200") and (one_piece or last_piece):
                 self.written.append(name)
+            if environ["REQUEST_METHOD"] == "GET" and name and status[0].startswith("20") and fault is None:
+                self.read.append(
+                    (name, int(environ.get("HTTP_RANGE", "bytes=0-").removeprefix("bytes=").split("-")[0]))
+                )
         if fault == "answer lost":
             self._cut(environ)
         start_response(*status)
-        return [answer]
+        return self._torn(answer, environ) if fault == "answer torn" else [answer]
+
+    def _torn(self, answer: bytes, environ: dict[str, Any]) -> Iterator[bytes]:
+        yield answer[: len(answer) // 2]
+        self._cut(environ)
 
     def _cut(self, environ: dict[str, Any]) -> None:
         environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)

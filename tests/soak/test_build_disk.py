@@ -1,10 +1,9 @@
 """A disk that is full or read-only: a clear error, whole shards only, and the build goes on later."""
 
-import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,24 +13,6 @@ from tests.data.raw_data import folder_bytes, write_ntu60
 from tests.soak.test_build_kills import RECIPE
 
 pytestmark = pytest.mark.soak
-
-
-@pytest.fixture
-def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Mount a tmpfs with some options, or remount it with others."""
-    place = tmp_path / "disk"
-    place.mkdir()
-
-    def mount_with(options: str) -> Path:
-        again = ["-o", f"remount,{options}"] if os.path.ismount(place) else ["-o", options]
-        done = subprocess.run(["mount", "-t", "tmpfs", *again, "tmpfs", str(place)], capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"mounting a tmpfs needs rights: {done.stderr.strip()}")
-        return place
-
-    yield mount_with
-    if os.path.ismount(place):
-        subprocess.run(["umount", str(place)], check=True)
 
 
 @pytest.fixture(scope="module")
