@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from epam_data.codec import MEMBERS
+from epam_data.files import file_sha256
 from epam_data.schema import MAX_KEY_LENGTH, SCHEMA_VERSION
 from epam_data.shard import IndexRow, ShardSettings, ShardSummary
 
@@ -186,6 +187,16 @@ def index_bytes(shards: list[ShardSummary]) -> bytes:
             shape = (len(rows), len(MEMBERS)) if name == "member_bytes" else (len(rows),)
             file.create_dataset(name, data=np.array(columns[name], dtype).reshape(shape), track_times=False)
     return buffer.getvalue()
+
+
+def check_index(root: Path, manifest: Manifest) -> None:
+    """Refuse an `index.h5` that is not the manifest's.
+
+    Raises:
+        ValueError: its hash is another.
+    """
+    if file_sha256(root / INDEX) != manifest.index_sha256:
+        raise ValueError(f"{root / INDEX}: is not the index of {MANIFEST}: it is damaged, or of another build")
 
 
 def load_index(root: Path) -> Index:

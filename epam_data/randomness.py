@@ -24,6 +24,7 @@ class Purpose(IntEnum):
     SELECTION = 7  # of the clips of a limited build; (seed)
     ESTIMATE = 8  # of the clips that a dry run measures; (seed)
     CLASS_START = 9  # of balanced epochs: the sample of each class that comes first; (seed)
+    STAND_IN = 10  # for a damaged sample; (seed, epoch, position)
 
 
 def generator(purpose: Purpose, *key: int) -> np.random.Generator:

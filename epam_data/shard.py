@@ -165,9 +165,13 @@ class ShardReader:
         """`num_bytes` from `offset` of a shard.
 
         Raises:
-            ValueError: the shard is absent or ends before; it is named.
+            ValueError: the shard is absent, unreadable or ends before; it is named.
         """
-        data = os.pread(self._descriptor(shard), num_bytes, offset)
+        descriptor = self._descriptor(shard)
+        try:
+            data = os.pread(descriptor, num_bytes, offset)
+        except OSError as error:  # a bad sector, for one
+            raise ValueError(f"{self.names[shard]}.tar: cannot be read at {offset} ({error.strerror})") from error
         if len(data) != num_bytes:
             raise ValueError(
                 f"{self.names[shard]}.tar: cut short, expected {num_bytes} bytes at {offset}, got {len(data)}"
@@ -193,6 +197,8 @@ class ShardReader:
             descriptor = os.open(path, os.O_RDONLY)
         except FileNotFoundError:
             raise ValueError(f"{path}: the manifest lists this shard, but there is no such file") from None
+        except PermissionError as error:
+            raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
         self._descriptors[shard] = descriptor
         if len(self._descriptors) > self._MAX_OPEN:
             os.close(self._descriptors.popitem(last=False)[1])

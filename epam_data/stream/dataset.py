@@ -8,12 +8,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from epam_data.codec import MEMBERS, decode_heatmap, decode_info, decode_jpeg, decode_keypoints
+from epam_data.codec import (
+    MEMBERS,
+    check_checksum,
+    decode_heatmap,
+    decode_jpeg,
+    decode_json,
+    decode_keypoints,
+    info_from_json,
+)
 from epam_data.index import Index, Manifest
 from epam_data.schema import SampleInfo
 from epam_data.shard import ShardReader
 from epam_data.skeleton import LAYOUTS
 from epam_data.stream.augment import Draw
+from epam_data.stream.damage import DamageError
 from epam_data.stream.keypoints import heatmap_keypoints
 from epam_data.stream.settings import StreamSettings
 from epam_data.stream.slots import Arrays, SlotLayout
@@ -90,74 +99,83 @@ class ClipReader:
             arrays["colour"] = (num, 2), np.float32
         return SlotLayout.of(**arrays)
 
-    def fill(
-        self, rows: NDArray[np.int64], positions: NDArray[np.int64], draws: list[Draw], arrays: Arrays
-    ) -> list[str]:
-        """Read the clips of `rows` of the index, cut as drawn, into the first B rows (B * C for clips) of `arrays`.
+    def fill_sample(self, place: int, row: int, position: int, draws: list[Draw], arrays: Arrays) -> str:
+        """Read the C clips of one sample, cut as drawn.
 
         Args:
-            rows: (B,) rows of the index.
-            positions: (B,) their places in the epoch.
-            draws: B * C draws: those of the C clips of each row, row by row.
-            arrays: of `layout`, for at least so many samples.
+            place: of the sample in the batch: row `place` of what counts samples, rows `place` * C ... of clips.
+            row: of the index.
+            position: its place in the epoch.
+            draws: C draws.
+            arrays: of `layout`.
 
         Returns:
-            The B keys.
+            The key.
 
         Raises:
-            ValueError: a shard is absent, damaged, or of another build; shard and key are named.
+            DamageError: the shard is absent, damaged, or of another build; shard and key are named.
+            ValueError: the settings do not allow this sample.
         """
-        num, num_clips = len(rows), len(draws) // len(rows)
-        arrays["position"][:num] = positions
-        arrays["label"][:num] = self.index.label[rows]
-        arrays["coarse_label"][:num] = self.index.coarse_label[rows]
+        arrays["position"][place] = position
+        arrays["label"][place] = self.index.label[row]
+        arrays["coarse_label"][place] = self.index.coarse_label[row]
+        clips = slice(place * len(draws), (place + 1) * len(draws))
+        out = {name: array[clips] for name, array in arrays.items()}
         for clip, draw in enumerate(draws):
-            arrays["rgb_frames"][clip] = draw.rgb_frames
-            arrays["pose_frames"][clip] = draw.pose_frames
-            arrays["flip"][clip] = draw.flip
+            out["rgb_frames"][clip] = draw.rgb_frames
+            out["pose_frames"][clip] = draw.pose_frames
+            out["flip"][clip] = draw.flip
             if self._cropped:
-                arrays["crop"][clip] = draw.crop
+                out["crop"][clip] = draw.crop
             if self._recoloured:
-                arrays["colour"][clip] = draw.brightness, draw.contrast
-        for place, row in enumerate(rows.tolist()):
-            own = slice(place * num_clips, (place + 1) * num_clips)
-            self._read_sample(row, draws[own], {name: array[own] for name, array in arrays.items()})
-        return [self.index.keys[row].decode() for row in rows]
+                out["colour"][clip] = draw.brightness, draw.contrast
+        shard = f"{self._shards.names[int(self.index.shard[row])]}.tar"
+        key: str = self.index.keys[row].decode()
+        try:
+            info, offsets, pose = self._read_head(row)
+            for clip, draw in enumerate(draws):
+                self._read_frames(row, offsets, draw.rgb_frames, out["rgb"][clip])
+        except ValueError as error:
+            raise DamageError(shard, key, str(error)) from error
+        try:
+            for clip, draw in enumerate(draws):
+                self._put_pose(info, pose, draw, clip, out)
+        except ValueError as error:
+            raise ValueError(f"{shard}: {key}: {error}") from error
+        return key
 
     def read_batch(self, rows: NDArray[np.int64], positions: NDArray[np.int64], draws: list[Draw]) -> Batch:
-        """What `fill` reads, as a batch with memory of its own."""
+        """A batch with memory of its own: the samples of `rows` (B,), with B * C draws, sample by sample."""
         from epam_data.stream.batch import Batch  # here: the loader's workers have no torch
 
+        num_clips = len(draws) // len(rows)
         lengths = len(draws[0].rgb_frames), len(draws[0].pose_frames)
-        arrays = self.layout(len(rows), len(draws) // len(rows), *lengths).fresh()
-        return Batch.of(self.fill(rows, positions, draws, arrays), arrays, (self.rgb_size_px, self.heatmap_size_px))
+        arrays = self.layout(len(rows), num_clips, *lengths).fresh()
+        keys = [
+            self.fill_sample(place, row, position, draws[place * num_clips : (place + 1) * num_clips], arrays)
+            for place, (row, position) in enumerate(zip(rows.tolist(), positions.tolist(), strict=True))
+        ]
+        return Batch.of(keys, arrays, (self.rgb_size_px, self.heatmap_size_px))
 
-    def _read_sample(self, number: int, draws: list[Draw], out: Arrays) -> None:
-        """The C clips of one sample, into the rows (C, ...) of the batch's arrays."""
-        try:
-            info, offsets, pose = self._read_head(number)
-            for clip, draw in enumerate(draws):
-                if self._drawn:
-                    out["keypoints"][clip] = heatmap_keypoints(
-                        info,
-                        pose[:, draw.pose_frames],
-                        draw.crop,
-                        self.heatmap_size_px,
-                        use_scores=self._prepare["use_scores"],
-                        max_persons=self._settings.max_persons,
-                    )
-                else:
-                    np.take(pose, draw.pose_frames, axis=0, out=out["heatmap"][clip], mode="clip")
-                    out["heatmap_scale"][clip] = info.heatmap_scale
-                self._read_frames(number, offsets, draw.rgb_frames, out["rgb"][clip])
-        except ValueError as error:
-            shard = self._shards.names[int(self.index.shard[number])]
-            raise ValueError(f"{shard}.tar: {self.index.keys[number].decode()}: {error}") from error
+    def _put_pose(self, info: SampleInfo, pose: NDArray[Any], draw: Draw, clip: int, out: Arrays) -> None:
+        """The drawn frames of what the heatmap is made of."""
+        if self._drawn:
+            out["keypoints"][clip] = heatmap_keypoints(
+                info,
+                pose[:, draw.pose_frames],
+                draw.crop,
+                self.heatmap_size_px,
+                use_scores=self._prepare["use_scores"],
+                max_persons=self._settings.max_persons,
+            )
+        else:
+            np.take(pose, draw.pose_frames, axis=0, out=out["heatmap"][clip], mode="clip")
+            out["heatmap_scale"][clip] = info.heatmap_scale
 
     def _read_head(self, number: int) -> tuple[SampleInfo, list[int], NDArray[Any]]:
         """Info, frame offsets, and what the heatmap is made of: the stored volume, or the keypoints to draw it from.
 
-        They lie together, before the frames, and are read at once.
+        They lie together, before the frames, and are read at once; their checksums are compared.
         """
         row, shard = self.index.row(number), int(self.index.shard[number])
         starts = row.member_offsets()
@@ -168,7 +186,10 @@ class ClipReader:
             begin = starts[which] - row.offset
             return head[begin : begin + row.member_bytes[which]]
 
-        info, offsets = decode_info(bytes(member(_JSON)))
+        text = bytes(member(_JSON))
+        values = decode_json(text)
+        check_checksum(values, MEMBERS[_JSON], text)
+        info, offsets = info_from_json(values)
         if info.key != row.key:
             raise ValueError(f"holds {info.key} there; the index belongs to another build")
         if (info.num_frames, offsets[-1]) != (row.num_frames, row.member_bytes[_RGB]):
@@ -176,6 +197,7 @@ class ClipReader:
                 f"holds {info.num_frames} frames in {offsets[-1]} bytes there, expected {row.num_frames} in "
                 f"{row.member_bytes[_RGB]}; the index belongs to another build"
             )
+        check_checksum(values, MEMBERS[pose], member(pose))
         if self._drawn:
             return info, offsets, self._checked_keypoints(info, decode_keypoints(bytes(member(_KEYPOINTS))))
         return info, offsets, self._checked_heatmap(info, decode_heatmap(member(_HEATMAP)))
