@@ -49,9 +49,34 @@ def encode(sample: Sample, *, jpeg_quality: int = 90, zstd_level: int = 3) -> di
         "heatmap.npy.zst": zstandard.ZstdCompressor(level=zstd_level).compress(_npy(sample.heatmap)),
         "rgb.mjpeg": b"".join(jpegs),
     }
-    checksums = {ending: zlib.crc32(data) for ending, data in arrays.items()}
-    values = {**sample.info.to_dict(), "frame_offsets": offsets, "crc32": checksums}
-    return {"json": json.dumps(values, sort_keys=True, separators=(",", ":")).encode(), **arrays}
+    values = {**sample.info.to_dict(), "frame_offsets": offsets, "crc32": {}}
+    members = {"json": _json(values), **arrays}
+    checksums = {ending: checksum(ending, data) for ending, data in members.items()}
+    return {**members, "json": _json({**values, "crc32": checksums})}
+
+
+def checksum(ending: str, data: bytes | memoryview) -> int:
+    """CRC-32 of a member, as `crc32` in `KEY.json` says it; of `KEY.json`, of all but the object `crc32` itself."""
+    if ending != "json":
+        return zlib.crc32(data)
+    before, _, rest = bytes(data).partition(b'"crc32":{')
+    return zlib.crc32(rest.partition(b"}")[2], zlib.crc32(before))
+
+
+def check_checksum(values: dict[str, Any], ending: str, data: bytes | memoryview) -> None:
+    """Refuse a member that is not what `KEY.json` was written with; one of which it says nothing passes.
+
+    Args:
+        values: the content of `KEY.json`.
+        ending: of the member.
+        data: the member's bytes.
+
+    Raises:
+        ValueError: the member's CRC-32 is another.
+    """
+    checksums = values.get("crc32")
+    if isinstance(checksums, dict) and ending in checksums and checksums[ending] != checksum(ending, data):
+        raise ValueError(f"{'KEY.json' if ending == 'json' else ending}: damaged (its CRC-32 is not that in KEY.json)")
 
 
 def decode(members: dict[str, bytes]) -> Sample:
@@ -81,12 +106,22 @@ def decode_info(data: bytes) -> tuple[SampleInfo, list[int]]:
     Raises:
         ValueError: no JSON, a field is absent, or the offsets do not fit the number of frames.
     """
+    return info_from_json(decode_json(data))
+
+
+def decode_json(data: bytes) -> dict[str, Any]:
+    """What `KEY.json` holds; a ValueError if that is no JSON object."""
     try:
         values = json.loads(data)
     except ValueError as error:
         raise ValueError(f"KEY.json: no JSON ({error})") from error
     if not isinstance(values, dict):
         raise ValueError(f"KEY.json must hold an object, got {type(values).__name__}")
+    return values
+
+
+def info_from_json(values: dict[str, Any]) -> tuple[SampleInfo, list[int]]:
+    """What `decode_info` gives, of a `KEY.json` that was decoded already."""
     info = SampleInfo.from_dict(values)
     offsets: list[int] = values.get("frame_offsets", [])
     if not isinstance(offsets, list) or not all(type(offset) is int for offset in offsets):
@@ -161,6 +196,10 @@ def decode_jpeg(data: bytes | memoryview, out: NDArray[np.uint8], what: str) -> 
         simplejpeg.decode_jpeg(data, colorspace="RGB", buffer=out)
     except ValueError as error:
         raise ValueError(f"rgb.mjpeg: {what}: {error}") from error
+
+
+def _json(values: dict[str, Any]) -> bytes:
+    return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _npy(array: NDArray[Any]) -> bytes:

@@ -207,10 +207,8 @@ def load_index(root: Path | str, *, sha256: str | None = None) -> Index:
     data = _read_file(root, INDEX)
     if data is None:
         raise ValueError(f"{root}/{INDEX}: not a readable index (there is no such file)")
-    if sha256 is not None and (found := hashlib.sha256(data).hexdigest()) != sha256:
-        raise ValueError(
-            f"{root}/{INDEX}: damaged, or the index of another build (SHA-256 {found}, the manifest says {sha256})"
-        )
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+        raise ValueError(f"{root}/{INDEX}: is not the index of {MANIFEST}: it is damaged, or of another build")
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
             columns = {name: file[name][()] for name in _DTYPES}

@@ -24,6 +24,8 @@ class Purpose(IntEnum):
     SELECTION = 7  # of the clips of a limited build; (seed)
     ESTIMATE = 8  # of the clips that a dry run measures; (seed)
     CLASS_START = 9  # of balanced epochs: the sample of each class that comes first; (seed)
+    STAND_IN = 10  # for a damaged sample; (seed, epoch, position)
+    SHUFFLE_BUFFER = 11  # of a sequential stream; (seed, epoch, reader)
 
 
 def generator(purpose: Purpose, *key: int) -> np.random.Generator:

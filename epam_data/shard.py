@@ -170,7 +170,7 @@ class ShardReader:
         """`num_bytes` from `offset` of a shard.
 
         Raises:
-            ValueError: the shard is absent or ends before; it is named.
+            ValueError: the shard is absent, unreadable or ends before; it is named.
         """
         return read_exactly(self._descriptor(shard), offset, num_bytes, what=f"{self.names[shard]}.tar")
 
@@ -193,6 +193,8 @@ class ShardReader:
             descriptor = os.open(path, os.O_RDONLY)
         except FileNotFoundError:
             raise ValueError(f"{path}: the manifest lists this shard, but there is no such file") from None
+        except PermissionError as error:
+            raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
         self._descriptors[shard] = descriptor
         if len(self._descriptors) > self._MAX_OPEN:
             os.close(self._descriptors.popitem(last=False)[1])
@@ -203,9 +205,12 @@ def read_exactly(descriptor: int, offset: int, num_bytes: int, *, what: str) -> 
     """`num_bytes` from `offset` of an open file.
 
     Raises:
-        ValueError: the file ends before; `what` names it.
+        ValueError: the file cannot be read, or ends before; `what` names it.
     """
-    data = os.pread(descriptor, num_bytes, offset)
+    try:
+        data = os.pread(descriptor, num_bytes, offset)
+    except OSError as error:  # a bad sector, for one
+        raise ValueError(f"{what}: cannot be read at {offset} ({error.strerror})") from error
     if len(data) != num_bytes:
         raise ValueError(f"{what}: cut short, expected {num_bytes} bytes at {offset}, got {len(data)}")
     return data

@@ -21,6 +21,7 @@ from epam_data.stream import BatchFinisher, Stream, StreamSettings
 from epam_model.build import build_for
 from epam_model.checkpoint import LAST
 from epam_model.config import ModelSettings, TrainSettings
+from epam_model.damage import damage_report
 from epam_model.distributed import Ranks, distributed
 from epam_model.evaluate import TOP_CLASSES, Prediction, evaluate, predict
 from epam_model.model_cli import (
@@ -120,9 +121,12 @@ def test_command(command: TestCommand) -> int:
     with distributed(command.device) as ranks:
         model, stream, finisher = _restore(command, ranks)
         measures = evaluate(model, stream, finisher, ranks.device)
+        report = damage_report(stream)
         if not measures:
             raise ValueError(f"{command.shards}: every label of {command.split} is hidden: use epam-model predict")
         if ranks.is_main:
+            for line in report:
+                print(line, file=sys.stderr)
             for name, value in measures.items():
                 print(f"{name}: {value:.4f}")
             if command.json is not None:
@@ -135,7 +139,10 @@ def predict_command(command: PredictCommand) -> int:
     with distributed(command.device) as ranks:
         model, stream, finisher = _restore(command, ranks)
         predictions = predict(model, stream, finisher, ranks.device)
+        report = damage_report(stream)
         if ranks.is_main:
+            for line in report:
+                print(line, file=sys.stderr)
             write_predictions(command.out, predictions)
             print(f"{len(predictions)} clips of {command.split} in {command.out}")
     return 0

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from epam_data.index import Manifest
 from epam_data.skeleton import LAYOUTS
 from epam_data.stream import BatchFinisher, Stream
+from epam_model.damage import all_damage
 from epam_model.distributed import gather
 from epam_model.heads import Logits
 from epam_model.metrics import mean_probability, measure
@@ -22,7 +23,7 @@ TOP_CLASSES = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """Logits of all N clips of a split, in storage order."""
+    """Logits of all N clips of a split, in storage order; those that were left out as damaged are not among them."""
 
     keys: list[str]  # N
     labels: Tensor  # (N,) int64, -1: hidden
@@ -41,6 +42,8 @@ class Prediction:
 def evaluate(model: nn.Module, stream: Stream, finisher: BatchFinisher, device: torch.device) -> dict[str, float]:
     """The measures of a model on the split of `stream`; see `metrics.measure` for their names.
 
+    Where damaged samples were left out (`on_damage: skip`), `num_samples` says over how many they are.
+
     Args:
         model: maps (rgb, pose) to `Logits`; on `device`, and not wrapped by DDP: ranks may have unequal batches.
         stream: an evaluation stream of this rank.
@@ -51,7 +54,10 @@ def evaluate(model: nn.Module, stream: Stream, finisher: BatchFinisher, device: 
         FloatingPointError: a logit is not finite.
     """
     predictions = collect(model, stream, finisher, device)
-    return measure(predictions.logits, predictions.labels)
+    measures = measure(predictions.logits, predictions.labels)
+    if measures and len(predictions.keys) < stream.num_samples:
+        measures["num_samples"] = float(len(predictions.keys))
+    return measures
 
 
 def predict(model: nn.Module, stream: Stream, finisher: BatchFinisher, device: torch.device) -> list[Prediction]:
@@ -79,7 +85,12 @@ def predict(model: nn.Module, stream: Stream, finisher: BatchFinisher, device: t
 
 
 def collect(model: nn.Module, stream: Stream, finisher: BatchFinisher, device: torch.device) -> Predictions:
-    """The logits of every clip of the split, from all ranks, on every rank. Arguments as in `evaluate`."""
+    """The logits of every clip of the split, from all ranks, on every rank. Arguments as in `evaluate`.
+
+    Raises:
+        FloatingPointError: a logit is not finite.
+        ValueError: a sample cannot be read; with `on_damage: skip`, none can.
+    """
     keys: list[str] = []
     columns: dict[str, list[Tensor]] = {}
     with evaluating(model), torch.no_grad():
@@ -92,7 +103,11 @@ def collect(model: nn.Module, stream: Stream, finisher: BatchFinisher, device: t
             for name, tensor in row.items():
                 columns.setdefault(name, []).append(tensor.cpu())
     parts = gather((keys, {name: torch.cat(tensors) for name, tensors in columns.items()}))
-    return _in_order(parts, stream.num_samples)
+    damage = all_damage(stream)
+    if len(damage) == stream.num_samples:
+        raise ValueError(f"{stream.root}: no sample of {stream.split} can be read, the first is {damage[0]}")
+    left_out = {each.position for each in damage}
+    return _in_order(parts, [position for position in range(stream.num_samples) if position not in left_out])
 
 
 def mean_over_clips(logits: Tensor, num_clips: int) -> Tensor:
@@ -172,13 +187,13 @@ def _check_finite(logits: Logits, keys: list[str]) -> None:
             raise FloatingPointError(f"the {name} logits of {', '.join(bad)} are not finite")
 
 
-def _in_order(parts: list[tuple[list[str], dict[str, Tensor]]], num_samples: int) -> Predictions:
-    """Join what the ranks saw, in the order of the split."""
+def _in_order(parts: list[tuple[list[str], dict[str, Tensor]]], positions: list[int]) -> Predictions:
+    """Join what the ranks saw, in the order of the split; `positions` are those that they must have seen."""
     parts = [part for part in parts if part[0]]  # a rank may have had no clip
     keys = [key for part in parts for key in part[0]]
     columns = {name: torch.cat([part[1][name] for part in parts]) for name in parts[0][1]}
     position, order = columns.pop("position").sort()
-    assert torch.equal(position, torch.arange(num_samples)), "each clip is predicted exactly once"
+    assert position.tolist() == positions, "each clip is predicted exactly once"
     return Predictions(
         keys=[keys[place] for place in order.tolist()],
         labels=columns.pop("label")[order],

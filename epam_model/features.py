@@ -55,12 +55,15 @@ def extract(
         The number of clips whose features were there from an interrupted call.
 
     Raises:
-        ValueError: the kind is unknown, the file exists, or its parts are those of another computation.
+        ValueError: the kind is unknown, the file exists, its parts are those of another computation, or damaged
+            samples would be left out.
     """
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     if out.exists():
         raise ValueError(f"{out}: exists already")
+    if stream.settings.on_damage != "raise":
+        raise ValueError(f"stream.on_damage must be raise for a row per clip, got {stream.settings.on_damage}")
     said = json.dumps({**identity, "kind": kind, "batch_size": stream.settings.batch_size}, sort_keys=True, default=str)
     parts = out.with_name(f"{out.name}.parts")
     first = _finished_parts(parts, said)

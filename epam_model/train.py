@@ -25,6 +25,7 @@ from epam_model.checkpoint import (
     shards_identity,
 )
 from epam_model.config import TrainSettings
+from epam_model.damage import damage_report
 from epam_model.distributed import Ranks, average_buffers, data_parallel, on_device, sum_over_ranks
 from epam_model.evaluate import check_model_fits, evaluate
 from epam_model.heads import prototype_banks
@@ -159,6 +160,8 @@ class Trainer:
             if due and place[0] < place[1]:
                 self._save(LAST)
         log.close_bar()
+        for line in damage_report(stream):
+            log.line(line)
 
     def _take_step(self, batch: Batch) -> dict[str, Tensor]:
         """One optimiser step on this rank's part of the batch; returns what is worth logging, as scalars."""
@@ -209,6 +212,8 @@ class Trainer:
     def _end_epoch(self, log: RunLog) -> None:
         average_buffers(self.model)
         self.measures = evaluate(self.model, self._val_stream, self._finisher, self.ranks.device)
+        for line in damage_report(self._val_stream):
+            log.line(line)
         score = self.measures[best_name(self.measures)]
         place = (len(self._train_stream), len(self._train_stream))
         log.values("val", self.measures, epoch=self.epoch + 1, place=place, step=self.step)

@@ -11,12 +11,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from epam_data.stream.batch import Batch
     from epam_data.stream.device import BatchFinisher
+    from epam_data.stream.sequential import SequentialStream
     from epam_data.stream.settings import StreamSettings
     from epam_data.stream.stream import Stream
 
-__all__ = ["Batch", "BatchFinisher", "Stream", "StreamSettings"]
+__all__ = ["Batch", "BatchFinisher", "SequentialStream", "Stream", "StreamSettings"]
 
-_MODULES = {"Batch": "batch", "BatchFinisher": "device", "Stream": "stream", "StreamSettings": "settings"}
+_MODULES = {
+    "Batch": "batch",
+    "BatchFinisher": "device",
+    "SequentialStream": "sequential",
+    "Stream": "stream",
+    "StreamSettings": "settings",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -12,7 +12,8 @@ Resolving a position takes the list of shards and the permutation of one window,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +68,17 @@ class EpochOrder:
         """The shards that the rest of the epoch reads, in order, from the window of a position on."""
         window = int(np.searchsorted(self._window_start, position, side="right")) - 1
         return self._shards[window * self._window_shards :]
+
+    def stand_ins(self, position: int) -> Iterator[int]:
+        """All other positions, in the order in which their samples may stand in for a damaged one at `position`.
+
+        Those of its own window come first, from a random one on: their shards are in use anyway.
+        """
+        window = int(np.searchsorted(self._window_start, position, side="right")) - 1
+        start, end = self._window_start[window : window + 2].tolist()
+        first = int(generator(Purpose.STAND_IN, *self._key, position).integers(end - start))
+        own = (start + (first + place) % (end - start) for place in range(end - start))
+        return (other for other in chain(own, range(end, len(self)), range(start)) if other != position)
 
     def _window(self, window: int) -> NDArray[np.int64]:
         """The sample numbers of one window, in the order of the epoch."""

@@ -9,6 +9,7 @@ HEATMAPS = ("stored", "drawn")
 TRAIN_CROPS = ("none", "random_resized", "centre")
 EVAL_CROPS = ("none", "centre")
 BALANCES = ("none", "class", "sqrt")
+ON_DAMAGE = ("raise", "skip")
 MAX_CLIPS = 10
 
 
@@ -53,6 +54,9 @@ class StreamSettings:
     """One factor per class on that share; empty: all 1."""
     window_shards: int = 16
     """Shards whose samples are shuffled together."""
+    on_damage: str = "raise"
+    """A sample that cannot be read: `raise`: an error; `skip`: another one stands in for it (in evaluation: it is left
+    out), and the end of the epoch says so."""
     workers: int = 2
     """Loader processes per rank; 0 loads in the training process."""
     timeout_seconds: float = 300.0
@@ -79,6 +83,7 @@ class StreamSettings:
             "train_crop": TRAIN_CROPS,
             "eval_crop": EVAL_CROPS,
             "balance": BALANCES,
+            "on_damage": ON_DAMAGE,
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from epam_data.index import READ_ATTEMPTS, Index, Manifest
+from epam_data.index import READ_ATTEMPTS, Manifest
 from epam_data.remote import RemoteFolder, is_url
-from epam_data.shard import ShardReader, read_exactly
+from epam_data.shard import IndexRow, ShardReader, read_exactly
 from epam_data.stream.cache import ShardCache, check_size
 from epam_data.stream.settings import StreamSettings
 
@@ -27,10 +27,9 @@ class Span(NamedTuple):
     end: int
 
     @classmethod
-    def of(cls, index: Index, row: int) -> Span:
+    def of(cls, shard: int, row: IndexRow) -> Span:
         """That of a row of the index."""
-        place = index.row(row)
-        return cls(int(index.shard[row]), place.offset, place.end)
+        return cls(shard, row.offset, row.end)
 
 
 class Shards(Protocol):
@@ -44,7 +43,7 @@ class Shards(Protocol):
             OSError: it cannot be read now.
         """
 
-    def expect_samples(self, spans: Sequence[Span]) -> None:
+    def expect_samples(self, spans: Iterable[Span]) -> None:
         """The samples that are read next. Raises OSError as `sample` does."""
 
     def expect_shards(self, shards: Sequence[int]) -> None:
@@ -78,7 +77,7 @@ class FolderShards:
         """See `Shards`."""
         yield partial(self._reader.read, span.shard)
 
-    def expect_samples(self, spans: Sequence[Span]) -> None:
+    def expect_samples(self, spans: Iterable[Span]) -> None:
         """Nothing to do: the page cache reads ahead."""
 
     def expect_shards(self, shards: Sequence[int]) -> None:
@@ -108,10 +107,11 @@ class RangedShards:
 
         yield read
 
-    def expect_samples(self, spans: Sequence[Span]) -> None:
+    def expect_samples(self, spans: Iterable[Span]) -> None:
         """Fetch them, all at the same time; what is wrong with a shard shows when it is read."""
+        self._fetched, wanted = {}, list(spans)
         with contextlib.suppress(ValueError):
-            self._fetched = dict(zip(spans, self._fetch(spans), strict=True))
+            self._fetched = dict(zip(wanted, self._fetch(wanted) if wanted else [], strict=True))
 
     def expect_shards(self, shards: Sequence[int]) -> None:
         """Nothing to do."""
@@ -130,18 +130,28 @@ class CachedShards:
     def __init__(self, cache: ShardCache, manifest: Manifest) -> None:
         self._cache, self._entries = cache, manifest.shards
         self._expected: tuple[int, ...] = ()
+        self._refused: dict[
+            int, ValueError
+        ] = {}  # shards that are not the manifest's: not to be fetched for each sample
 
     def __getstate__(self) -> dict[str, Any]:  # threads do not travel to another process
-        return {"_cache": self._cache, "_entries": self._entries, "_expected": ()}
+        return {"_cache": self._cache, "_entries": self._entries, "_expected": (), "_refused": {}}
 
     @contextlib.contextmanager
     def sample(self, span: Span) -> Iterator[Read]:
         """See `Shards`."""
         entry = self._entries[span.shard]
-        with self._cache.open(entry) as descriptor:
+        if span.shard in self._refused:
+            raise self._refused[span.shard]
+        with contextlib.ExitStack() as stack:
+            try:
+                descriptor = stack.enter_context(self._cache.open(entry))
+            except ValueError as error:
+                self._refused[span.shard] = error
+                raise
             yield partial(read_exactly, descriptor, what=f"{entry.name}.tar")
 
-    def expect_samples(self, spans: Sequence[Span]) -> None:
+    def expect_samples(self, spans: Iterable[Span]) -> None:
         """Nothing to do."""
 
     def expect_shards(self, shards: Sequence[int]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +13,14 @@ from numpy.typing import NDArray
 from epam_data.index import Manifest, load_index
 from epam_data.stream.augment import draw_evaluation, draw_training
 from epam_data.stream.balance import BalancedSamples, balanced_samples
+from epam_data.stream.damage import Damage, DamageError
 from epam_data.stream.dataset import ClipReader
 from epam_data.stream.order import EpochOrder, evaluation_positions, evaluation_steps, training_positions
 from epam_data.stream.settings import StreamSettings
 from epam_data.stream.slots import Arrays, SlotLayout
+
+MAX_STAND_INS = 1000
+"""Samples that are tried in place of a damaged one. Where so many in a row are damaged, something else is wrong."""
 
 
 class StepReader:
@@ -84,7 +90,7 @@ class StepReader:
     @property
     def clip_sizes_px(self) -> tuple[int, int]:
         """Height and width of the frames and of the heatmaps that a model sees."""
-        return self._reader.rgb_size_px, self._reader.heatmap_size_px
+        return self._reader.decoder.rgb_size_px, self._reader.decoder.heatmap_size_px
 
     @property
     def num_samples(self) -> int:
@@ -104,33 +110,58 @@ class StepReader:
         settings = self.settings
         num_clips = 1 if self.training else settings.num_clips
         share = settings.batch_size // self.world
-        return self._reader.layout(share, num_clips, settings.rgb_frames, settings.pose_frames)
+        return self._reader.decoder.layout(share, num_clips, settings.rgb_frames, settings.pose_frames)
 
-    def fill(self, task: tuple[int, int], arrays: Arrays) -> list[str]:
-        """Read the batch of (epoch, step) into arrays of `layout`; returns its keys.
+    def fill(self, task: tuple[int, int], arrays: Arrays) -> tuple[list[str], list[Damage]]:
+        """Read the batch of (epoch, step) into arrays of `layout`; returns its keys, and the samples it does without.
 
         Raises:
             ValueError: a clip cannot be read; shard and key are named.
         """
         epoch, step = task
         self._expect_shards(epoch, step * self.settings.batch_size)
+        keys: list[str] = []
+        damage: list[Damage] = []
+        positions, rows = self._samples(epoch, step)
+        self._reader.expect(rows)
+        for position, row in zip(positions, rows, strict=True):
+            try:
+                keys.append(self._fill_sample(len(keys), row, epoch, position, arrays))
+            except DamageError as error:
+                if self.settings.on_damage == "raise":
+                    raise
+                stand_in = self._fill_stand_in(error, len(keys), epoch, position, arrays) if self.training else None
+                keys += [stand_in] if stand_in else []
+                what = {"shard": error.shard, "key": error.key, "reason": error.reason}
+                damage.append(Damage(position=position, stand_in=stand_in, **what))
+        return keys, damage
+
+    def _samples(self, epoch: int, step: int) -> tuple[list[int], list[int]]:
+        """Positions and rows of a step of this rank."""
+        share = (self.settings.batch_size, self.rank, self.world)
         if self.training:
-            positions = training_positions(step, self.settings.batch_size, self.rank, self.world)
-            rows = self._training_rows(epoch, positions)
-            draws = [
-                draw_training(int(frames), self.settings, seed=self.seed, epoch=epoch, position=int(position))
-                for frames, position in zip(self._reader.index.num_frames[rows], positions, strict=True)
-            ]
+            positions = training_positions(step, *share)
+            return positions.tolist(), self._training_rows(epoch, positions).tolist()
+        positions = evaluation_positions(step, *share, self.num_samples)
+        return positions.tolist(), self._rows[positions].tolist()
+
+    def _fill_sample(self, place: int, row: int, epoch: int, position: int, arrays: Arrays) -> str:
+        """Draw and read one sample; returns its key."""
+        num_frames = int(self._reader.index.num_frames[row])
+        if self.training:
+            draws = [draw_training(num_frames, self.settings, seed=self.seed, epoch=epoch, position=position)]
         else:
-            share = (self.settings.batch_size, self.rank, self.world)
-            positions = evaluation_positions(step, *share, self.num_samples)
-            rows = self._rows[positions]
-            draws = [
-                draw
-                for frames in self._reader.index.num_frames[rows]
-                for draw in draw_evaluation(int(frames), self.settings)
-            ]
-        return self._reader.fill(rows, positions, draws, arrays)
+            draws = draw_evaluation(num_frames, self.settings)
+        return self._reader.fill_sample(place, row, position, draws, arrays)
+
+    def _fill_stand_in(self, error: DamageError, place: int, epoch: int, position: int, arrays: Arrays) -> str:
+        """Read another sample of the epoch in place of a damaged one: which one depends on (seed, epoch, position)."""
+        others = list(islice(self._order(epoch).stand_ins(position), MAX_STAND_INS))
+        for other in others:
+            (row,) = self._training_rows(epoch, np.array([other])).tolist()
+            with suppress(DamageError):
+                return self._fill_sample(place, row, epoch, position, arrays)
+        raise ValueError(f"{error}; nor can any of {len(others)} samples be read that might stand in for it") from error
 
     def _training_rows(self, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows of the index at `positions` of an epoch."""

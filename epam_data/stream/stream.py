@@ -10,6 +10,7 @@ from typing import Any
 from epam_data.index import load_manifest
 from epam_data.remote import is_url
 from epam_data.stream.batch import Batch, page_lock
+from epam_data.stream.damage import Damage
 from epam_data.stream.loader import SlotLoader
 from epam_data.stream.settings import StreamSettings
 from epam_data.stream.steps import StepReader
@@ -31,6 +32,9 @@ class Stream:
         rank: of this process, 0 ... world - 1.
         world: number of ranks.
         pin_memory: page-lock the batches, for a GPU.
+
+    Attributes:
+        damage: with `on_damage: skip`, the damaged samples in the batches that the last epoch has given to this rank.
 
     Raises:
         ValueError: the directory, the split or the batch size does not fit.
@@ -62,6 +66,7 @@ class Stream:
             world=world,
         )
         self._pin_memory = pin_memory
+        self.damage: list[Damage] = []
 
     def __getstate__(self) -> dict[str, Any]:  # another process starts a loader of its own
         return {name: value for name, value in self.__dict__.items() if name not in ("_loader", "_running")}
@@ -100,10 +105,14 @@ class Stream:
             )
         first = consumed // self.settings.batch_size
         self._running = running = object()
+        self.damage = []
         batches = self._loader.run((epoch, step) for step in range(first, len(self)))
-        for keys, arrays in batches:
+        for (keys, damage), arrays in batches:
             if self._running is not running:  # both would draw from one loader
                 raise RuntimeError("another epoch of this stream was begun; a stream gives one epoch at a time")
+            self.damage += damage
+            if not keys:  # all that an evaluation has here is damaged
+                continue
             batch = Batch.of(keys, arrays, self.clip_sizes_px)
             del arrays  # the batch alone keeps its memory
             yield batch.pin_memory() if self._pin_memory and not self.settings.workers else batch
@@ -112,7 +121,8 @@ class Stream:
     def read_step(self, epoch: int, step: int) -> Batch:
         """The batch of one step, a pure function of its arguments; `epoch` reads the same in the loader's processes."""
         arrays = self._reader.layout.fresh()
-        return Batch.of(self._reader.fill((epoch, step), arrays), arrays, self.clip_sizes_px)
+        keys, _ = self._reader.fill((epoch, step), arrays)
+        return Batch.of(keys, arrays, self.clip_sizes_px)
 
     def close(self) -> None:
         """End the loader's processes; they also end with the stream."""

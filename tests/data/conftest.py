@@ -1,12 +1,14 @@
 """Raw data sets and shard directories that the tests share; each is made once per run."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from epam_data.build import build
 from epam_data.plan import BuildPlan
 from epam_data.readers import RawSettings
+from epam_data.remote import RemoteFolder
 from epam_data.shard import ShardSettings
 from tests.data.people import write_people
 from tests.data.raw_data import SMALL, ntu60_plan, write_ma52, write_ntu60
@@ -53,3 +55,17 @@ def ma52_shards(ma52_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def people_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """53 training and 29 evaluation samples of one or two persons, 32 px frames and 8 px heatmaps. Read only."""
     return write_people(tmp_path_factory.mktemp("people"))
+
+
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the shards that were fetched from now on."""
+    names: list[str] = []
+    read_ranges = RemoteFolder.read_ranges
+
+    def counted(self: RemoteFolder, ranges: Any) -> list[bytes]:
+        names.append(ranges[0][0])
+        return read_ranges(self, ranges)
+
+    monkeypatch.setattr(RemoteFolder, "read_ranges", counted)
+    return names

@@ -55,20 +55,6 @@ def held(cache: ShardCache) -> list[str]:
     return sorted(path.name for path in cache.folder.iterdir() if path.name != ".lock")
 
 
-@pytest.fixture
-def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the shards that were fetched from now on."""
-    names: list[str] = []
-    read_ranges = RemoteFolder.read_ranges
-
-    def counted(self: RemoteFolder, ranges: Any) -> list[bytes]:
-        names.append(ranges[0][0])
-        return read_ranges(self, ranges)
-
-    monkeypatch.setattr(RemoteFolder, "read_ranges", counted)
-    return names
-
-
 def test_a_shard_is_fetched_once_and_is_what_the_source_holds(
     source: Path, entries: list[ShardEntry], fetched: list[str]
 ):

@@ -18,12 +18,15 @@ from PIL import Image
 from epam_data.codec import (
     HEATMAP_TOLERANCE,
     MEMBERS,
+    check_checksum,
     decode,
     decode_frames,
     decode_heatmap,
     decode_info,
+    decode_json,
     decode_keypoints,
     encode,
+    info_from_json,
 )
 from epam_data.heatmap import quantise
 from epam_data.schema import Sample
@@ -210,7 +213,26 @@ def test_damage_gives_a_sample_or_a_value_error(member: str, places: list[tuple[
         decode(damaged(member, bytes(data[: round(length * len(data))])))
 
 
-def test_the_json_holds_a_checksum_of_each_other_member():
+def test_the_json_holds_a_checksum_of_each_member():
     members = encode(make_sample())
     stored = json.loads(members["json"])["crc32"]
+    own = stored.pop("json")
     assert stored == {ending: zlib.crc32(members[ending]) for ending in MEMBERS if ending != "json"}
+    assert own == zlib.crc32(re.sub(rb'"crc32":\{.*?\}', b"", members["json"]))
+
+
+def test_any_flipped_bit_of_the_json_is_found_or_does_no_harm():
+    """Those that do none lie in the checksums' own names."""
+    good = encode(make_sample())["json"]
+    expected, harmless = decode_info(good), 0
+    for bit in range(8 * len(good)):
+        data = bytearray(good)
+        data[bit // 8] ^= 1 << bit % 8
+        try:
+            values = decode_json(bytes(data))
+            check_checksum(values, "json", bytes(data))
+            assert info_from_json(values) == expected
+            harmless += 1
+        except ValueError:
+            continue
+    assert 0 < harmless < 8 * len('"crc32":"heatmap.npy.zst":"json":"keypoints.npy":"rgb.mjpeg":4294967295')

@@ -104,6 +104,13 @@ def test_checksums_are_of_each_member(crc32: object):
     ]
 
 
+def test_a_flipped_bit_of_the_json_is_a_fault():
+    flipped = bytes(members()["json"]).replace(b'"box":[10,', b'"box":[11,')
+    assert flipped != members()["json"]
+    (fault,) = open_sample({**members(), "json": memoryview(flipped)}, row(), ENTRY, manifest()).faults
+    assert (fault.member, fault.what) == ("json", "its CRC-32 is not the one that KEY.json says")
+
+
 @pytest.mark.parametrize("offsets", [None, "0123456", ["0"] * 7, {"0": 0}, [0.5] * 7])
 def test_offsets_that_are_no_integers_are_a_fault(offsets: object):
     (fault,) = open_sample(json_with(frame_offsets=offsets), row(), ENTRY, manifest()).faults

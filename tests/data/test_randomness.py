@@ -15,6 +15,8 @@ KEY_LENGTHS = {
     Purpose.SELECTION: 1,
     Purpose.ESTIMATE: 1,
     Purpose.CLASS_START: 1,
+    Purpose.STAND_IN: 3,
+    Purpose.SHUFFLE_BUFFER: 3,
 }
 
 

@@ -12,7 +12,6 @@ import pytest
 
 from epam_data import remote as remote_module
 from epam_data.index import load_index, load_manifest
-from epam_data.remote import RemoteFolder
 from epam_data.stream import Stream
 from epam_data.stream.shards import FolderShards, Span, open_shards
 from tests.data.test_stream import SETTINGS, assert_same_batches, error_of, global_batches, make_stream
@@ -36,17 +35,7 @@ def test_a_url_gives_the_batches_of_the_folder(ntu60_shards: Path, changes: dict
         assert_same_batches(list(found), list(expected))
 
 
-def test_the_shards_of_a_split_are_fetched_once_and_ahead(
-    ntu60_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    fetched: list[str] = []
-    read_ranges = RemoteFolder.read_ranges
-
-    def counted(self: RemoteFolder, ranges: Any) -> list[bytes]:
-        fetched.append(ranges[0][0])
-        return read_ranges(self, ranges)
-
-    monkeypatch.setattr(RemoteFolder, "read_ranges", counted)
+def test_the_shards_of_a_split_are_fetched_once_and_ahead(ntu60_shards: Path, tmp_path: Path, fetched: list[str]):
     entries = [entry for entry in load_manifest(ntu60_shards).shards if entry.split == "train"]
     assert len(entries) > SETTINGS.window_shards
     stream = make_stream(f"file://{ntu60_shards}", cache_dir=str(tmp_path / "cache"))
@@ -98,7 +87,7 @@ def test_a_cut_shard_is_named(copied: Path, changes: dict[str, Any]):
 def test_the_index_of_another_build_is_refused(copied: Path, url: str):
     manifest = load_manifest(copied)
     (copied / "manifest.json").write_bytes(replace(manifest, index_sha256="0" * 64).to_json())
-    message = f"{copied}/index.h5: damaged, or the index of another build (SHA-256 {manifest.index_sha256}, "
+    message = f"{copied}/index.h5: is not the index of manifest.json: it is damaged, or of another build"
     with pytest.raises(ValueError, match=re.escape(message)):
         make_stream(f"{url}{copied}" if url else copied)
 
@@ -149,7 +138,7 @@ def test_what_was_fetched_does_not_travel(ntu60_shards: Path, changes: dict[str,
 
 def test_nothing_is_read_outside_a_sample(ntu60_shards: Path):
     manifest, index = load_manifest(ntu60_shards), load_index(ntu60_shards)
-    span = Span.of(index, 1)
+    span = Span.of(int(index.shard[1]), index.row(1))
     local = FolderShards(ntu60_shards, manifest)
     with open_shards(f"file://{ntu60_shards}", manifest, SETTINGS).sample(span) as read, local.sample(span) as same:
         assert read(span.begin, 512) == same(span.begin, 512)
@@ -158,3 +147,15 @@ def test_nothing_is_read_outside_a_sample(ntu60_shards: Path):
             read(span.end - 9, 10)
         with pytest.raises(ValueError, match="lie outside the sample"):
             read(span.begin - 1, 10)
+
+
+def test_skipping_goes_on_without_a_replaced_shard(copied: Path, tmp_path: Path, fetched: list[str]):
+    """Its samples are replaced, and it is not fetched again for each of them."""
+    entry = next(entry for entry in load_manifest(copied).shards if entry.split == "train")
+    path = copied / f"{entry.name}.tar"
+    path.write_bytes(bytes(entry.num_bytes))
+    stream = make_stream(f"file://{copied}", cache_dir=str(tmp_path / "cache"), on_damage="skip", window_shards=9)
+    keys = [key for batch in stream.epoch(0) for key in batch.keys]
+    assert len(keys) == 12 and {damage.shard for damage in stream.damage} == {path.name}
+    assert all("its SHA-256 is " in damage.reason for damage in stream.damage) and len(stream.damage) > 1
+    assert fetched.count(path.name) <= 4  # twice when it was read, twice ahead

@@ -1,0 +1,149 @@
+"""Shards that can only be read front to back, by plain `webdataset`: `pipe:` commands and any URL that it knows.
+
+Where shards lie in a folder or in a store that gives ranges of bytes, `Stream` is the better choice. This one cannot
+do what needs an index:
+
+- no resume inside an epoch: what came before would have to be read again;
+- shards, not samples, are dealt to ranks and loader processes, so what a global batch holds depends on their numbers,
+  and an epoch is approximate: a rank takes its share of steps, begins its shards anew when they do not suffice, and
+  leaves samples out when it has more;
+- samples are shuffled in a buffer, behind the order of the shards: neighbours stay nearer than in `Stream`.
+
+What is drawn for a sample (frames, flip, crop, colours) is a function of (seed, epoch, key) all the same.
+"""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice, repeat
+from typing import Any
+
+import webdataset
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from epam_data.codec import MEMBERS
+from epam_data.index import Manifest
+from epam_data.randomness import Purpose, generator, seed_number
+from epam_data.stream.augment import draw_training
+from epam_data.stream.batch import Batch
+from epam_data.stream.clips import RGB, ClipDecoder, SampleHead
+from epam_data.stream.settings import StreamSettings
+from epam_data.stream.slots import Arrays
+
+
+class SequentialStream:
+    """Training batches of shards that are read front to back.
+
+    Args:
+        urls: of the training shards, as `webdataset` takes them: `pipe:ssh host cat train-000000.tar`, `https://…`.
+        manifest: of those shards; `load_manifest` reads it from a folder or URL.
+        settings: clips and batches. What needs an index is refused: balance, on_damage, cache_dir.
+        seed: of the experiment.
+        rank: of this process, 0 ... world - 1.
+        world: number of ranks; there must be a shard for each loader process of each rank.
+        shuffle_samples: samples that are held to be shuffled, by each loader process, encoded.
+
+    Raises:
+        ValueError: settings, ranks and shards do not fit.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        manifest: Manifest,
+        *,
+        settings: StreamSettings,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        shuffle_samples: int = 1000,
+    ) -> None:
+        self.urls, self.manifest, self.settings, self.seed = list(urls), manifest, settings, seed
+        self.rank, self.world, self.shuffle_samples = rank, world, shuffle_samples
+        defaults = StreamSettings()
+        for name in ("balance", "class_weights", "on_damage", "cache_dir"):
+            if getattr(settings, name) != getattr(defaults, name):
+                raise ValueError(f"stream.{name} needs an index, which a sequential stream has not")
+        if settings.batch_size % world:
+            raise ValueError(f"stream.batch_size must be a multiple of {world} ranks, got {settings.batch_size}")
+        self._readers = world * max(settings.workers, 1)
+        if len(self.urls) < self._readers:
+            raise ValueError(
+                f"{world} ranks of {max(settings.workers, 1)} loader processes need a shard each, got {len(self.urls)}"
+            )
+        self._decoder = ClipDecoder(manifest, settings, training=True)
+
+    def __len__(self) -> int:
+        """Batches of each rank in an epoch."""
+        samples = sum(shard.num_samples for shard in self.manifest.shards if shard.split == "train")
+        return samples // self.settings.batch_size
+
+    def epoch(self, epoch: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch, for this rank; as many on each rank.
+
+        Raises:
+            ValueError: a sample is damaged; its key is named.
+            OSError: a URL cannot be read.
+        """
+        loader = DataLoader(_Batches(self, epoch), batch_size=None, num_workers=self.settings.workers)
+        for _, batch in zip(range(len(self)), loader, strict=False):
+            yield batch
+
+    def read(self, epoch: int, reader: int) -> Iterator[Batch]:
+        """Batches of one of the readers, without end: what a loader process runs.
+
+        Args:
+            epoch: from 0.
+            reader: 0 ... ranks * loader processes - 1; reader r has every so-many-th shard of the epoch's order.
+        """
+        order = generator(Purpose.SHARD_ORDER, self.seed, epoch).permutation(len(self.urls))
+        pipeline = webdataset.DataPipeline(
+            webdataset.SimpleShardList([self.urls[number] for number in order[reader :: self._readers]]),
+            webdataset.tarfile_to_samples(),
+            webdataset.shuffle(
+                self.shuffle_samples,
+                rng=random.Random(seed_number(Purpose.SHUFFLE_BUFFER, self.seed, epoch, reader)),
+            ),
+        )
+        samples = chain.from_iterable(repeat(pipeline))
+        while batch := list(islice(samples, self.settings.batch_size // self.world)):
+            yield self._batch(batch, epoch)
+
+    def _batch(self, samples: list[dict[str, Any]], epoch: int) -> Batch:
+        decoder, settings = self._decoder, self.settings
+        arrays = decoder.layout(len(samples), 1, settings.rgb_frames, settings.pose_frames).fresh()
+        arrays["position"].fill(-1)  # there is no order of all
+        for place, members in enumerate(samples):
+            try:
+                self._put(members, epoch, {name: array[place : place + 1] for name, array in arrays.items()})
+            except ValueError as error:
+                raise ValueError(f"{members['__url__']}: {members['__key__']}: {error}") from error
+        return Batch.of(
+            [members["__key__"] for members in samples], arrays, (decoder.rgb_size_px, decoder.heatmap_size_px)
+        )
+
+    def _put(self, members: dict[str, Any], epoch: int, out: Arrays) -> None:
+        if absent := [ending for ending in MEMBERS if ending not in members]:
+            raise ValueError(f"lacks {', '.join(absent)}")
+        decoder, head, frames = self._decoder, SampleHead(members["json"]), memoryview(members[MEMBERS[RGB]])
+        number = zlib.crc32(head.info.key.encode())
+        draws = [draw_training(head.info.num_frames, self.settings, seed=self.seed, epoch=epoch, position=number)]
+        out["label"][:] = -1 if head.info.label is None else head.info.label
+        out["coarse_label"][:] = -1 if head.info.coarse_label is None else head.info.coarse_label
+        decoder.put_draws(draws, out)
+        decoder.put_pose(head, decoder.decode_pose(head, members[MEMBERS[decoder.pose_member]]), draws, out)
+        decoder.put_frames(head, draws, lambda offset, size: frames[offset : offset + size], out)
+
+
+class _Batches(IterableDataset[Batch]):
+    """One epoch of this rank, as torch's loader wants it."""
+
+    def __init__(self, stream: SequentialStream, epoch: int) -> None:
+        self._stream, self._epoch = stream, epoch
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        return self._stream.read(self._epoch, self._stream.rank * workers + number)
