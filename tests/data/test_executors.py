@@ -86,7 +86,7 @@ def test_workers_end_with_their_parent(tmp_path: Path):
         "import os, time\n"
         "from epam_data.executors import run_local\n"
         "def task(number):\n"
-        "    print(os.getpid(), flush=True)\n"
+        "    os.write(1, b'%d\\n' % os.getpid())\n"  # in one piece: both workers write to one pipe
         "    time.sleep(60)\n"
         "if __name__ == '__main__':\n"
         "    list(run_local(task, [1, 2], 2))\n"
