@@ -204,8 +204,11 @@ class ClipReader:
 
     def _read_frames(self, number: int, offsets: list[int], frames: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
         start, shard = self.index.row(number).member_offsets()[_RGB], int(self.index.shard[number])
-        for slot, frame in zip(out, frames.tolist(), strict=True):
-            jpeg = self._shards.read(shard, start + offsets[frame], offsets[frame + 1] - offsets[frame])
+        places = [(start + offsets[frame], offsets[frame + 1] - offsets[frame]) for frame in frames.tolist()]
+        for offset, num_bytes in places:  # the disk is at work on all of them while the first are decoded
+            self._shards.will_read(shard, offset, num_bytes)
+        for slot, frame, place in zip(out, frames.tolist(), places, strict=True):
+            jpeg = self._shards.read(shard, *place)
             decode_jpeg(jpeg, slot, what=f"frame {frame}")
 
     def _checked_heatmap(self, info: SampleInfo, volume: NDArray[np.uint8]) -> NDArray[np.uint8]:
