@@ -23,6 +23,8 @@ from epam_data.schema import Sample, SampleInfo, check_key
 
 BLOCK = tarfile.BLOCKSIZE
 
+_ADVISES = hasattr(os, "posix_fadvise")  # Linux
+
 
 @dataclass(frozen=True, kw_only=True)
 class ShardSettings:
@@ -172,7 +174,7 @@ class ShardReader:
         Raises:
             ValueError: the shard is absent, unreadable or ends before; it is named.
         """
-        return read_exactly(self._descriptor(shard), offset, num_bytes, what=f"{self.names[shard]}.tar")
+        return read_exactly(self.descriptor(shard), offset, num_bytes, what=f"{self.names[shard]}.tar")
 
     def read_members(self, shard: int, row: IndexRow) -> dict[str, bytes]:
         """All members of one sample, by ending; raises as `read` does."""
@@ -184,7 +186,8 @@ class ShardReader:
         while self._descriptors:
             os.close(self._descriptors.popitem()[1])
 
-    def _descriptor(self, shard: int) -> int:
+    def descriptor(self, shard: int) -> int:
+        """That of an open shard; raises as `read` does."""
         if shard in self._descriptors:
             self._descriptors.move_to_end(shard)
             return self._descriptors[shard]
@@ -195,6 +198,8 @@ class ShardReader:
             raise ValueError(f"{path}: the manifest lists this shard, but there is no such file") from None
         except PermissionError as error:
             raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
+        if _ADVISES:  # nothing is read ahead that nobody asked for
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
         self._descriptors[shard] = descriptor
         if len(self._descriptors) > self._MAX_OPEN:
             os.close(self._descriptors.popitem(last=False)[1])
@@ -214,6 +219,12 @@ def read_exactly(descriptor: int, offset: int, num_bytes: int, *, what: str) -> 
     if len(data) != num_bytes:
         raise ValueError(f"{what}: cut short, expected {num_bytes} bytes at {offset}, got {len(data)}")
     return data
+
+
+def will_read(descriptor: int, offset: int, num_bytes: int) -> None:
+    """Have bytes of an open file fetched from the disk while other work goes on."""
+    if _ADVISES:
+        os.posix_fadvise(descriptor, offset, num_bytes, os.POSIX_FADV_WILLNEED)
 
 
 def read_shard(path: Path) -> Iterator[tuple[str, int, dict[str, bytes]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,9 @@ from epam_data.stream.slots import Arrays, SlotLayout
 JSON, KEYPOINTS, HEATMAP, RGB = (
     MEMBERS.index(ending) for ending in ("json", "keypoints.npy", "heatmap.npy.zst", "rgb.mjpeg")
 )
+
+Place = tuple[int, int]
+"""Offset and number of bytes."""
 
 
 class SampleHead:
@@ -118,17 +121,23 @@ class ClipDecoder:
                 out["colour"][clip] = draw.brightness, draw.contrast
 
     def put_frames(
-        self, head: SampleHead, draws: list[Draw], read: Callable[[int, int], bytes | memoryview], out: Arrays
+        self,
+        head: SampleHead,
+        draws: list[Draw],
+        read: Callable[[list[Place]], Iterable[bytes | memoryview]],
+        out: Arrays,
     ) -> None:
-        """Decode the drawn frames; `read(offset, num_bytes)` reads from the member of the frames.
+        """Decode the drawn frames; `read` gives the bytes at places of the member of the frames.
 
         Raises:
             ValueError: a frame is damaged.
         """
         offsets = head.frame_offsets
         for clip, draw in enumerate(draws):
-            for slot, frame in zip(out["rgb"][clip], draw.rgb_frames.tolist(), strict=True):
-                decode_jpeg(read(offsets[frame], offsets[frame + 1] - offsets[frame]), slot, what=f"frame {frame}")
+            frames = draw.rgb_frames.tolist()
+            jpegs = read([(offsets[frame], offsets[frame + 1] - offsets[frame]) for frame in frames])
+            for slot, frame, jpeg in zip(out["rgb"][clip], frames, jpegs, strict=True):
+                decode_jpeg(jpeg, slot, what=f"frame {frame}")
 
     def decode_pose(self, head: SampleHead, member: bytes | memoryview) -> NDArray[Any]:
         """What the heatmap is made of: the stored volume, or the keypoints to draw it from.

@@ -14,7 +14,7 @@ from epam_data.stream.augment import Draw
 from epam_data.stream.clips import JSON, RGB, ClipDecoder, SampleHead
 from epam_data.stream.damage import DamageError
 from epam_data.stream.settings import StreamSettings
-from epam_data.stream.shards import Read, Span, open_shards
+from epam_data.stream.shards import SampleBytes, Span, open_shards
 from epam_data.stream.slots import Arrays
 
 if TYPE_CHECKING:
@@ -84,10 +84,10 @@ class ClipReader:
         shard = f"{self._names[number]}.tar"
         frames = where.member_offsets()[RGB]
         try:
-            with self.shards.sample(Span.of(number, where)) as read:
-                head, pose_member = self._read_head(where, read)
+            with self.shards.sample(Span.of(number, where)) as data:
+                head, pose_member = self._read_head(where, data)
                 volume = self.decoder.decode_pose(head, pose_member)
-                self.decoder.put_frames(head, draws, lambda offset, size: read(frames + offset, size), out)
+                self.decoder.put_frames(head, draws, lambda places: data.read_many(frames, places), out)
         except ValueError as error:
             raise DamageError(shard, where.key, str(error)) from error
         try:
@@ -110,10 +110,10 @@ class ClipReader:
         ]
         return Batch.of(keys, arrays, (self.decoder.rgb_size_px, self.decoder.heatmap_size_px))
 
-    def _read_head(self, row: IndexRow, read: Read) -> tuple[SampleHead, memoryview]:
+    def _read_head(self, row: IndexRow, source: SampleBytes) -> tuple[SampleHead, memoryview]:
         """What `KEY.json` says, and the member that the heatmap is made from: they lie together, before the frames."""
         starts, pose = row.member_offsets(), self.decoder.pose_member
-        data = memoryview(read(row.offset, starts[pose] + row.member_bytes[pose] - row.offset))
+        data = memoryview(source.read(row.offset, starts[pose] + row.member_bytes[pose] - row.offset))
 
         def member(which: int) -> memoryview:
             begin = starts[which] - row.offset

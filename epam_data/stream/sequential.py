@@ -134,7 +134,7 @@ class SequentialStream:
         out["coarse_label"][:] = -1 if head.info.coarse_label is None else head.info.coarse_label
         decoder.put_draws(draws, out)
         decoder.put_pose(head, decoder.decode_pose(head, members[MEMBERS[decoder.pose_member]]), draws, out)
-        decoder.put_frames(head, draws, lambda offset, size: frames[offset : offset + size], out)
+        decoder.put_frames(head, draws, lambda places: [frames[at : at + size] for at, size in places], out)
 
 
 class _Batches(IterableDataset[Batch]):

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from epam_data.index import READ_ATTEMPTS, Manifest
 from epam_data.remote import RemoteFolder, is_url
-from epam_data.shard import IndexRow, ShardReader, read_exactly
+from epam_data.shard import IndexRow, ShardReader, read_exactly, will_read
 from epam_data.stream.cache import ShardCache, check_size
+from epam_data.stream.clips import Place
 from epam_data.stream.settings import StreamSettings
-
-Read = Callable[[int, int], bytes]
-"""(offset in the shard, number of bytes) -> those bytes."""
 
 
 class Span(NamedTuple):
@@ -32,10 +29,20 @@ class Span(NamedTuple):
         return cls(shard, row.offset, row.end)
 
 
+class SampleBytes(Protocol):
+    """The bytes of one sample; offsets count from the start of its shard."""
+
+    def read(self, offset: int, num_bytes: int) -> bytes:
+        """Some of them; a ValueError if they are not there."""
+
+    def read_many(self, start: int, places: list[Place]) -> Iterator[bytes]:
+        """Those at some places behind `start`; raises as `read` does."""
+
+
 class Shards(Protocol):
     """What a stream needs of the place of its shards. It may travel to other processes."""
 
-    def sample(self, span: Span) -> contextlib.AbstractContextManager[Read]:
+    def sample(self, span: Span) -> contextlib.AbstractContextManager[SampleBytes]:
         """What reads inside the span, for the length of the block.
 
         Raises:
@@ -66,6 +73,37 @@ def open_shards(root: Path | str, manifest: Manifest, settings: StreamSettings) 
     return RangedShards(remote, manifest)
 
 
+class _OpenFile:
+    """Bytes of an open file."""
+
+    def __init__(self, descriptor: int, what: str) -> None:
+        self._descriptor, self._what = descriptor, what
+
+    def read(self, offset: int, num_bytes: int) -> bytes:
+        return read_exactly(self._descriptor, offset, num_bytes, what=self._what)
+
+    def read_many(self, start: int, places: list[Place]) -> Iterator[bytes]:
+        for offset, num_bytes in places:  # the disk is at work on all of them while the first are decoded
+            will_read(self._descriptor, start + offset, num_bytes)
+        return (self.read(start + offset, num_bytes) for offset, num_bytes in places)
+
+
+class _Fetched:
+    """Bytes in memory, from `begin` of the shard on."""
+
+    def __init__(self, data: bytes, begin: int) -> None:
+        self._data, self._begin = data, begin
+
+    def read(self, offset: int, num_bytes: int) -> bytes:
+        first, last = offset - self._begin, offset - self._begin + num_bytes
+        if not 0 <= first <= last <= len(self._data):
+            raise ValueError(f"{num_bytes} bytes at {offset} lie outside the sample")
+        return self._data[first:last]
+
+    def read_many(self, start: int, places: list[Place]) -> Iterator[bytes]:
+        return (self.read(start + offset, num_bytes) for offset, num_bytes in places)
+
+
 class FolderShards:
     """Shards of a folder."""
 
@@ -73,9 +111,9 @@ class FolderShards:
         self._reader = ShardReader(root, [shard.name for shard in manifest.shards])
 
     @contextlib.contextmanager
-    def sample(self, span: Span) -> Iterator[Read]:
+    def sample(self, span: Span) -> Iterator[SampleBytes]:
         """See `Shards`."""
-        yield partial(self._reader.read, span.shard)
+        yield _OpenFile(self._reader.descriptor(span.shard), f"{self._reader.names[span.shard]}.tar")
 
     def expect_samples(self, spans: Iterable[Span]) -> None:
         """Nothing to do: the page cache reads ahead."""
@@ -96,16 +134,10 @@ class RangedShards:
         return {**self.__dict__, "_fetched": {}}
 
     @contextlib.contextmanager
-    def sample(self, span: Span) -> Iterator[Read]:
+    def sample(self, span: Span) -> Iterator[SampleBytes]:
         """See `Shards`."""
-        data = self._fetched.pop(span, None) or self._fetch([span])[0]
-
-        def read(offset: int, num_bytes: int) -> bytes:
-            if not span.begin <= offset <= offset + num_bytes <= span.end:
-                raise ValueError(f"{num_bytes} bytes at {offset} lie outside the sample, {span.begin} to {span.end}")
-            return data[offset - span.begin : offset - span.begin + num_bytes]
-
-        yield read
+        data = self._fetched.pop(span) if span in self._fetched else self._fetch([span])[0]
+        yield _Fetched(data, span.begin)
 
     def expect_samples(self, spans: Iterable[Span]) -> None:
         """Fetch them, all at the same time; what is wrong with a shard shows when it is read."""
@@ -138,7 +170,7 @@ class CachedShards:
         return {"_cache": self._cache, "_entries": self._entries, "_expected": (), "_refused": {}}
 
     @contextlib.contextmanager
-    def sample(self, span: Span) -> Iterator[Read]:
+    def sample(self, span: Span) -> Iterator[SampleBytes]:
         """See `Shards`."""
         entry = self._entries[span.shard]
         if span.shard in self._refused:
@@ -149,7 +181,7 @@ class CachedShards:
             except ValueError as error:
                 self._refused[span.shard] = error
                 raise
-            yield partial(read_exactly, descriptor, what=f"{entry.name}.tar")
+            yield _OpenFile(descriptor, f"{entry.name}.tar")
 
     def expect_samples(self, spans: Iterable[Span]) -> None:
         """Nothing to do."""

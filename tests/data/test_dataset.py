@@ -1,5 +1,6 @@
 """Reading clips by row: what the shards hold, cut as drawn; damage names shard and key."""
 
+import os
 import pickle
 import re
 import shutil
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from epam_data import shard
 from epam_data.codec import MEMBERS, decode, decode_info
 from epam_data.index import Index, Manifest, load_index, load_manifest
 from epam_data.schema import Sample
@@ -65,6 +67,22 @@ def test_hidden_labels_are_minus_one(ma52_shards: Path) -> None:
     batch = reader.read_batch(rows, rows, [draw] * 2)
     assert batch.label.tolist() == batch.coarse_label.tolist() == [-1, -1]
     assert batch.heatmap.shape == (2, 2, 28, 16, 16)
+
+
+@pytest.mark.parametrize("advises", [True, False])
+def test_the_disk_is_told_which_frames_are_read(
+    ntu60_shards: Path, samples: list[Sample], monkeypatch: pytest.MonkeyPatch, advises: bool
+) -> None:
+    """All of a clip, before the first of them; a system without such advice reads the same."""
+    told, advise = list[tuple[int, ...]](), os.posix_fadvise
+    monkeypatch.setattr(os, "posix_fadvise", lambda *values: (told.append(values), advise(*values)))
+    monkeypatch.setattr(shard, "_ADVISES", advises)
+    batch = reader_of(ntu60_shards).read_batch(np.array([5]), np.array([0]), [some_draw()])
+    np.testing.assert_array_equal(batch.rgb[0], samples[5].frames[some_draw().rgb_frames])
+    assert [values[3] for values in told] == [os.POSIX_FADV_RANDOM, *[os.POSIX_FADV_WILLNEED] * 4] * advises
+    for _, offset, num_bytes, _ in told[1:]:
+        jpeg = (ntu60_shards / "train-000001.tar").read_bytes()[offset : offset + num_bytes]
+        assert jpeg.startswith(b"\xff\xd8") and jpeg.endswith(b"\xff\xd9")
 
 
 def test_batches_do_not_share_memory(ntu60_shards: Path) -> None:

@@ -51,6 +51,32 @@ def test_a_window_reads_few_shards_and_each_once(sizes: list[int], seed: int, wi
         assert sum(first[shard] <= position <= last[shard] for shard in first) <= window
 
 
+@settings(deadline=None)
+@given(sizes=SIZES, seed=SEEDS, window=st.integers(1, 15), data=st.data())
+def test_all_others_may_stand_in_those_of_the_window_first(
+    sizes: list[int], seed: int, window: int, data: st.DataObject
+) -> None:
+    order = EpochOrder(sizes, seed=seed, epoch=3, window_shards=window)
+    position = data.draw(st.integers(0, sum(sizes) - 1))
+    others = list(order.stand_ins(position))
+    assert sorted([*others, position]) == list(range(sum(sizes)))
+    ends = order._window_start
+    number = int(np.searchsorted(ends, position, side="right"))
+    own = set(range(ends[number - 1], ends[number])) - {position}
+    assert set(others[: len(own)]) == own
+    again = EpochOrder(sizes, seed=seed, epoch=3, window_shards=window)
+    assert list(again.stand_ins(position)) == others
+
+
+def test_stand_ins_are_spread() -> None:
+    """Over the window, not all on one neighbour; others in another epoch."""
+    order = EpochOrder([100] * 4, seed=0, epoch=0, window_shards=2)
+    first = [next(order.stand_ins(position)) for position in range(200)]
+    assert len(set(first)) > 100 and max(first) < 200
+    other = EpochOrder([100] * 4, seed=0, epoch=1, window_shards=2)
+    assert [next(other.stand_ins(position)) for position in range(200)] != first
+
+
 def test_epochs_and_seeds_differ() -> None:
     sizes = [20] * 5
     orders = [order_of(sizes, seed=seed, epoch=epoch, window_shards=2).tolist() for seed in (0, 1) for epoch in (0, 1)]

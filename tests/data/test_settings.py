@@ -28,6 +28,7 @@ from epam_data.stream import StreamSettings
             "stream.num_clips must be 1 for linspace, whose clips are all the same, got 2",
         ),
         ({"heatmap": "both"}, "stream.heatmap must be one of stored, drawn, got 'both'"),
+        ({"on_damage": "ignore"}, "stream.on_damage must be one of raise, skip, got 'ignore'"),
         ({"max_persons": 0}, "stream.max_persons must be >= 1, got 0"),
         ({"train_crop": "five"}, "stream.train_crop must be one of none, random_resized, centre, got 'five'"),
         ({"eval_crop": "random_resized"}, "stream.eval_crop must be one of none, centre, got 'random_resized'"),

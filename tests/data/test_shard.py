@@ -1,5 +1,6 @@
 """Shards: plain WebDataset tars, byte by byte the same, and nothing half-written or half-read."""
 
+import errno
 import hashlib
 import io
 import json
@@ -10,6 +11,7 @@ import re
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -300,6 +302,30 @@ def test_absent_and_short_shards_are_named(shard: Path) -> None:
     message = f"{shard.parent / 'gone.tar'}: the manifest lists this shard, but there is no such file"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         reader.read(1, 0, 1)
+
+
+def test_shards_that_cannot_be_read_are_named(shard: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bad sector; a file of somebody else."""
+    reader = ShardReader(shard.parent, [shard.stem])
+
+    def fails(*_: object) -> NoReturn:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(ValueError, match=r"\.tar: cannot be read at 512 \(Input/output"),
+    ):
+        patch.setattr(os, "pread", fails)
+        reader.read(0, 512, 10)
+    assert len(reader.read(0, 512, 10)) == 10, "the next read may succeed"
+
+    def refuses(*_: object) -> NoReturn:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    reader.close()
+    monkeypatch.setattr(os, "open", refuses)
+    with pytest.raises(ValueError, match=rf"^{shard}: cannot be read \(Permission denied\)$"):
+        reader.read(0, 512, 10)
 
 
 def test_member_offsets_count_headers_and_padding() -> None:

@@ -1,7 +1,9 @@
 import json
 import os
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,9 +89,23 @@ def test_two_ranks_go_on_bit_for_bit(two_ranks: Path):
     assert_same_run(two_ranks / "cut", two_ranks / "whole")
 
 
+def test_two_ranks_report_their_damage_together(two_ranks: Path, tmp_path: Path, one_thread: None):
+    """As one process that meets the same."""
+    skip = replace(STREAM, on_damage="skip")
+    measures = tiny_trainer(two_ranks / "damaged-0", tmp_path / "run", TinyRecogniser(), epochs=1, stream=skip).fit()
+
+    def told(out: Path) -> list[str]:
+        lines = (out / "train.log").read_text().splitlines()
+        return [re.sub(r"damaged-\d", "", line) for line in lines if line.startswith("damage: ")]
+
+    assert told(two_ranks / "skip") == told(tmp_path / "run")
+    assert len(told(tmp_path / "run")) > 5 and measures["num_samples"] == 5
+    assert logged(two_ranks / "skip")[-1]["num_samples"] == 5
+
+
 def test_the_main_rank_alone_writes(two_ranks: Path):
     lines = [line for line in (two_ranks / "stdout.txt").read_text().splitlines() if line.startswith("Epoch(val)")]
-    assert len(lines) == 1 + 1 + 2 + 2  # a rank that spoke twice would double them
+    assert len(lines) == 1 + 1 + 2 + 2 + 1  # a rank that spoke twice would double them
 
 
 def test_one_process_talks_to_nobody():

@@ -1,11 +1,14 @@
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from epam_data.index import load_index
+from epam_data.index import MANIFEST, Manifest, load_index, load_manifest
 from epam_data.stream import BatchFinisher, Stream
 from epam_model.build import build_model
 from epam_model.config import ModelSettings
@@ -161,3 +164,81 @@ def test_a_model_that_does_not_fit_is_refused(shards: Path):
             check_model_fits(build_model(settings, num_classes=7, num_joints=17), stream, CPU)
     with pytest.raises(ValueError, match=r"the model does not fit the shards: pose must be \(B, 28, T, H, W\), got"):
         check_model_fits(build_model(ModelSettings(), num_classes=6, num_joints=28), stream, CPU)
+
+
+@pytest.mark.parametrize(
+    ("model", "frames", "message"),
+    [
+        ({}, (3, 7), "pose frames must be a multiple of the 3 rgb frames, got 7"),
+        ({"attention_type": "spatial_temporal"}, (2, 4), "spatial_temporal attention is made for clips of 16 frames"),
+        ({"network": "rgbpose_conv3d"}, (2, 4), "RGBPoseConv3D takes 4 pose frames per rgb frame, got 4 and 2"),
+    ],
+)
+def test_clips_of_other_lengths_are_refused(shards: Path, model: dict[str, Any], frames: tuple[int, int], message: str):
+    settings = replace(STREAM, rgb_frames=frames[0], pose_frames=frames[1], sampling="independent")
+    stream = Stream(shards, split="val", settings=settings, training=False)
+    with pytest.raises(ValueError, match=f"^{shards}: the model does not fit the shards: {message}"):
+        check_model_fits(build_model(ModelSettings(**model), num_classes=6, num_joints=17), stream, CPU)
+
+
+def changed(shards: Path, tmp_path: Path, change: Callable[[Manifest], Manifest]) -> Stream:
+    root = Path(shutil.copytree(shards, tmp_path / "shards"))
+    (root / MANIFEST).write_bytes(change(load_manifest(root)).to_json())
+    return Stream(root, split="val", settings=STREAM, training=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda m: replace(m, prepare={**m.prepare, "heatmap_size_px": 12}),
+            r"rgb and pose must give features of one size, got \(1, 1\) from",
+        ),
+        (lambda m: replace(m, skeleton="ma52_28"), r"pose must be \(B, 17, T, H, W\), got \(1, 28, 4, 8, 8\)"),
+        (
+            lambda m: replace(m, skeleton="ma52_28", prepare={**m.prepare, "heatmap_kind": "limbs"}),
+            r"pose must be \(B, 17, T, H, W\), got \(1, 27, 4, 8, 8\)",
+        ),
+    ],
+    ids=["heatmap size", "skeleton", "limbs"],
+)
+def test_heatmaps_of_other_shapes_are_refused(shards: Path, tmp_path: Path, change: Any, message: str):
+    model = build_model(ModelSettings(), num_classes=6, num_joints=17)
+    with pytest.raises(ValueError, match=f"the model does not fit the shards: .*({message})"):
+        check_model_fits(model, changed(shards, tmp_path, change), CPU)
+
+
+@pytest.mark.parametrize("groups", [(0, 0, 1, 1, 1, 1), (0, 0, 1, 1, 3, 3)])
+def test_a_taxonomy_that_does_not_cover_the_groups_is_refused(shards: Path, tmp_path: Path, groups: tuple[int, ...]):
+    model = build_model(ModelSettings(head="pcan"), num_classes=6, num_joints=17, num_coarse_classes=3)
+    stream = changed(shards, tmp_path, lambda manifest: replace(manifest, coarse_of=groups))
+    with pytest.raises(ValueError, match="the taxonomy does not cover the model's 3 coarse groups: its classes have"):
+        check_model_fits(model, stream, CPU)
+
+
+# Damaged samples that are skipped
+
+
+def test_measures_say_over_how_many_samples_they_are(shards: Path, tmp_path: Path):
+    """Labels 0 1 2 3 4 5 0 in shards of five; the second shard (5 and 0) is gone."""
+    root = Path(shutil.copytree(shards, tmp_path / "shards"))
+    (root / "val-000001.tar").unlink()
+    stream = Stream(root, split="val", settings=replace(STREAM, on_damage="skip"), training=False)
+    finisher = BatchFinisher.for_shards(stream.manifest)
+    predictions = collect(Oracle(), stream, finisher, CPU)
+    assert predictions.keys == [f"val-{number}" for number in range(5)]
+    assert predictions.labels.tolist() == [0, 1, 2, 3, 4]
+    measures = evaluate(Oracle(wrong=(0,)), stream, finisher, CPU)
+    assert measures["top1_fused"] == 4 / 5 and measures["num_samples"] == 5
+    assert "num_samples" not in evaluate(Oracle(), *open_split(shards, "val"), CPU)
+
+
+def test_a_split_of_which_nothing_can_be_read_has_no_measures(shards: Path, tmp_path: Path):
+    root = Path(shutil.copytree(shards, tmp_path / "shards"))
+    for path in root.glob("val-*.tar"):
+        path.unlink()
+    stream = Stream(root, split="val", settings=replace(STREAM, on_damage="skip"), training=False)
+    with pytest.raises(
+        ValueError, match=f"^{root}: no sample of val can be read, the first is val-000000.tar: val-0: "
+    ):
+        evaluate(Oracle(), stream, BatchFinisher.for_shards(stream.manifest), CPU)

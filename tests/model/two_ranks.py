@@ -1,7 +1,9 @@
 """What test_distributed runs in each of two processes: `python -m tests.model.two_ranks SHARDS OUT` under torchrun."""
 
 import json
+import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,7 +12,7 @@ from epam_model import train
 from epam_model.distributed import average_buffers, distributed, gather, sum_over_ranks
 from epam_model.evaluate import collect, evaluate
 from epam_model.networks.recogniser import build_epam
-from tests.model.tiny import CLASSES, FrozenNorms, TinyRecogniser, tiny_trainer
+from tests.model.tiny import CLASSES, STREAM, FrozenNorms, TinyRecogniser, tiny_trainer
 
 
 class Interruption(Exception):
@@ -78,6 +80,13 @@ def main(shards: Path, out: Path) -> None:
             cut.fit()
         except Interruption:
             tiny_trainer(shards, out / "cut", TinyRecogniser(), ranks=ranks, checkpoint_steps=2).fit(resume=True)
+
+        damaged = Path(shutil.copytree(shards, out / f"damaged-{ranks.rank}"))
+        for name in ("train-000001", "val-000001"):
+            (damaged / f"{name}.tar").unlink()
+        tiny_trainer(
+            damaged, out / "skip", TinyRecogniser(), ranks=ranks, epochs=1, stream=replace(STREAM, on_damage="skip")
+        ).fit()
         if ranks.is_main:
             (out / "report.json").write_text(json.dumps(report))
 
