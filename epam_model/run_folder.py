@@ -32,12 +32,8 @@ class RunFolder:
 
     def steps(self) -> list[Path]:
         """The checkpoints to go on from, the newest first."""
-        found = {
-            int(match[1]): path
-            for path in self.root.glob("step_*.pt")
-            if (match := re.fullmatch(r"step_(\d+)", path.stem))
-        }
-        return [found[step] for step in sorted(found, reverse=True)]
+        by_step = self._by_step()
+        return [by_step[step] for step in sorted(by_step, reverse=True)]
 
     def save_last(self, checkpoint: Checkpoint, step: int) -> None:
         """Write the newest checkpoint, then remove those that are too old."""
@@ -45,9 +41,10 @@ class RunFolder:
         save_checkpoint(path, checkpoint)
         for name in (LAST, LATEST):
             _point(self.root / name, path)
-        # A run that went on from an older checkpoint passes the ones that were damaged; they are not its past.
-        for newer in [each for each in self.steps() if each > path]:
-            newer.unlink()
+        # A run that went on from an older checkpoint passes the damaged ones again: they are not its past.
+        ahead = [other for other_step, other in self._by_step().items() if other_step > step]
+        for other in ahead:
+            other.unlink()
         for old in self.steps()[self._keep_last :]:
             old.unlink()
 
@@ -78,6 +75,10 @@ class RunFolder:
             except DamagedCheckpointError as error:
                 tell(f"{error}; trying the one before")
         raise ValueError(f"{self.root}: none of its {len(paths)} checkpoints is whole")
+
+    def _by_step(self) -> dict[int, Path]:
+        paths = {path: re.fullmatch(r"step_(\d+)\.pt", path.name) for path in self.root.glob("step_*.pt")}
+        return {int(match[1]): path for path, match in paths.items() if match}
 
 
 def _point(link: Path, target: Path) -> None:

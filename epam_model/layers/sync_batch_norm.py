@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from epam_model.distributed import Ranks, sum_over_ranks
+from epam_model.distributed import Ranks, num_ranks, own_rank, sum_over_ranks
 
 
 def synchronise_batch_norms(model: nn.Module, ranks: Ranks) -> nn.Module:
@@ -64,20 +64,24 @@ class _Normalise(torch.autograd.Function):
     """(x - mean) / sqrt(variance + eps) over all ranks.
 
     Each rank's loss depends on the values of all of them, through mean and variance: the backward pass sums over ranks
-    as well. Variances are sums of squared deviations, not of squares, which would cancel.
+    as well. Each rank tells its own mean and squared deviations, from which those of all follow without cancellation.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         others = [dim for dim in range(x.ndim) if dim != 1]
-        sums = sum_over_ranks(torch.cat((x.sum(others), x.new_tensor([x.numel() // x.shape[1]]))))
-        mean, count = sums[:-1] / sums[-1], sums[-1]
         shape = (1, -1, *(1 for _ in x.shape[2:]))
-        centred = x - mean.view(shape)
-        variance = sum_over_ranks(centred.square().sum(others)) / count
+        own_count = x.numel() // x.shape[1]
+        own_variance, own_mean = torch.var_mean(x, others, correction=0)
+        told = x.new_zeros(num_ranks(), 3, x.shape[1])  # each rank fills its own row
+        told[own_rank()] = torch.stack((own_mean, own_variance * own_count, torch.full_like(own_mean, own_count)))
+        means, deviations, counts = sum_over_ranks(told).unbind(dim=1)
+        count = counts.sum(dim=0)
+        mean = (means * counts).sum(dim=0) / count
+        variance = (deviations + counts * (means - mean).square()).sum(dim=0) / count
         scale = (variance + eps).rsqrt()
-        normalised = centred.mul_(scale.view(shape))
+        normalised = (x - mean.view(shape)).mul_(scale.view(shape))
         ctx.save_for_backward(normalised, scale, count)
         ctx.mark_non_differentiable(mean, variance, count)
         return normalised, mean, variance, count
