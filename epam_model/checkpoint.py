@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 import re
+import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -15,8 +17,8 @@ from torch import Tensor, nn
 from epam_data.files import appearing
 from epam_data.index import Manifest
 
-LAST, BEST = "last.pt", "best.pt"
-VERSION = 1
+VERSION = 2
+"""2: the optimiser's state by name of the weight. Version 1 can be tested and started from, not gone on from."""
 
 _STRUCTURE = (
     "network",
@@ -36,13 +38,26 @@ class Checkpoint:
     """
 
     weights: dict[str, Tensor]  # state dict of the model
-    optimizer: dict[str, Any]  # state dict of the optimiser
+    optimizer: dict[str, Any]  # see `optimizer.optimizer_state`
     epoch: int  # the epoch that runs, from 0
     consumed: int  # samples of it that all ranks together have had
     shards: dict[str, Any]  # see `shards_identity`
     recipe: dict[str, Any]  # settings by section: stream, model, train
+    averaged: dict[str, Tensor] | None = None  # state dict of the mean of the weights, if the recipe keeps one
+    scaler: dict[str, Any] = field(default_factory=dict)  # of the loss, for fp16
+    skipped: int = 0  # steps whose loss was not finite
     best: float | None = None  # best measure so far
+    best_epoch: int = 0  # when it was measured, from 1; 0: not yet
     measures: dict[str, float] = field(default_factory=dict)  # of the last evaluation
+
+    @property
+    def evaluated(self) -> dict[str, Tensor]:
+        """The weights that are evaluated: their mean, if the recipe keeps one."""
+        return self.weights if self.averaged is None else self.averaged
+
+
+class DamagedCheckpointError(ValueError):
+    """A file that was a checkpoint, or should have become one, but cannot be read."""
 
 
 def shards_identity(manifest: Manifest) -> dict[str, Any]:
@@ -66,7 +81,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint onto the CPU, with `weights_only=True`: the file cannot run code.
 
     Raises:
-        ValueError: there is no such file, it is damaged, or it is no checkpoint of this trainer.
+        DamagedCheckpointError: the file is cut short, or a byte of it has changed.
+        ValueError: there is no such file, or it is no checkpoint of this trainer.
     """
     values = _read(path)
     version = values.get("version")
@@ -109,7 +125,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         ValueError: the file cannot be read without running code, or holds no tensors by name.
     """
     values = _read(path)
-    for wrapper in ("weights", "state_dict", "model_state_dict", "model"):
+    for wrapper in ("averaged", "weights", "state_dict", "model_state_dict", "model"):
         if isinstance(values.get(wrapper), dict):
             values = values[wrapper]
             break
@@ -188,15 +204,24 @@ def _class_differences(theirs: list[str], ours: list[str]) -> Iterator[str]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
+        _check_bytes(path)
         values = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such checkpoint") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
         if wanted := re.search(r"GLOBAL ([\w.]+)", str(error)):
             raise ValueError(
                 f"{path}: refused: its pickle wants {wanted[1]}, and could run code; save its state dict alone"
             ) from None
-        raise ValueError(f"{path}: not a readable checkpoint ({type(error).__name__})") from error
+        raise DamagedCheckpointError(f"{path}: not a readable checkpoint ({type(error).__name__})") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path}: a checkpoint is a table, got {type(values).__name__}")
     return values
+
+
+def _check_bytes(path: Path) -> None:
+    """Compare each record of the zip file with its CRC-32, which torch writes but does not read."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as file:
+            if (name := file.testzip()) is not None:
+                raise zipfile.BadZipFile(f"{name} is damaged")

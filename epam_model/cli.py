@@ -1,6 +1,7 @@
 """`epam-model train | test | predict | features | profile | convert | export`: the command line of the model half.
 
-Several GPUs or processes: `torchrun --nproc-per-node 2 -m epam_model.cli train RECIPE.yaml ...`.
+Several GPUs or processes: `torchrun --nproc-per-node 2 -m epam_model.cli train RECIPE.yaml ...`, or the plain command
+under Slurm's `srun`.
 """
 
 from __future__ import annotations
@@ -19,10 +20,9 @@ from epam_data.config import CommandTable, run_command
 from epam_data.index import load_manifest
 from epam_data.stream import BatchFinisher, Stream, StreamSettings
 from epam_model.build import build_for
-from epam_model.checkpoint import LAST
 from epam_model.config import ModelSettings, TrainSettings
 from epam_model.damage import damage_report
-from epam_model.distributed import Ranks, distributed
+from epam_model.distributed import Ranks, distributed, gather
 from epam_model.evaluate import TOP_CLASSES, Prediction, evaluate, predict
 from epam_model.model_cli import (
     ConvertCommand,
@@ -34,7 +34,9 @@ from epam_model.model_cli import (
     features_command,
     profile_command,
 )
+from epam_model.preemption import REQUEUE_EXIT_CODE
 from epam_model.restore import restore
+from epam_model.run_folder import RunFolder
 from epam_model.train import Trainer
 
 
@@ -48,6 +50,8 @@ class TrainCommand:
     """Folder of the run; work_dirs/<name of the recipe> if not given."""
     resume: bool = False
     """Go on from the last checkpoint in that folder."""
+    auto_resume: bool = False
+    """Go on if that folder holds a checkpoint, else start: for jobs that a cluster starts again."""
     stream: StreamSettings = field(default_factory=StreamSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
@@ -90,12 +94,13 @@ class PredictCommand:
 
 
 def train_command(command: TrainCommand, argv: Sequence[str]) -> int:
-    """Train; Ctrl-C and a loss that is not finite end it with one line."""
+    """Train; Ctrl-C, a signal of the cluster and a loss that is not finite end it with one line."""
     out = command.out or Path("work_dirs") / recipe_name(argv)
     manifest = load_manifest(command.shards)
     try:
-        with distributed(command.train.device) as ranks:
-            settings = replace(command.model, init_from=[]) if command.resume else command.model
+        with distributed(command.train.device, timeout_seconds=command.train.timeout_seconds) as ranks:
+            resume = command.resume or (command.auto_resume and gather(has_checkpoint(out))[0])
+            settings = replace(command.model, init_from=[]) if resume else command.model
             tell = print if ranks.is_main else lambda line: None
             trainer = Trainer(
                 build_for(settings, manifest, seed=command.train.seed, tell=tell),
@@ -106,13 +111,17 @@ def train_command(command: TrainCommand, argv: Sequence[str]) -> int:
                 model_recipe=asdict(command.model),
                 ranks=ranks,
             )
-            trainer.fit(resume=command.resume)
+            trainer.fit(resume=resume)
     except FloatingPointError as error:
         print(f"epam-model train: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"\nepam-model train: interrupted; {how_to_go_on(argv, out)}", file=sys.stderr)
         return 130
+    if trainer.stopped_by is not None:
+        if ranks.is_main:
+            print(f"epam-model train: stopped by {trainer.stopped_by}; {how_to_go_on(argv, out)}", file=sys.stderr)
+        return REQUEUE_EXIT_CODE
     return 0
 
 
@@ -161,10 +170,15 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
 
 def how_to_go_on(argv: Sequence[str], out: Path) -> str:
     """What to type after an interruption: the same command, with `--resume` if there is a checkpoint."""
-    again = ["epam-model", *(word for word in argv if word != "--resume")]
-    if not (out / LAST).exists():
+    again = ["epam-model", *(word for word in argv if word not in ("--resume", "--auto_resume"))]
+    if not has_checkpoint(out):
         return f"there is no checkpoint yet, start anew with: {shlex.join(again)}"
     return f"go on from the last checkpoint with: {shlex.join([*again, '--resume'])}"
+
+
+def has_checkpoint(out: Path) -> bool:
+    """Whether a run's folder holds a checkpoint to go on from."""
+    return bool(RunFolder(out).steps())
 
 
 def recipe_name(argv: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Ranks: who this process is among those that `torchrun` started, and what they tell each other.
+"""Ranks: the processes that train together, and what they tell each other; who they are, `launch` finds out.
 
 Every function works for a single process too, which then talks to nobody.
 """
@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import gc
 import inspect
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
+
+from epam_model.launch import find_launch
 
 Value = TypeVar("Value")
 
@@ -41,34 +43,41 @@ class Ranks:
 
 
 @contextmanager
-def distributed(device: str = "auto") -> Iterator[Ranks]:
-    """Join the processes that `torchrun` started (gloo on the CPU, NCCL on GPUs), and leave them at the end.
+def distributed(device: str = "auto", *, timeout_seconds: float = 600.0) -> Iterator[Ranks]:
+    """Join the processes that `torchrun` or `srun` started (gloo on the CPU, NCCL on GPUs), and leave them at the end.
 
     Args:
         device: `auto` (a GPU if there is one), `cpu` or `cuda`.
+        timeout_seconds: a rank that waits for another for so long ends with an error.
 
     Raises:
-        ValueError: the device does not exist, or torchrun's environment is incomplete.
+        ValueError: the device does not exist, or the launcher's environment is incomplete.
     """
-    world = _from_environment("WORLD_SIZE", 1)
-    if world == 1:
+    launch = find_launch()
+    if launch.world == 1:
         yield Ranks(device=choose_device(device, 0))
         return
-    rank, local_rank = _from_environment("RANK", None), _from_environment("LOCAL_RANK", None)
-    chosen = choose_device(device, local_rank)
+    one_gpu = launch.sees_own_gpu_alone and torch.cuda.is_available() and torch.cuda.device_count() == 1
+    chosen = choose_device(device, 0 if one_gpu else launch.local_rank)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)  # NCCL and object collectives use the current device
     backend = "nccl" if chosen.type == "cuda" else "gloo"
-    dist.init_process_group(backend)
+    dist.init_process_group(
+        backend,
+        init_method=launch.meeting,
+        rank=launch.rank,
+        world_size=launch.world,
+        timeout=timedelta(seconds=timeout_seconds),
+    )
     whole = False
     try:
-        yield Ranks(rank=rank, world=world, device=chosen)
+        yield Ranks(rank=launch.rank, world=launch.world, device=chosen)
         sum_over_ranks(torch.zeros(1, device=chosen)).item()  # no rank leaves while others still talk to it
         whole = True
     finally:
         # DDP lies in reference cycles and holds the group: gloo's threads, alive at exit, would abort the process.
         gc.collect()
-        # After an error, NCCL would wait for ranks that do not come; torchrun ends them.
+        # After an error, NCCL would wait for ranks that do not come; the launcher ends them.
         if whole or backend == "gloo":
             dist.destroy_process_group()
 
@@ -90,16 +99,6 @@ def choose_device(name: str, local_rank: int) -> torch.device:
     return torch.device("cuda", local_rank)
 
 
-def on_device(model: nn.Module, ranks: Ranks, *, sync_bn: bool) -> nn.Module:
-    """A model on this rank's device; with `sync_bn`, batch norms that use the statistics of all ranks.
-
-    Only GPUs have the latter: on the CPU, where torch has none, each rank's batch norms see their own clips.
-    """
-    if sync_bn and ranks.device.type == "cuda" and ranks.world > 1:
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-    return model.to(ranks.device)
-
-
 def data_parallel(model: nn.Module, ranks: Ranks) -> nn.Module:
     """What a training step calls: with several ranks the model in DDP, which averages their gradients."""
     if ranks.world == 1:
@@ -116,9 +115,25 @@ def gather(value: Value) -> list[Value]:
     """The values of all ranks, by rank, on every rank. Sizes may differ; tensors must be on the CPU."""
     if not _together():
         return [value]
-    values: list[Value | None] = [None] * dist.get_world_size()
+    values: list[Value | None] = [None] * num_ranks()
     dist.all_gather_object(values, value)
     return values  # type: ignore[return-value]  # every place is filled now
+
+
+def num_ranks() -> int:
+    """How many ranks there are."""
+    return dist.get_world_size() if _together() else 1
+
+
+def own_rank() -> int:
+    """The number of this rank."""
+    return dist.get_rank() if _together() else 0
+
+
+def any_rank(flags: Sequence[bool | Tensor], device: torch.device) -> list[bool]:
+    """For each flag, whether it is set on any rank: one small exchange. A tensor is a flag of one element."""
+    votes = torch.stack([torch.as_tensor(flag, dtype=torch.float32, device=device).reshape(()) for flag in flags])
+    return (sum_over_ranks(votes) > 0).tolist()
 
 
 def sum_over_ranks(tensor: Tensor) -> Tensor:
@@ -152,28 +167,18 @@ class _SumOverRanks(torch.autograd.Function):
 def average_buffers(model: nn.Module) -> None:
     """Make the floating buffers (the statistics of batch norms) on every rank the mean over ranks.
 
-    Each rank's batch norms see their own clips. What is evaluated and saved must be one model, and the mean uses what
-    all ranks saw, where a broadcast would throw all but one rank's statistics away.
+    Batch norms that are not synchronised see the clips of their own rank. What is evaluated and saved must be one
+    model, and the mean uses what all ranks saw, where a broadcast would throw all but one rank's statistics away.
     """
     if not _together():
         return
     buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
     if not buffers:
         return
-    flat = sum_over_ranks(torch.cat([buffer.flatten() for buffer in buffers])) / dist.get_world_size()
+    flat = sum_over_ranks(torch.cat([buffer.flatten() for buffer in buffers])) / num_ranks()
     for buffer, mean in zip(buffers, torch.split(flat, [buffer.numel() for buffer in buffers]), strict=True):
         buffer.copy_(mean.view_as(buffer))
 
 
 def _together() -> bool:
     return dist.is_available() and dist.is_initialized()
-
-
-def _from_environment(name: str, default: int | None) -> int:
-    value = os.environ.get(name, default)
-    if value is None:
-        raise ValueError(f"WORLD_SIZE is set, but {name} is not: start several processes with torchrun")
-    try:
-        return int(value)
-    except ValueError:
-        raise ValueError(f"{name} must be a number, got {value!r}; start several processes with torchrun") from None

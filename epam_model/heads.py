@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from epam_model.layers.ranks_dropout import RanksDropout
+
 FINE_WIDTH, COARSE_WIDTH = 256, 128
 """Channels of the embeddings that are compared with the prototypes of the classes and of the coarse groups."""
 
@@ -145,7 +147,7 @@ class StreamHead(nn.Module):
             raise ValueError(f"num_coarse_classes must be at least 0, got {num_coarse_classes}")
         self.stream = stream
         self.rectification = rectification
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = RanksDropout(dropout)
         self.fc = nn.Linear(channels, num_classes)
         self.fc_coarse: nn.Linear | None = None
         if num_coarse_classes:

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from epam_data.index import Index, Manifest
+from epam_data.index import Index, Manifest, load_index
 from epam_data.randomness import Purpose, generator
-from epam_data.stream import Batch
+from epam_data.stream import Batch, Stream
+from epam_model.config import TrainSettings
 
 
 def shuffled_labels(manifest: Manifest, index: Index, split: str, seed: int) -> dict[str, int]:
@@ -37,3 +39,21 @@ def relabel(batch: Batch, labels: Mapping[str, int], coarse_of: tuple[int, ...])
     """The batch with the label that `labels` has for each key, and the coarse label that follows from it."""
     label = torch.tensor([labels[key] for key in batch.keys])
     return replace(batch, label=label, coarse_label=torch.tensor(coarse_of)[label])
+
+
+def training_labels(shards: Path, stream: Stream, settings: TrainSettings) -> dict[str, int]:
+    """The label of each training clip to use in place of its own: empty unless `shuffle_labels` asks for it.
+
+    Raises:
+        ValueError: a training clip has no label, or no evaluation clip has one.
+    """
+    manifest, index = stream.manifest, load_index(shards)
+    splits = np.array([shard.split for shard in manifest.shards])[index.shard]
+    hidden = index.keys[(splits == "train") & (index.label < 0)]
+    if len(hidden):
+        raise ValueError(f"{shards}: training needs labels, that of {hidden[0].decode()} is hidden")
+    if (index.label[splits == "val"] < 0).all():
+        raise ValueError(f"{shards}: every label of val is hidden: nothing tells the best checkpoint")
+    if index.label.max() >= len(manifest.classes):
+        raise ValueError(f"{shards}: a label is {index.label.max()}, the shards have {len(manifest.classes)} classes")
+    return shuffled_labels(manifest, index, "train", settings.seed) if settings.shuffle_labels else {}

@@ -260,7 +260,7 @@ def export_command(command: ExportCommand) -> int:
     checkpoint = load_checkpoint(command.checkpoint)
     check_same_model(checkpoint, str(command.checkpoint), asdict(command.model))
     model = build_for_dataset(command.dataset, command.prepare, replace(command.model, init_from=[]))
-    load_weights(model, checkpoint.weights, str(command.checkpoint))  # all of them: no part may stay at random
+    load_weights(model, checkpoint.evaluated, str(command.checkpoint))  # all of them: no part may stay at random
     shapes = clip_shapes(command.dataset, command.prepare, command.stream)
     rgb, pose = (torch.rand(2, *shape) for shape in shapes)
     export_model(model, command.out, rgb=rgb, pose=pose)

@@ -41,5 +41,5 @@ def restore(
     check_same(checkpoint, str(checkpoint_path), manifest, asdict(model_settings))
     check_same_clips(checkpoint, str(checkpoint_path), asdict(stream_settings))
     model = build_for(replace(model_settings, init_from=[]), manifest)  # the checkpoint has all weights
-    load_weights(model, checkpoint.weights, str(checkpoint_path))
+    load_weights(model, checkpoint.evaluated, str(checkpoint_path))
     return model.to(ranks.device), stream, BatchFinisher.for_shards(manifest).to(ranks.device)

@@ -23,15 +23,16 @@ class RunLog:
         resumed_at: optimiser steps of the checkpoint that the run goes on from. What an interrupted run measured behind
             it is taken back from the metrics and TensorBoard, so that they read as if there had been no interruption;
             the text log keeps what was said. None: a new run, which replaces all three.
+        evaluated_epochs: how many epochs were evaluated up to that checkpoint; it may lie before an evaluation.
     """
 
-    def __init__(self, out: Path, *, is_main: bool, resumed_at: int | None = None) -> None:
+    def __init__(self, out: Path, *, is_main: bool, resumed_at: int | None = None, evaluated_epochs: int = 0) -> None:
         self._is_main, self._bar = is_main, None
         if not is_main:
             return
         out.mkdir(parents=True, exist_ok=True)
         if resumed_at is not None:
-            _drop_after(out / METRICS, resumed_at)
+            _drop_after(out / METRICS, resumed_at, evaluated_epochs)
         mode = "w" if resumed_at is None else "a"
         self._log = (out / LOG).open(mode, encoding="utf-8")
         self._metrics = (out / METRICS).open(mode, encoding="utf-8")
@@ -97,13 +98,16 @@ def _number(name: str, value: float) -> str:
     return f"{value:.4e}" if name == "lr" else f"{value:.4f}"
 
 
-def _drop_after(path: Path, step: int) -> None:
-    """Keep the lines of `metrics.jsonl` that were written up to a step; an unfinished last line goes too."""
+def _drop_after(path: Path, step: int, evaluated_epochs: int) -> None:
+    """Keep the lines of `metrics.jsonl` that were written up to a checkpoint; an unfinished last line goes too."""
     if not path.is_file():
         return
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        if not line.endswith("\n") or json.loads(line)["step"] > step:
+        if not line.endswith("\n"):
+            break
+        values = json.loads(line)
+        if values["step"] > step or (values["part"] == "val" and values["epoch"] > evaluated_epochs):
             break
         kept.append(line)
     path.write_text("".join(kept), encoding="utf-8")

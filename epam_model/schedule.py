@@ -3,31 +3,57 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+
+SCHEDULES = ("cosine", "multistep", "constant")
 
 
-def learning_rate(step: int, *, total_steps: int, warmup_steps: int, peak: float, minimum: float = 0.0) -> float:
-    """Linear warm-up, then a cosine down to `minimum`, both per step.
+def learning_rate(
+    step: int,
+    *,
+    total_steps: int,
+    warmup_steps: int,
+    peak: float,
+    minimum: float = 0.0,
+    schedule: str = "cosine",
+    milestones: Sequence[int] = (),
+    gamma: float = 0.1,
+) -> float:
+    """Linear warm-up, then what the schedule says, both per step.
 
-    During warm-up the rate is peak * (step + 1) / warmup_steps. Behind it, with t = step - warmup_steps of
-    T = total_steps - warmup_steps steps, it is minimum + (peak - minimum) * (1 + cos(pi * t / T)) / 2, as torch's
-    `CosineAnnealingLR`: the first step has the peak, and the step after the last would have the minimum.
+    During warm-up the rate is peak * (step + 1) / warmup_steps. Behind it:
+
+    - `cosine`: with t = step - warmup_steps of T = total_steps - warmup_steps steps, it is
+      minimum + (peak - minimum) * (1 + cos(pi * t / T)) / 2, as torch's `CosineAnnealingLR`: the first step has the
+      peak, and the step after the last would have the minimum.
+    - `multistep`: peak * gamma^n behind n milestones, as torch's `MultiStepLR`.
+    - `constant`: peak.
 
     Args:
         step: optimiser steps taken so far, from 0.
         total_steps: steps of the whole training.
         warmup_steps: steps of the warm-up; may be 0.
         peak: the highest rate.
-        minimum: the lowest, not counting the warm-up.
+        minimum: the lowest of the cosine.
+        schedule: one of `SCHEDULES`.
+        milestones: steps from which on the rate is lowered.
+        gamma: factor of each milestone.
 
     Raises:
-        ValueError: a step outside 0 ... total_steps, or a warm-up that is longer than the training.
+        ValueError: an unknown schedule, a step outside 0 ... total_steps, or a warm-up longer than the training.
     """
+    if schedule not in SCHEDULES:
+        raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}")
     if not 0 <= warmup_steps <= total_steps:
         raise ValueError(f"warmup_steps must be in 0..{total_steps} (the whole training), got {warmup_steps}")
     if not 0 <= step <= total_steps:
         raise ValueError(f"step must be in 0..{total_steps}, got {step}")
     if step < warmup_steps:
         return peak * (step + 1) / warmup_steps
+    if schedule == "constant":
+        return peak
+    if schedule == "multistep":
+        return peak * gamma ** sum(step >= milestone for milestone in milestones)
     if step == total_steps:
         return minimum
     phase = (step - warmup_steps) / (total_steps - warmup_steps)

@@ -1,45 +1,36 @@
-"""Training: SGD over exact epochs, evaluation after each, checkpoints from which a run goes on bit for bit."""
+"""Training: exact epochs, an evaluation after each, checkpoints from which a run goes on bit for bit."""
 
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from epam_data.index import load_index
 from epam_data.randomness import Purpose, seed_number
 from epam_data.stream import Batch, BatchFinisher, Stream, StreamSettings
-from epam_model.checkpoint import (
-    BEST,
-    LAST,
-    Checkpoint,
-    check_same,
-    load_checkpoint,
-    load_weights,
-    save_checkpoint,
-    shards_identity,
-)
+from epam_model.best import Best, check_measure, measure_name
+from epam_model.checkpoint import Checkpoint, load_checkpoint, load_weights, shards_identity
 from epam_model.config import TrainSettings
 from epam_model.damage import damage_report
-from epam_model.distributed import Ranks, average_buffers, data_parallel, on_device, sum_over_ranks
+from epam_model.distributed import Ranks, any_rank, average_buffers, gather, sum_over_ranks
 from epam_model.evaluate import check_model_fits, evaluate
-from epam_model.heads import prototype_banks
-from epam_model.label_shuffle import relabel, shuffled_labels
-from epam_model.metrics import best_name
+from epam_model.gradient_step import GradientStep, StepResult
+from epam_model.label_shuffle import relabel, training_labels
+from epam_model.layers.sync_batch_norm import synchronise_batch_norms
+from epam_model.not_finite import write_not_finite
 from epam_model.objective import Objective
+from epam_model.optimizer import load_optimizer_state, optimizer_state
+from epam_model.pace import Pace
+from epam_model.preemption import StopRequest
+from epam_model.resume import changed_settings, check_can_go_on
+from epam_model.run_folder import RunFolder
 from epam_model.run_log import RunLog
 from epam_model.schedule import learning_rate
-
-# Recipe keys that decide which samples are still to come: a run goes on with the same ones only.
-_ORDER = (
-    *(("stream", name) for name in ("batch_size", "window_shards", "balance", "class_weights")),
-    *(("train", name) for name in ("seed", "shuffle_labels")),
-)
 
 
 class Trainer:
@@ -56,7 +47,11 @@ class Trainer:
 
     Attributes:
         epoch, consumed: the place in the stream: epoch from 0, and how many of its samples all ranks have had.
-        best, measures: the best measure so far, and all measures of the last evaluation.
+        best: the best evaluation so far.
+        skipped: steps that were not taken, since their loss was not finite.
+        measures: all measures of the last evaluation.
+        stopped_by: the signal that ended `fit` early, after a checkpoint; on ranks that had none, its name is "another
+            rank"; None: it was not stopped.
 
     Raises:
         ValueError: model, shards and settings do not fit each other.
@@ -75,9 +70,10 @@ class Trainer:
     ) -> None:
         self.settings, self.ranks, self.out = settings, ranks, out
         self.recipe = {"stream": asdict(stream), "model": model_recipe, "train": asdict(settings)}
-        self.epoch, self.consumed = 0, 0
-        self.best: float | None = None
+        self.epoch, self.consumed, self.skipped = 0, 0, 0
+        self.best = Best()
         self.measures: dict[str, float] = {}
+        self.stopped_by: str | None = None
         if settings.num_threads:
             torch.set_num_threads(settings.num_threads)
 
@@ -87,213 +83,219 @@ class Trainer:
         self._val_stream = Stream(shards, split="val", training=False, **common)  # type: ignore[arg-type]
         self.manifest = self._train_stream.manifest
         self._labels = training_labels(shards, self._train_stream, settings)
+        if stream.batch_size % (ranks.world * settings.accumulate):
+            raise ValueError(
+                f"stream.batch_size must be a multiple of {ranks.world} ranks times train.accumulate "
+                f"{settings.accumulate}, got {stream.batch_size}"
+            )
+        check_measure(settings.best_by, model_recipe["streams"], len(self.manifest.classes))
         self._finisher = BatchFinisher.for_shards(self.manifest).to(ranks.device)
 
-        self.model = on_device(model, ranks, sync_bn=settings.sync_bn)
-        self._objective = Objective(settings.loss, self.manifest.coarse_of).to(ranks.device)
-        self._banks = prototype_banks(self.model)
-        self._parallel = self.model  # what a step calls; in `fit` it averages gradients over ranks
+        self.model = synchronise_batch_norms(model, ranks) if settings.sync_bn else model
+        self.model.to(ranks.device)
         check_model_fits(self.model, self._train_stream, ranks.device)
         if self._val_stream.clip_sizes_px != self._train_stream.clip_sizes_px:
             check_model_fits(self.model, self._val_stream, ranks.device)
-        self._weights = [weight for weight in self.model.parameters() if weight.requires_grad]
-        self._optimizer = torch.optim.SGD(
-            self._weights,
-            lr=settings.lr,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-            nesterov=settings.nesterov,
-        )
+        objective = Objective(settings.loss, self.manifest.coarse_of).to(ranks.device)
+        self._gradient_step = GradientStep(self.model, objective, settings=settings, ranks=ranks)
+        self._folder = RunFolder(out, keep_last=settings.keep_last)
+        self._pace = Pace(ranks.device, clips_per_step=stream.batch_size, steps_per_epoch=len(self._train_stream))
 
     @property
     def step(self) -> int:
-        """Optimiser steps so far."""
+        """Batches so far, each an optimiser step unless it was skipped."""
         return self.epoch * len(self._train_stream) + self.consumed // self._train_stream.settings.batch_size
 
+    @property
+    def evaluated_model(self) -> nn.Module:
+        """What is evaluated: the mean of the weights if the recipe keeps one, else the model."""
+        average = self._gradient_step.average
+        return self.model if average is None else average.model
+
     def fit(self, *, resume: bool = False) -> dict[str, float]:
-        """Train to the last epoch.
+        """Train to the last epoch, or until a signal asks to stop, see `stopped_by`.
 
         Args:
-            resume: go on from `last.pt` in the run's folder; False starts a new run there.
+            resume: go on from the newest whole checkpoint in the run's folder; False starts a new run there.
 
         Returns:
             The measures of the last evaluation.
 
         Raises:
             ValueError: there is nothing to go on from, or it was another run; or a new run would overwrite one.
-            FloatingPointError: the loss or its gradient is not finite; the clips of the batch are named.
+            FloatingPointError: the loss or its gradient is not finite; a file in the run's folder names the clips.
         """
-        changes = self._resume() if resume else self._check_empty()
-        self._parallel = data_parallel(self.model, self.ranks)
-        try:
-            with RunLog(self.out, is_main=self.ranks.is_main, resumed_at=self.step if resume else None) as log:
-                for change in changes:
-                    log.line(f"resume: {change}")
-                while self.epoch < self.settings.epochs:
-                    self._train_epoch(log)
-                    self._end_epoch(log)
-        finally:
-            self._parallel = self.model  # lets go of DDP, and with it of the process group
+        notes = self._resume() if resume else self._check_empty()
+        with ExitStack() as stack:
             for stream in (self._train_stream, self._val_stream):
-                stream.close()
+                stack.callback(stream.close)
+            stop = stack.enter_context(StopRequest())
+            stack.enter_context(self._gradient_step.together())
+            done = {"resumed_at": self.step, "evaluated_epochs": self.epoch} if resume else {}
+            log = stack.enter_context(RunLog(self.out, is_main=self.ranks.is_main, **done))
+            for note in notes:
+                log.line(note)
+            while self.stopped_by is None and self.epoch < self.settings.epochs:
+                if self.best.is_stale(self.epoch, self.settings.patience):
+                    log.line(f"no new best for {self.settings.patience} epochs: training ends early")
+                    break
+                if self._train_epoch(log, stop):
+                    self._end_epoch(log, stop)
+            if self.stopped_by is not None:
+                log.line(f"stopped by {self.stopped_by} at step {self.step}, with a checkpoint")
         return self.measures
 
-    def _train_epoch(self, log: RunLog) -> None:
+    def _train_epoch(self, log: RunLog, stop: StopRequest) -> bool:
+        """Train what is left of the epoch; returns whether it was ended."""
         stream, settings = self._train_stream, self.settings
-        batch_size = stream.settings.batch_size
-        log.open_bar(self.epoch + 1, done=self.consumed // batch_size, total=len(stream))
-        self._parallel.train()
-        clock = time.perf_counter()
-        logged = self.step
-        for batch in stream.epoch(self.epoch, consumed=self.consumed):
-            values = self._take_step(batch)
+        batch_size, num_steps = stream.settings.batch_size, len(stream)
+        log.open_bar(self.epoch + 1, done=self.consumed // batch_size, total=num_steps)
+        self.model.train()
+        for batch in self._pace.epoch(stream.epoch(self.epoch, consumed=self.consumed)):
+            result = self._take_step(batch, stop=bool(stop))
+            if not result.is_finite:
+                self._skip(batch, result, log)
             self.consumed += batch_size
+            self._pace.step_done()
             log.advance_bar()
-            place = (self.consumed // batch_size, len(stream))
+            place = (self.consumed // batch_size, num_steps)
+            steps_left = settings.epochs * num_steps - self.step
             if self.step % settings.log_steps == 0 or place[0] == place[1]:
-                named = dict(zip(values, self._mean_over_ranks(values), strict=True))
-                seconds, clock = time.perf_counter() - clock, time.perf_counter()
-                named["clips_per_second"] = (self.step - logged) * batch_size / seconds
-                logged = self.step
-                log.values("train", named, epoch=self.epoch + 1, place=place, step=self.step)
+                values = self._mean_over_ranks(result.values) | self._pace.values(steps_left=steps_left)
+                log.values("train", values, epoch=self.epoch + 1, place=place, step=self.step)
+            if (estimate := self._pace.estimate(steps_left=steps_left)) is not None:
+                log.line(estimate)
             due = settings.checkpoint_steps and self.step % settings.checkpoint_steps == 0
-            if due and place[0] < place[1]:
-                self._save(LAST)
+            if due or result.stop or place[0] == place[1]:  # the last: an evaluation that is killed costs no step
+                self._save_last()
+            if result.stop:
+                self._note_stop(stop)
+                break
         log.close_bar()
         for line in damage_report(stream):
             log.line(line)
+        return self.stopped_by is None
 
-    def _take_step(self, batch: Batch) -> dict[str, Tensor]:
-        """One optimiser step on this rank's part of the batch; returns what is worth logging, as scalars."""
-        settings = self.settings
-        torch.manual_seed(step_seed(settings.seed, self.step, self.ranks.rank))
+    def _take_step(self, batch: Batch, *, stop: bool = False) -> StepResult:
+        """One optimiser step on this rank's part of the batch."""
+        settings, steps = self.settings, len(self._train_stream)
+        torch.manual_seed(step_seed(settings.seed, self.step))
         if settings.shuffle_labels:
             batch = relabel(batch, self._labels, self.manifest.coarse_of)
         batch = batch.to(self.ranks.device)
-        rate = self._set_learning_rate()
-        losses = self._objective(
-            self._parallel(*self._finisher(batch)),
-            batch.label,
-            {name: bank.prototypes for name, bank in self._banks.items()},
-        )
-        loss = losses.total
-        self._optimizer.zero_grad()
-        loss.backward()
-        grad_norm = nn.utils.clip_grad_norm_(self._weights, settings.clip_norm or float("inf"))
-        if not torch.isfinite(loss.detach() + grad_norm):  # before the step, so that the weights stay whole
-            raise FloatingPointError(
-                f"step {self.step}: loss {loss.item()}, gradient norm {grad_norm.item()}; the batch holds "
-                + ", ".join(batch.keys)
-            )
-        self._optimizer.step()
-        for name, prototypes in losses.prototypes.items():
-            self._banks[name].remember(prototypes)
-        values = {"lr": torch.tensor(rate, dtype=torch.float64), "loss": loss, **losses.terms, "grad_norm": grad_norm}
-        return {name: value.detach() for name, value in values.items()}
-
-    def _set_learning_rate(self) -> float:
-        settings, steps = self.settings, len(self._train_stream)
         rate = learning_rate(
             self.step,
             total_steps=settings.epochs * steps,
             warmup_steps=round(settings.warmup_epochs * steps),
             peak=settings.lr,
             minimum=settings.min_lr,
+            schedule=settings.schedule,
+            milestones=[round(epoch * steps) for epoch in settings.milestones],
+            gamma=settings.gamma,
         )
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        return rate
+        rgb, pose = self._finisher(batch)
+        return self._gradient_step.take(rgb, pose, batch.label, rate=rate, stop=stop)
 
-    def _mean_over_ranks(self, values: dict[str, Tensor]) -> list[float]:
+    def _skip(self, batch: Batch, result: StepResult, log: RunLog) -> None:
+        """Write down the clips of a batch whose loss is not finite, and go on if the recipe allows.
+
+        Raises:
+            FloatingPointError: it does not.
+        """
+        values = {name: float(value) for name, value in result.values.items()}
+        told = write_not_finite(self.out, self.step, batch.keys, values)
+        self.skipped += 1
+        if self.skipped > self.settings.max_skipped_steps:
+            raise FloatingPointError(told)
+        log.line(f"{told}; skipped, {self.skipped} of {self.settings.max_skipped_steps}")
+
+    def _mean_over_ranks(self, values: dict[str, Tensor]) -> dict[str, float]:
         stacked = torch.stack([value.to(self.ranks.device, torch.float64) for value in values.values()])
-        means: list[float] = (sum_over_ranks(stacked) / self.ranks.world).tolist()
-        return means
+        return dict(zip(values, (sum_over_ranks(stacked) / self.ranks.world).tolist(), strict=True))
 
-    def _end_epoch(self, log: RunLog) -> None:
-        average_buffers(self.model)
-        self.measures = evaluate(self.model, self._val_stream, self._finisher, self.ranks.device)
+    def _end_epoch(self, log: RunLog, stop: StopRequest) -> None:
+        self._average_statistics()
+        begun = time.perf_counter()
+        self.measures = evaluate(self.evaluated_model, self._val_stream, self._finisher, self.ranks.device)
         for line in damage_report(self._val_stream):
             log.line(line)
-        score = self.measures[best_name(self.measures)]
+        self._pace.evaluation_done(time.perf_counter() - begun)
+        name = measure_name(self.settings.best_by, self.measures)
         place = (len(self._train_stream), len(self._train_stream))
         log.values("val", self.measures, epoch=self.epoch + 1, place=place, step=self.step)
         self.epoch, self.consumed = self.epoch + 1, 0
         # The best is saved first: a run that is killed in between evaluates again, and saves it again.
-        if self.best is None or score > self.best:
-            self.best = score
-            self._save(BEST)
-        self._save(LAST)
+        self.best = self.best.after(self.measures[name], self.epoch)
+        if self.best.epoch == self.epoch:
+            if self.ranks.is_main:
+                self._folder.save_best(self._checkpoint(), name)
+            log.line(f"best checkpoint: {name} {self.best.score:.4f} of epoch {self.epoch}")
+        self._save_last()
+        if any_rank([bool(stop)], self.ranks.device)[0]:
+            self._note_stop(stop)
 
-    def _save(self, name: str) -> None:
-        average_buffers(self.model)
-        if not self.ranks.is_main:
-            return
-        checkpoint = Checkpoint(
+    def _note_stop(self, stop: StopRequest) -> None:
+        self.stopped_by = "another rank" if stop.signal is None else stop.signal.name
+
+    def _save_last(self) -> None:
+        self._average_statistics()
+        if self.ranks.is_main:
+            self._folder.save_last(self._checkpoint(), self.step)
+
+    def _average_statistics(self) -> None:
+        """Make the statistics of batch norms those of one model, where each rank's are its own."""
+        if not self.settings.sync_bn:
+            average_buffers(self.model)
+            if self.evaluated_model is not self.model:
+                average_buffers(self.evaluated_model)
+
+    def _checkpoint(self) -> Checkpoint:
+        step = self._gradient_step
+        return Checkpoint(
             weights=self.model.state_dict(),
-            optimizer=self._optimizer.state_dict(),
+            optimizer=optimizer_state(step.optimizer),
             epoch=self.epoch,
             consumed=self.consumed,
             shards=shards_identity(self.manifest),
             recipe=self.recipe,
-            best=self.best,
+            averaged=None if step.average is None else step.average.state(),
+            scaler=step.scaler.state_dict(),
+            skipped=self.skipped,
+            best=self.best.score,
+            best_epoch=self.best.epoch,
             measures=self.measures,
         )
-        save_checkpoint(self.out / name, checkpoint)
 
     def _resume(self) -> list[str]:
-        """Go to where `last.pt` was; returns which settings have changed since."""
-        path = self.out / LAST
-        checkpoint = load_checkpoint(path)
-        check_same(checkpoint, str(path), self.manifest, self.recipe["model"])
-        if checkpoint.shards["index_sha256"] != self.manifest.index_sha256:
-            raise ValueError(f"{path}: cannot go on: the shards were built anew since")
-        defaults = {"stream": asdict(StreamSettings()), "train": asdict(TrainSettings())}
-        for section, name in _ORDER:
-            # A checkpoint that is older than a key was trained as its default says.
-            before = checkpoint.recipe[section].get(name, defaults[section][name])
-            now = self.recipe[section][name]
-            if before != now:
-                raise ValueError(f"{path}: cannot go on: {section}.{name} was {before}, is now {now}")
+        """Go to where the newest whole checkpoint was; returns what there is to say about it."""
+        notes: list[str] = []
+        path, checkpoint = self._folder.load_last(notes.append)
+        chosen = gather(path)[0]
+        if path != chosen:  # a network file system may show ranks different files
+            path, checkpoint = chosen, load_checkpoint(chosen)
+        check_can_go_on(checkpoint, str(path), self.manifest, self.recipe)
         load_weights(self.model, checkpoint.weights, str(path))
-        groups = self._optimizer.state_dict()["param_groups"]
-        trained = [len(group["params"]) for group in checkpoint.optimizer["param_groups"]]
-        if trained != [len(group["params"]) for group in groups]:
-            raise ValueError(f"{path}: cannot go on: other weights were trained (model.freeze_rgb or freeze_pose)")
-        # The state is the momentum; learning rate and weight decay are what the recipe now says.
-        self._optimizer.load_state_dict({"state": checkpoint.optimizer["state"], "param_groups": groups})
-        self.epoch, self.consumed = checkpoint.epoch, checkpoint.consumed
-        self.best, self.measures = checkpoint.best, checkpoint.measures
-        return [
-            f"{section}.{name} was {checkpoint.recipe[section].get(name)}, is now {value}"
-            for section, values in self.recipe.items()
-            for name, value in values.items()
-            if checkpoint.recipe[section].get(name) != value
-        ]
+        step = self._gradient_step
+        load_optimizer_state(step.optimizer, checkpoint.optimizer, str(path))
+        if step.average is not None and checkpoint.averaged is not None:
+            step.average.load(checkpoint.averaged)
+        if checkpoint.scaler:
+            step.scaler.load_state_dict(checkpoint.scaler)
+        self.epoch, self.consumed, self.skipped = checkpoint.epoch, checkpoint.consumed, checkpoint.skipped
+        self.best = Best(score=checkpoint.best, epoch=checkpoint.best_epoch)
+        self.measures = checkpoint.measures
+        notes.append(f"going on from {path}")
+        return [f"resume: {note}" for note in (*notes, *changed_settings(checkpoint, self.recipe))]
 
     def _check_empty(self) -> list[str]:
-        if (self.out / LAST).exists():
+        if self._folder.steps():
             raise ValueError(f"{self.out}: holds a run already; go on with --resume, or give another --out")
         return []
 
 
-def training_labels(shards: Path, stream: Stream, settings: TrainSettings) -> dict[str, int]:
-    """The label of each training clip to use in place of its own: empty unless `shuffle_labels` asks for it.
+def step_seed(seed: int, step: int) -> int:
+    """The seed of torch's generators for one step (dropout): a run that goes on draws what it would have drawn.
 
-    Raises:
-        ValueError: a training clip has no label, or no evaluation clip has one.
+    All ranks have the same one, see `RanksDropout`.
     """
-    manifest, index = stream.manifest, load_index(shards)
-    splits = np.array([shard.split for shard in manifest.shards])[index.shard]
-    hidden = index.keys[(splits == "train") & (index.label < 0)]
-    if len(hidden):
-        raise ValueError(f"{shards}: training needs labels, that of {hidden[0].decode()} is hidden")
-    if (index.label[splits == "val"] < 0).all():
-        raise ValueError(f"{shards}: every label of val is hidden: nothing tells the best checkpoint")
-    if index.label.max() >= len(manifest.classes):
-        raise ValueError(f"{shards}: a label is {index.label.max()}, the shards have {len(manifest.classes)} classes")
-    return shuffled_labels(manifest, index, "train", settings.seed) if settings.shuffle_labels else {}
-
-
-def step_seed(seed: int, step: int, rank: int) -> int:
-    """The seed of torch's generators for one step (dropout): a run that goes on draws what it would have drawn."""
-    return seed_number(Purpose.TRAINING_STEP, seed, step, rank)
+    return seed_number(Purpose.TRAINING_STEP, seed, step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from multiprocessing.connection import Connection
 
@@ -11,6 +12,9 @@ from epam_data.stream.slots import SharedSlots
 
 def serve(descriptor: int, parent: int) -> None:
     """Answer tasks: (slot, task) in, (slot, succeeded, value or error) out."""
+    # A cluster may send these to every process of a job: the parent alone decides when to stop.
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
     end_with_parent(parent)
     pipe = Connection(descriptor)
     try:

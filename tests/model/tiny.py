@@ -19,6 +19,7 @@ from epam_data.stream import StreamSettings
 from epam_data.taxonomy import TAXONOMIES, Taxonomy
 from epam_model.distributed import Ranks
 from epam_model.heads import Logits
+from epam_model.layers.ranks_dropout import RanksDropout
 from epam_model.train import Trainer, TrainSettings
 
 CLASSES = TAXONOMIES["synthetic"]
@@ -115,7 +116,7 @@ class TinyStream(nn.Module):
         super().__init__()
         self.mix = nn.Linear(channels, 8)
         self.norm = nn.BatchNorm1d(8) if norm else nn.Identity()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = RanksDropout(dropout)
         self.fc = nn.Linear(8, num_classes)
 
     def forward(self, clip: Tensor) -> Tensor:

@@ -70,10 +70,10 @@ def main(shards: Path, out: Path) -> None:
         cut = tiny_trainer(shards, out / "cut", TinyRecogniser(), ranks=ranks, checkpoint_steps=2)
         take_step = cut._take_step
 
-        def taken(batch):
+        def taken(batch, *, stop):
             if cut.step == 5:
                 raise Interruption
-            return take_step(batch)
+            return take_step(batch, stop=stop)
 
         cut._take_step = taken
         try:

@@ -1,0 +1,40 @@
+"""A cluster that wants its machine back: the signal is noted, and the run stops at the end of the step."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+REQUEUE_EXIT_CODE = 75
+"""Exit code of a run that was asked to stop and wrote a checkpoint: EX_TEMPFAIL of sysexits.h, "try again later"."""
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+
+class StopRequest:
+    """Notes SIGTERM and SIGUSR1 while it is entered, in place of what they would do; outside the main thread, nothing.
+
+    Attributes:
+        signal: the last of them that came; None: none.
+    """
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.signal = signal.Signals(number)

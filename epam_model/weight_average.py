@@ -1,0 +1,40 @@
+"""The exponential moving average of a model's weights, which is often better than the weights of any one step."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+
+class WeightAverage:
+    """A second model that trails the trained one: mean = decay * mean + (1 - decay) * weights, after each step.
+
+    Batch-norm statistics and prototypes are averaged alike. It starts as the weights after the first step.
+
+    Args:
+        model: the trained one; it is copied.
+        decay: share of the mean that a step keeps.
+
+    Attributes:
+        model: the trailing one, for evaluation.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        trail = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        self._averaged = AveragedModel(model, multi_avg_fn=trail, use_buffers=True)
+        self.model: nn.Module = self._averaged.module
+
+    def update(self, model: nn.Module) -> None:
+        """Move the mean after a step of the trained model."""
+        self._averaged.update_parameters(model)
+
+    def state(self) -> dict[str, Tensor]:
+        """The averaged model's state dict."""
+        return self.model.state_dict()
+
+    @torch.no_grad()
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Go on from a state."""
+        self.model.load_state_dict(state, strict=True)
+        self._averaged.n_averaged.fill_(1)  # the next update moves the mean, it does not begin it anew
