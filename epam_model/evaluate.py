@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from epam_data.index import Manifest
 from epam_data.skeleton import LAYOUTS
-from epam_data.stream import BatchFinisher, Stream
+from epam_data.stream import Batch, BatchFinisher, Stream
 from epam_model.distributed import gather
 from epam_model.heads import Logits
-from epam_model.metrics import mean_probability, measure
+from epam_model.metrics import measure, probabilities
 
 TOP_CLASSES = 5
 
@@ -51,21 +51,21 @@ def evaluate(model: nn.Module, stream: Stream, finisher: BatchFinisher, device: 
         FloatingPointError: a logit is not finite.
     """
     predictions = collect(model, stream, finisher, device)
-    return measure(predictions.logits, predictions.labels)
+    return measure(predictions.logits, predictions.labels, stream.manifest.coarse_of)
 
 
-def predict(model: nn.Module, stream: Stream, finisher: BatchFinisher, device: torch.device) -> list[Prediction]:
-    """The five most probable classes of each clip, by the mean over streams of softmax; labels are not needed.
+def most_probable(predictions: Predictions, classes: Sequence[str], scores: str = "fused") -> list[Prediction]:
+    """The five most probable classes of each clip; labels are not needed.
 
-    Arguments as in `evaluate`.
+    Args:
+        predictions: of the clips.
+        classes: their names.
+        scores: which of `metrics.score_tables` decides.
 
     Raises:
-        FloatingPointError: a logit is not finite.
+        ValueError: there are no such scores.
     """
-    predictions = collect(model, stream, finisher, device)
-    classes = stream.manifest.classes
-    probability = mean_probability(predictions.logits)
-    top, order = probability.sort(dim=1, descending=True, stable=True)
+    top, order = probabilities(predictions.logits, scores).sort(dim=1, descending=True, stable=True)
     return [
         Prediction(
             key=key,
@@ -79,20 +79,36 @@ def predict(model: nn.Module, stream: Stream, finisher: BatchFinisher, device: t
 
 
 def collect(model: nn.Module, stream: Stream, finisher: BatchFinisher, device: torch.device) -> Predictions:
-    """The logits of every clip of the split, from all ranks, on every rank. Arguments as in `evaluate`."""
+    """The logits of every clip of the split, from all ranks, on every rank. Arguments as in `evaluate`.
+
+    Raises:
+        FloatingPointError: a logit is not finite.
+    """
     keys: list[str] = []
     columns: dict[str, list[Tensor]] = {}
     with evaluating(model), torch.no_grad():
         for batch in stream.epoch():
-            logits: Logits = model(*finisher(batch.to(device)))
-            _check_finite(logits, [key for key in batch.keys for _ in range(batch.num_clips)])
+            batch = batch.to(device)
             keys += batch.keys
-            scores = {name: mean_over_clips(table, batch.num_clips) for name, table in logits.streams.items()}
+            scores = _mean_scores(model, batch, finisher, mirrored=stream.settings.eval_flip)
             row = {"position": batch.position, "label": batch.label, **scores}
             for name, tensor in row.items():
                 columns.setdefault(name, []).append(tensor.cpu())
     parts = gather((keys, {name: torch.cat(tensors) for name, tensors in columns.items()}))
     return _in_order(parts, stream.num_samples)
+
+
+def _mean_scores(model: nn.Module, batch: Batch, finisher: BatchFinisher, *, mirrored: bool) -> dict[str, Tensor]:
+    """Logits (B, K) of each stream: the mean over the clips of each sample and, if asked for, their mirror images."""
+    views = [batch, replace(batch, flip=~batch.flip)] if mirrored else [batch]
+    tables: dict[str, list[Tensor]] = {}
+    for view in views:
+        logits: Logits = model(*finisher(view))
+        _check_finite(logits, [key for key in batch.keys for _ in range(batch.num_clips)])
+        for name, table in logits.streams.items():
+            tables.setdefault(name, []).append(table.view(len(batch), batch.num_clips, -1))
+    num_clips = len(views) * batch.num_clips
+    return {name: mean_over_clips(torch.cat(each, dim=1).flatten(0, 1), num_clips) for name, each in tables.items()}
 
 
 def mean_over_clips(logits: Tensor, num_clips: int) -> Tensor:

@@ -1,4 +1,3 @@
-import csv
 import json
 from pathlib import Path
 
@@ -7,7 +6,6 @@ import pytest
 from epam_model import cli
 from epam_model.checkpoint import load_checkpoint
 from epam_model.cli import main
-from tests.model.tiny import CLASSES
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -58,19 +56,6 @@ def test_test_repeats_the_measures_of_training(run: Path, recipe: Path, shards: 
     assert f"top1_fused: {measures['top1_fused']:.4f}" in capsys.readouterr().out
     assert main([*argv, "--split", "test"]) == 2
     assert "every label of test is hidden: use epam-model predict" in capsys.readouterr().err
-
-
-def test_predict_writes_hidden_and_known_labels(run: Path, recipe: Path, shards: Path, tmp_path: Path):
-    out = tmp_path / "p.csv"
-    argv = ["predict", str(recipe), "--shards", str(shards), "--checkpoint", str(run / "best.pt"), "--out", str(out)]
-    assert main(argv) == 0
-    rows = list(csv.DictReader(out.open()))
-    assert [row["key"] for row in rows] == [f"test-{number}" for number in range(5)]
-    assert all(row["label"] == "" and row["class_5"] in CLASSES.classes for row in rows)
-    probabilities = [float(rows[0][f"probability_{place}"]) for place in range(1, 6)]
-    assert probabilities == sorted(probabilities, reverse=True) and 0.5 < sum(probabilities) <= 1
-    assert main([*argv, "--split", "val"]) == 0
-    assert [row["label"] for row in csv.DictReader(out.open())][:6] == list(CLASSES.classes)
 
 
 def test_profile_counts_the_published_numbers(recipe: Path, capsys):

@@ -1,0 +1,125 @@
+"""`epam-model test | predict`: what a checkpoint makes of a split, or of one recording."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from epam_data.index import Manifest
+from epam_data.stream import StreamSettings
+from epam_model.config import ModelSettings
+from epam_model.distributed import Ranks, distributed
+from epam_model.evaluate import TOP_CLASSES, Prediction, Predictions, collect, most_probable
+from epam_model.metrics import SCORES, measure, split_name
+from epam_model.restore import restore
+from epam_model.submission import write_submission
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestCommand:
+    """Measure a checkpoint on a split."""
+
+    shards: Path
+    """Folder of the shards."""
+    checkpoint: Path
+    """A checkpoint of `epam-model train`."""
+    split: str = "val"
+    """`train`, `val` or `test`."""
+    json: Path | None = None
+    """File for the measures."""
+    device: str = "auto"
+    """`auto` (a GPU if there is one), `cpu` or `cuda`."""
+    stream: StreamSettings = field(default_factory=StreamSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictCommand:
+    """Write the five most probable classes of each clip of a split; labels may be hidden."""
+
+    shards: Path
+    """Folder of the shards."""
+    checkpoint: Path
+    """A checkpoint of `epam-model train`."""
+    out: Path | None = None
+    """CSV file to write: names and probabilities."""
+    submission: Path | None = None
+    """A .csv or .zip to write, as MA-52's evaluation server takes it: labels of actions and body groups."""
+    split: str = "test"
+    """`train`, `val` or `test`."""
+    scores: str = "fused"
+    """What decides: `fused`, `fused_2_1`, `fused_1_2` (RGB to pose), `rgb`, `pose` or `logit_sum`."""
+    device: str = "auto"
+    """`auto` (a GPU if there is one), `cpu` or `cuda`."""
+    stream: StreamSettings = field(default_factory=StreamSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+
+    def __post_init__(self) -> None:
+        if self.out is None and self.submission is None:
+            raise ValueError("predict needs --out, --submission, or both")
+        if self.scores not in SCORES:
+            raise ValueError(f"scores must be one of {', '.join(SCORES)}, got {self.scores!r}")
+
+
+def test_command(command: TestCommand) -> int:
+    """Measure, print the measures of each stream and fusion on a line, write them as JSON."""
+    with distributed(command.device) as ranks:
+        predictions, manifest = _predictions(command, ranks)
+        measures = measure(predictions.logits, predictions.labels, manifest.coarse_of)
+        if not measures:
+            raise ValueError(f"{command.shards}: every label of {command.split} is hidden: use epam-model predict")
+        if ranks.is_main:
+            print(measure_lines(measures))
+            if command.json is not None:
+                command.json.write_text(json.dumps(measures, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def predict_command(command: PredictCommand) -> int:
+    """Predict, write the files."""
+    with distributed(command.device) as ranks:
+        predictions, manifest = _predictions(command, ranks)
+        if not ranks.is_main:
+            return 0
+        if command.out is not None:
+            write_predictions(command.out, most_probable(predictions, manifest.classes, command.scores))
+            print(f"{len(predictions.keys)} clips of {command.split} in {command.out}")
+        if command.submission is not None:
+            write_submission(command.submission, predictions, manifest.coarse_of, command.scores)
+            print(f"{len(predictions.keys)} clips of {command.split} in {command.submission}")
+    return 0
+
+
+def measure_lines(measures: Mapping[str, float]) -> str:
+    """Measures by name, those of one stream or fusion on a line."""
+    lines: dict[str, list[str]] = {}
+    for name, value in measures.items():
+        lines.setdefault(split_name(name)[1], []).append(f"{name}: {value:.4f}")
+    return "\n".join("  ".join(line) for line in lines.values())
+
+
+def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
+    """A CSV file with the columns key, label (empty: hidden), class_1, probability_1, ... class_5, probability_5."""
+    columns = [f"{name}_{place}" for place in range(1, TOP_CLASSES + 1) for name in ("class", "probability")]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["key", "label", *columns])
+        for prediction in predictions:
+            top = [value for name, probability in prediction.top for value in (name, f"{probability:.6f}")]
+            writer.writerow([prediction.key, prediction.label or "", *top])
+
+
+def _predictions(command: TestCommand | PredictCommand, ranks: Ranks) -> tuple[Predictions, Manifest]:
+    """What the checkpoint says of each clip of the split, and what the shards are."""
+    model, stream, finisher = restore(
+        command.checkpoint,
+        shards=command.shards,
+        split=command.split,
+        stream_settings=command.stream,
+        model_settings=command.model,
+        ranks=ranks,
+    )
+    return collect(model, stream, finisher, ranks.device), stream.manifest
