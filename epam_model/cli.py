@@ -1,4 +1,4 @@
-"""`epam-model train | test | predict | features | profile | convert | export`: the command line of the model half.
+"""`epam-model train | test | predict | report | features | profile | convert | export`: the model half, as commands.
 
 Several GPUs or processes: `torchrun --nproc-per-node 2 -m epam_model.cli train RECIPE.yaml ...`.
 """
@@ -18,7 +18,15 @@ from epam_model.build import build_for
 from epam_model.checkpoint import LAST
 from epam_model.config import ModelSettings, TrainSettings
 from epam_model.distributed import distributed
-from epam_model.evaluate_commands import PredictCommand, TestCommand, predict_command, test_command
+from epam_model.evaluate_commands import (
+    PredictCommand,
+    ReportCommand,
+    TestCommand,
+    predict_command,
+    report_command,
+    report_run,
+    test_command,
+)
 from epam_model.model_cli import (
     ConvertCommand,
     ExportCommand,
@@ -42,6 +50,8 @@ class TrainCommand:
     """Folder of the run; work_dirs/<name of the recipe> if not given."""
     resume: bool = False
     """Go on from the last checkpoint in that folder."""
+    report: bool = True
+    """At the end, test the best checkpoint once more and write report.html into that folder."""
     stream: StreamSettings = field(default_factory=StreamSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
@@ -65,6 +75,8 @@ def train_command(command: TrainCommand, argv: Sequence[str]) -> int:
                 ranks=ranks,
             )
             trainer.fit(resume=command.resume)
+            if command.report:
+                report_run(out, command.shards, ranks)
     except FloatingPointError as error:
         print(f"epam-model train: {error}", file=sys.stderr)
         return 1
@@ -94,6 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "train": (TrainCommand, lambda command: train_command(command, words), ()),
         "test": (TestCommand, test_command, ()),
         "predict": (PredictCommand, predict_command, ()),
+        "report": (ReportCommand, report_command, ("run",)),
         "features": (FeaturesCommand, features_command, ()),
         "profile": (ProfileCommand, profile_command, ()),
         "convert": (ConvertCommand, convert_command, ()),

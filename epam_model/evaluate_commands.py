@@ -1,4 +1,4 @@
-"""`epam-model test | predict`: what a checkpoint makes of a split, or of one recording."""
+"""`epam-model test | predict | report`: what a checkpoint makes of a split, or of one recording."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from pathlib import Path
 
 from epam_data.index import Manifest
 from epam_data.stream import StreamSettings
+from epam_model.checkpoint import Checkpoint, load_checkpoint
 from epam_model.config import ModelSettings
 from epam_model.distributed import Ranks, distributed
 from epam_model.evaluate import TOP_CLASSES, Prediction, Predictions, collect, most_probable
 from epam_model.metrics import SCORES, measure, split_name
 from epam_model.restore import restore
 from epam_model.submission import write_submission
+from epam_model.training_report import REPORT, Evaluation, write_report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +32,26 @@ class TestCommand:
     """`train`, `val` or `test`."""
     json: Path | None = None
     """File for the measures."""
+    report: Path | None = None
+    """Folder for a page with measures, confusions, worst classes and mistakes: report.html."""
     device: str = "auto"
     """`auto` (a GPU if there is one), `cpu` or `cuda`."""
     stream: StreamSettings = field(default_factory=StreamSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportCommand:
+    """Write report.html of a run: its best checkpoint is tested again, with the settings that it was trained with."""
+
+    run: Path
+    """Folder of the run, as work_dirs/ntu60_xsub."""
+    shards: Path
+    """Folder of the shards."""
+    split: str = "val"
+    """`train` or `val`."""
+    device: str = "auto"
+    """`auto` (a GPU if there is one), `cpu` or `cuda`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +83,7 @@ class PredictCommand:
 
 
 def test_command(command: TestCommand) -> int:
-    """Measure, print the measures of each stream and fusion on a line, write them as JSON."""
+    """Measure, print the measures of each stream and fusion on a line, write them as JSON and as a page."""
     with distributed(command.device) as ranks:
         predictions, manifest = _predictions(command, ranks)
         measures = measure(predictions.logits, predictions.labels, manifest.coarse_of)
@@ -75,7 +93,55 @@ def test_command(command: TestCommand) -> int:
             print(measure_lines(measures))
             if command.json is not None:
                 command.json.write_text(json.dumps(measures, indent=1) + "\n", encoding="utf-8")
+            if command.report is not None:
+                tested = load_checkpoint(command.checkpoint)
+                _write_report(command, tested, predictions, manifest, command.report / REPORT)
     return 0
+
+
+def report_command(command: ReportCommand) -> int:
+    """Test the best checkpoint of a run, write the page."""
+    with distributed(command.device) as ranks:
+        report_run(command.run, command.shards, ranks, split=command.split)
+    return 0
+
+
+def report_run(run: Path, shards: Path, ranks: Ranks, *, split: str = "val") -> None:
+    """Write `report.html` into the folder of a run; all ranks must call it.
+
+    Args:
+        run: the folder.
+        shards: of the shards.
+        ranks: this process among all.
+        split: whose clips are predicted once more, by the best checkpoint.
+
+    Raises:
+        ValueError: the run has no best checkpoint, or it does not fit the shards.
+    """
+    path = best_checkpoint(run)
+    checkpoint = load_checkpoint(path)
+    command = TestCommand(
+        shards=shards,
+        checkpoint=path,
+        split=split,
+        stream=StreamSettings(**checkpoint.recipe["stream"]),
+        model=ModelSettings(**checkpoint.recipe["model"]),
+    )
+    predictions, manifest = _predictions(command, ranks)
+    if ranks.is_main:
+        _write_report(command, checkpoint, predictions, manifest, run / REPORT)
+
+
+def best_checkpoint(run: Path) -> Path:
+    """The best checkpoint in the folder of a run; of several, that which was saved last.
+
+    Raises:
+        ValueError: there is none.
+    """
+    found = sorted(run.glob("best*.pt"), key=lambda path: path.stat().st_mtime_ns)
+    if not found:
+        raise ValueError(f"{run}: holds no best checkpoint (best*.pt)")
+    return found[-1]
 
 
 def predict_command(command: PredictCommand) -> int:
@@ -91,6 +157,20 @@ def predict_command(command: PredictCommand) -> int:
             write_submission(command.submission, predictions, manifest.coarse_of, command.scores)
             print(f"{len(predictions.keys)} clips of {command.split} in {command.submission}")
     return 0
+
+
+def _write_report(
+    command: TestCommand, checkpoint: Checkpoint, predictions: Predictions, manifest: Manifest, path: Path
+) -> None:
+    evaluation = Evaluation(
+        checkpoint_path=command.checkpoint,
+        checkpoint=checkpoint,
+        shards=command.shards,
+        manifest=manifest,
+        split=command.split,
+        predictions=predictions,
+    )
+    print(f"report: {write_report(evaluation, path)}")
 
 
 def measure_lines(measures: Mapping[str, float]) -> str:

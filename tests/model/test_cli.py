@@ -34,13 +34,13 @@ def run(recipe: Path, shards: Path, one_thread: None) -> Path:
 
 def test_train_leaves_checkpoints_and_logs(run: Path):
     names = {path.name for path in run.iterdir()}
-    assert names == {"last.pt", "best.pt", "train.log", "metrics.jsonl", "tensorboard"}
+    assert names == {"last.pt", "best.pt", "train.log", "metrics.jsonl", "tensorboard", "report.html"}
     assert load_checkpoint(run / "last.pt").recipe["train"]["epochs"] == 1
 
 
 def test_the_run_is_named_after_the_recipe(recipe: Path, shards: Path, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    argv = ["train", str(recipe), "--shards", str(shards), "--model.streams", "pose"]
+    argv = ["train", str(recipe), "--shards", str(shards), "--model.streams", "pose", "--report", "false"]
     assert main(argv) == 0
     assert (tmp_path / "work_dirs" / "tiny" / "best.pt").is_file()
     assert main([*argv, "--resume"]) == 0

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -80,6 +81,25 @@ def test_the_fusion_that_decides_can_be_chosen(given: list[str], tmp_path: Path,
     )
     assert main(["predict", *given]) == 2
     assert "predict needs --out, --submission, or both" in capsys.readouterr().err
+
+
+def test_a_test_can_leave_a_page(given: list[str], tmp_path: Path, capsys):
+    assert main(["test", *given, "--report", str(tmp_path / "page")]) == 0
+    page = tmp_path / "page" / "report.html"
+    assert f"report: {page}" in capsys.readouterr().out
+    assert "7 clips of synthetic" in page.read_text()
+
+
+def test_report_tests_the_best_checkpoint_again(shards: Path, tmp_path: Path, capsys):
+    assert main(["report", str(tmp_path), "--shards", str(shards)]) == 2
+    assert "holds no best checkpoint" in capsys.readouterr().err
+    save_untrained(tmp_path / "best_top1_fused_epoch_1.pt", shards)
+    save_untrained(tmp_path / "best_top1_fused_epoch_3.pt", shards)
+    os.utime(tmp_path / "best_top1_fused_epoch_1.pt", (0, 0))
+    assert main(["report", str(tmp_path), "--shards", str(shards), "--device", "cpu"]) == 0
+    assert "best_top1_fused_epoch_3.pt, after epoch 1" in (tmp_path / "report.html").read_text()
+    assert main(["report", str(tmp_path), "--shards", str(shards), "--split", "test"]) == 2
+    assert "every label of test is hidden" in capsys.readouterr().err
 
 
 def test_a_submission_of_the_hidden_test_split(recipe: Path, tmp_path: Path):
