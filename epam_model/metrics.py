@@ -159,9 +159,12 @@ def rank_of_label(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """The measure and the scores that the name of a measure joins: `top1_fused_2_1` is `top1` of `fused_2_1`."""
-    scores = next(scores for scores in SCORES if name.endswith(f"_{scores}"))
-    return name.removesuffix(f"_{scores}"), scores
+    """The measure and the scores that the name of a measure joins: `top1_fused_2_1` is `top1` of `fused_2_1`.
+
+    What is no such name comes back whole, with empty scores.
+    """
+    scores = next((scores for scores in SCORES if name.endswith(f"_{scores}")), "")
+    return name.removesuffix(f"_{scores}") if scores else name, scores
 
 
 def best_name(measures: Mapping[str, float]) -> str:

@@ -31,6 +31,7 @@ from epam_model.heads import prototype_banks
 from epam_model.label_shuffle import relabel, shuffled_labels
 from epam_model.metrics import best_name
 from epam_model.objective import Objective
+from epam_model.overlay import first_inputs
 from epam_model.run_log import RunLog
 from epam_model.schedule import learning_rate
 
@@ -126,6 +127,8 @@ class Trainer:
         self._parallel = data_parallel(self.model, self.ranks)
         try:
             with RunLog(self.out, is_main=self.ranks.is_main, resumed_at=self.step if resume else None) as log:
+                if not resume and self.ranks.is_main:
+                    log.pictures(first_inputs(self._train_stream, self._finisher), step=self.step)
                 for change in changes:
                     log.line(f"resume: {change}")
                 while self.epoch < self.settings.epochs:
@@ -217,6 +220,7 @@ class Trainer:
         if self.best is None or score > self.best:
             self.best = score
             self._save(BEST)
+            log.line(f"best checkpoint: {best_name(self.measures)} {score:.4f} at epoch {self.epoch}, saved as {BEST}")
         self._save(LAST)
 
     def _save(self, name: str) -> None:
