@@ -5,14 +5,19 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from epam_data.film import write_film
 from epam_data.index import Manifest
+from epam_data.inspect import read_sample
+from epam_data.prepare import PrepareSettings
+from epam_data.readers import READERS
+from epam_data.recording import SPLIT, recording_shards
 from epam_data.stream import StreamSettings
 from epam_model.checkpoint import Checkpoint, load_checkpoint
 from epam_model.config import ModelSettings
-from epam_model.distributed import Ranks, distributed
+from epam_model.distributed import Ranks, choose_device, distributed
 from epam_model.evaluate import TOP_CLASSES, Prediction, Predictions, collect, most_probable
 from epam_model.metrics import SCORES, measure, split_name
 from epam_model.restore import restore
@@ -56,12 +61,18 @@ class ReportCommand:
 
 @dataclass(frozen=True, kw_only=True)
 class PredictCommand:
-    """Write the five most probable classes of each clip of a split; labels may be hidden."""
+    """Name the five most probable classes of each clip of a split, or of one video; labels may be hidden."""
 
-    shards: Path
-    """Folder of the shards."""
     checkpoint: Path
     """A checkpoint of `epam-model train`."""
+    shards: Path | None = None
+    """Folder of the shards."""
+    video: Path | None = None
+    """In place of shards: one video. The recipe's `dataset` and `prepare` say how it becomes a clip."""
+    skeleton: Path | None = None
+    """Its skeleton: a pickle of one annotation, or of many, of which the one that is named like the video is taken."""
+    overlay: Path | None = None
+    """Video (.mp4) to write: frame, skeleton and heatmap side by side, and the classes below."""
     out: Path | None = None
     """CSV file to write: names and probabilities."""
     submission: Path | None = None
@@ -75,9 +86,21 @@ class PredictCommand:
     stream: StreamSettings = field(default_factory=StreamSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
 
+    dataset: str = ""
+    """Data set whose joints and classes a video has: `ntu60`, `ma52` or `synthetic`."""
+    prepare: PrepareSettings = field(default_factory=PrepareSettings)
+
     def __post_init__(self) -> None:
-        if self.out is None and self.submission is None:
+        if (self.shards is None) == (self.video is None):
+            raise ValueError("predict needs either --shards or --video")
+        if self.video is None and self.out is None and self.submission is None:
             raise ValueError("predict needs --out, --submission, or both")
+        if (self.video is None) != (self.skeleton is None):
+            raise ValueError("--video and --skeleton go together")
+        if self.video is None and self.overlay is not None:
+            raise ValueError("--overlay needs --video")
+        if self.video is not None and self.dataset not in READERS:
+            raise ValueError(f"--video needs a recipe's dataset, one of {', '.join(READERS)}, got {self.dataset!r}")
         if self.scores not in SCORES:
             raise ValueError(f"scores must be one of {', '.join(SCORES)}, got {self.scores!r}")
 
@@ -146,17 +169,46 @@ def best_checkpoint(run: Path) -> Path:
 
 def predict_command(command: PredictCommand) -> int:
     """Predict, write the files."""
+    if command.video is not None:
+        return _predict_video(command)
     with distributed(command.device) as ranks:
         predictions, manifest = _predictions(command, ranks)
-        if not ranks.is_main:
-            return 0
-        if command.out is not None:
-            write_predictions(command.out, most_probable(predictions, manifest.classes, command.scores))
-            print(f"{len(predictions.keys)} clips of {command.split} in {command.out}")
-        if command.submission is not None:
-            write_submission(command.submission, predictions, manifest.coarse_of, command.scores)
-            print(f"{len(predictions.keys)} clips of {command.split} in {command.submission}")
+        if ranks.is_main:
+            _write_files(command, predictions, manifest)
     return 0
+
+
+def _predict_video(command: PredictCommand) -> int:
+    """Name the classes of one video, through shards of this one clip."""
+    assert command.video is not None and command.skeleton is not None
+    ranks = Ranks(device=choose_device(command.device, 0))
+    stream = replace(command.stream, workers=0)  # one clip is read sooner than a process starts
+    with recording_shards(command.video, command.skeleton, command.dataset, command.prepare) as (shards, key):
+        one_clip = TestCommand(
+            shards=shards, checkpoint=command.checkpoint, split=SPLIT, stream=stream, model=command.model
+        )
+        predictions, manifest = _predictions(one_clip, ranks)
+        lines = [
+            f"{probability:7.2%}  {name}"
+            for name, probability in most_probable(predictions, manifest.classes, command.scores)[0].top
+        ]
+        print("\n".join([key, *lines]))
+        _write_files(command, predictions, manifest)
+        if command.overlay is not None:
+            sample, _ = read_sample(shards, key)
+            write_film(sample, command.overlay, caption=lines)
+            print(f"{command.overlay}: {sample.info.num_frames} frames")
+    return 0
+
+
+def _write_files(command: PredictCommand, predictions: Predictions, manifest: Manifest) -> None:
+    what = f"{len(predictions.keys)} clips of {command.split}" if command.video is None else str(command.video)
+    if command.out is not None:
+        write_predictions(command.out, most_probable(predictions, manifest.classes, command.scores))
+        print(f"{what} in {command.out}")
+    if command.submission is not None:
+        write_submission(command.submission, predictions, manifest.coarse_of, command.scores)
+        print(f"{what} in {command.submission}")
 
 
 def _write_report(
@@ -194,6 +246,7 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
 
 def _predictions(command: TestCommand | PredictCommand, ranks: Ranks) -> tuple[Predictions, Manifest]:
     """What the checkpoint says of each clip of the split, and what the shards are."""
+    assert command.shards is not None
     model, stream, finisher = restore(
         command.checkpoint,
         shards=command.shards,
