@@ -1,17 +1,21 @@
 import csv
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import av
 import pytest
 
+from epam_data.build import build
 from epam_data.index import load_manifest
+from epam_data.prepare import PrepareSettings
 from epam_model.build import build_for
 from epam_model.checkpoint import Checkpoint, save_checkpoint, shards_identity
 from epam_model.cli import main
 from epam_model.config import ModelSettings, TrainSettings
 from epam_model.evaluate_commands import measure_lines
+from tests.data.raw_data import ntu60_plan, ntu_name, write_ntu60
 from tests.model.tiny import CLASSES, STREAM, write_shards
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -111,6 +115,59 @@ def test_a_submission_of_the_hidden_test_split(recipe: Path, tmp_path: Path):
     rows = list(csv.DictReader(out.open()))
     assert [row["vid"] for row in rows] == [f"test-{number}" for number in range(5)]
     assert all(0 <= int(row["action_pred_5"]) < 52 and 0 <= int(row["body_pred_5"]) < 7 for row in rows)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path, Path]:
+    """A recipe and a checkpoint, and raw recordings and their shards."""
+    folder = tmp_path_factory.mktemp("recorded")
+    recipe = folder / "ntu60.yaml"
+    recipe.write_text("dataset: ntu60\nprepare: {rgb_size_px: 32, heatmap_size_px: 8}\n" + RECIPE)
+    raw = write_ntu60(folder / "raw", num_train=1, num_val=2)
+    plan = replace(ntu60_plan(raw, folder / "shards"), prepare=PrepareSettings(rgb_size_px=32, heatmap_size_px=8))
+    build(plan)
+    checkpoint = save_untrained(folder / "best.pt", folder / "shards")
+    return [str(recipe), "--checkpoint", str(checkpoint), "--device", "cpu"], raw, folder / "shards"
+
+
+def test_one_video_is_predicted_as_from_shards(recorded, tmp_path: Path, capsys):
+    given, raw, shards = recorded
+    name = ntu_name(2, 3)
+    one, all_clips, film = tmp_path / "one.csv", tmp_path / "all.csv", tmp_path / "film.mp4"
+    argv = ["--video", str(raw / "videos" / f"{name}_rgb.avi"), "--skeleton", str(raw / "skeletons.pkl")]
+    assert main(["predict", *given, *argv, "--out", str(one), "--overlay", str(film)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert main(["predict", *given, "--shards", str(shards), "--split", "val", "--out", str(all_clips)]) == 0
+    row = next(csv.DictReader(one.open()))
+    expected = next(row for row in csv.DictReader(all_clips.open()) if row["key"] == name)
+    assert row == {**expected, "label": ""}, "its label is not looked at"
+    assert said[0] == name
+    for place, line in enumerate(said[1:6], start=1):
+        assert line.split("%  ")[1] == row[f"class_{place}"]
+        assert float(line.split("%")[0]) / 100 == pytest.approx(float(row[f"probability_{place}"]), abs=1e-4)
+    with av.open(str(film)) as container:
+        assert sum(1 for _ in container.decode(video=0)) > 10
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--out", "p.csv"], "predict needs either --shards or --video"),
+        (["--shards", "s", "--video", "v"], "predict needs either --shards or --video"),
+        (["--video", "v"], "--video and --skeleton go together"),
+        (["--shards", "s", "--out", "p.csv", "--skeleton", "k"], "--video and --skeleton go together"),
+        (["--shards", "s", "--out", "p.csv", "--overlay", "o.mp4"], "--overlay needs --video"),
+        (
+            ["--video", "v", "--skeleton", "k", "--dataset", ""],
+            "--video needs a recipe's dataset, one of ntu60, ma52, synthetic, got ''",
+        ),
+        (["--video", "v", "--skeleton", "k"], "v: no such video"),
+    ],
+)
+def test_what_does_not_go_together_is_one_line(recorded, options: list[str], message: str, capsys):
+    assert main(["predict", *recorded[0], *options]) == 2
+    error = capsys.readouterr().err
+    assert message in error and len(error.splitlines()) == 1
 
 
 def test_clips_and_mirror_images_at_test_time_change_the_scores(given: list[str], tmp_path: Path):
