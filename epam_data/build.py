@@ -7,7 +7,6 @@ that meets one is skipped and reported.)
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 import time
@@ -20,21 +19,20 @@ from functools import cache
 from epam_data.codec import encode
 from epam_data.executors import ExecutorSettings, available_cores, run
 from epam_data.files import PARTIAL
-from epam_data.index import INDEX, MANIFEST, PROBLEMS, Manifest, ShardEntry, index_bytes
+from epam_data.index import INDEX, MANIFEST, PROBLEMS, index_bytes
 from epam_data.ingest import claim, ingest
 from epam_data.isolated import CallFailedError, IsolatedProcess, ProcessStartError
 from epam_data.lock import FolderLock
-from epam_data.plan import BuildPlan, ClipLimits, ShardTask, plan_tasks, tool_versions
+from epam_data.manifest import make_manifest
+from epam_data.plan import BuildPlan, ClipLimits, ShardTask, plan_tasks
 from epam_data.prepare import prepare
 from epam_data.progress import OnProgress, silent
 from epam_data.readers import READERS
 from epam_data.receipts import ShardResult, is_intact, read_receipts, remove_others, write_receipt
 from epam_data.schema import Clip, Problem, SampleInfo
 from epam_data.shard import ShardWriter
-from epam_data.skeleton import LAYOUTS
 from epam_data.store import SkeletonStore
 from epam_data.tally import BuildWatch, Count, ShardNotes, write_tasks
-from epam_data.taxonomy import TAXONOMIES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,26 +259,9 @@ def _finalise(plan: BuildPlan, opened: _Opened, results: list[ShardResult], num_
     output = plan.output
     shards = [result.summary for result in results]
     report = _report(results, num_reused, opened.unread)
-    reader = READERS[plan.dataset]
-    taxonomy = TAXONOMIES[reader.taxonomy]
     index = index_bytes(shards)
-    manifest = Manifest(
-        dataset=plan.dataset,
-        protocol=plan.raw.protocol,
-        skeleton=reader.skeleton,
-        joints=LAYOUTS[reader.skeleton].joints,
-        taxonomy=taxonomy.name,
-        classes=taxonomy.classes,
-        groups=taxonomy.groups,
-        coarse_of=taxonomy.coarse_of,
-        prepare=asdict(plan.prepare),
-        shard=asdict(plan.shard),
-        sources=opened.sources,
-        versions=tool_versions(),
-        problems=dict(sorted(Counter(problem.action for problem in report.problems).items())),
-        index_sha256=hashlib.sha256(index).hexdigest(),
-        shards=tuple(map(ShardEntry.of, shards)),
-    )
+    problems = dict(sorted(Counter(problem.action for problem in report.problems).items()))
+    manifest = make_manifest(plan, opened.sources, shards, index, problems)
     _remove_leftovers(plan)
     remove_others(output, [shard.name for shard in shards])
     output.write(INDEX, index)

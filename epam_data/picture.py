@@ -37,7 +37,7 @@ def overlay(sample: Sample, frame: int, *, flip: bool = False) -> Image.Image:
         points[..., 0] = size - 1 - points[..., 0]
         points, missing = points[:, layout.flip_order], missing[:, layout.flip_order]
     plain = Image.fromarray(np.ascontiguousarray(rgb)).resize((size, size), Image.Resampling.BICUBIC)
-    panels = [plain, _with_skeleton(plain, points, missing, layout), _with_heatmap(plain, heat)]
+    panels = [plain, _with_skeleton(plain, points, missing, layout), with_heatmap(plain, heat)]
     sheet = Image.new("RGB", (size * len(panels), size))
     for number, panel in enumerate(panels):
         sheet.paste(panel, (number * size, 0))
@@ -68,7 +68,8 @@ def as_text(image: Image.Image, columns: int) -> str:
     return "\n".join(lines)
 
 
-def _with_heatmap(plain: Image.Image, heat: NDArray[np.uint8]) -> Image.Image:
+def with_heatmap(plain: Image.Image, heat: NDArray[np.uint8]) -> Image.Image:
+    """A frame, grey and dim, under a heatmap (h, w) of any size; 255 is its peak."""
     weight = np.asarray(Image.fromarray(np.ascontiguousarray(heat)).resize(plain.size, Image.Resampling.BILINEAR))
     share = np.sqrt(weight[..., None].astype(np.float64) / 255)  # a Gaussian of 0.6 pixels is a faint dot otherwise
     grey = np.asarray(plain.convert("L"))[..., None] * 0.75

@@ -2,50 +2,28 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from epam_data.check import CheckReport
 from epam_data.checks.motion import MAX_LAG
 from epam_data.checks.splits import split_of_clips
 from epam_data.codec import HEATMAP_TOLERANCE
+from epam_data.page import BLUE, GREEN, ORANGE, STYLE, Plot, finish_plot, new_axes
 from epam_data.schema import SPLITS
 
-_BLUE, _ORANGE, _GREEN, _GREY = "#0072b2", "#d55e00", "#009e73", "#6b7280"
-_SPLIT_COLOURS = dict(zip(SPLITS, (_BLUE, _ORANGE, _GREEN), strict=True))
-_STYLE = {
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": _GREY,
-    "svg.fonttype": "none",  # text stays text: sharp, small, and in the reader's own font
-    "svg.hashsalt": "epam",  # the same report gives the same bytes
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plot:
-    """One picture."""
-
-    title: str
-    words: str  # what it shows, in figures: the text alternative
-    url: str  # the SVG as a data URL
+_SPLIT_COLOURS = dict(zip(SPLITS, (BLUE, ORANGE, GREEN), strict=True))
 
 
 def plots(report: CheckReport) -> list[Plot]:
     """Every distribution that the report has data for."""
     if not report.measures:
         return []
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         return [
             _frames(report),
             _classes(report),
@@ -76,7 +54,7 @@ def _jpeg_bytes(report: CheckReport) -> Plot:
 def _classes(report: CheckReport) -> Plot:
     manifest, index = report.manifest, report.index
     splits, num_classes = split_of_clips(manifest, index), len(manifest.classes)
-    axes = _axes("label", "clips")
+    axes = new_axes("label", "clips")
     below, words = np.zeros(num_classes), []
     for split in SPLITS:
         labels = index.label[(splits == split) & (index.label >= 0) & (index.label < num_classes)]
@@ -88,7 +66,7 @@ def _classes(report: CheckReport) -> Plot:
     if below.any():
         axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
         axes.locator_params(integer=True)
-    return _plot("Clips per class", "; ".join(words) or "every label is hidden", axes)
+    return finish_plot("Clips per class", "; ".join(words) or "every label is hidden", axes)
 
 
 def _scores(report: CheckReport) -> Plot:
@@ -98,27 +76,27 @@ def _scores(report: CheckReport) -> Plot:
         [np.percentile(column[np.isfinite(column)], (5, 50, 95)) if np.isfinite(column).any() else (0, 0, 0)
          for column in scores.T]
     ).T  # fmt: skip
-    axes = _axes("mean over a clip: median, 5 to 95 %", "", height=0.9 + 0.17 * len(joints))
+    axes = new_axes("mean over a clip: median, 5 to 95 %", "", height=0.9 + 0.17 * len(joints))
     places = np.arange(len(joints))
-    axes.hlines(places, low, high, color=_BLUE, alpha=0.35, linewidth=5)
-    axes.plot(middle, places, "o", color=_BLUE, markersize=4)
+    axes.hlines(places, low, high, color=BLUE, alpha=0.35, linewidth=5)
+    axes.plot(middle, places, "o", color=BLUE, markersize=4)
     axes.set_yticks(places, joints, fontsize=8)
     axes.set(ylim=(len(joints) - 0.5, -0.5), xlim=(0, max(1, high.max())))
     weakest = int(middle.argmin())
-    return _plot("Score of each joint", f"lowest median: {joints[weakest]} {middle[weakest]:.2f}", axes)
+    return finish_plot("Score of each joint", f"lowest median: {joints[weakest]} {middle[weakest]:.2f}", axes)
 
 
 def _persons(report: CheckReport) -> Plot:
     numbers, counts = np.unique([clip.num_persons for clip in report.measures], return_counts=True)
-    axes = _axes("persons", "clips")
-    bars = axes.bar(numbers.astype(str), counts, color=_BLUE, width=0.6)
+    axes = new_axes("persons", "clips")
+    bars = axes.bar(numbers.astype(str), counts, color=BLUE, width=0.6)
     axes.bar_label(bars, padding=2)
     axes.margins(x=0.3, y=0.15)
     words = ", ".join(
         f"{count} clips with {number} {'person' if number == 1 else 'persons'}"
         for number, count in zip(numbers, counts, strict=True)
     )
-    return _plot("Persons per clip", words, axes)
+    return finish_plot("Persons per clip", words, axes)
 
 
 def _errors(report: CheckReport) -> Iterator[Plot]:
@@ -133,48 +111,35 @@ def _lags(report: CheckReport) -> Iterator[Plot]:
     if not motions:
         return
     moving = np.array([motion.lag for motion in motions if motion.moves], int)
-    axes = _axes("frames by which the pose is late", "clips that move")
+    axes = new_axes("frames by which the pose is late", "clips that move")
     counts = np.bincount(moving + MAX_LAG, minlength=2 * MAX_LAG + 1)
-    axes.bar(np.arange(-MAX_LAG, MAX_LAG + 1), counts, color=_BLUE)
+    axes.bar(np.arange(-MAX_LAG, MAX_LAG + 1), counts, color=BLUE)
     axes.locator_params(integer=True)
     near = int((np.abs(moving) <= 1).sum())
     words = f"{len(moving)} of {len(motions)} clips move enough to tell; {near} of them fit best within one frame"
-    yield _plot("RGB against pose", words, axes)
+    yield finish_plot("RGB against pose", words, axes)
 
 
 def _histogram(title: str, unit: str, values: NDArray[Any], form: str, bound: float | None = None) -> Plot:
-    axes = _axes(unit, "clips")
+    axes = new_axes(unit, "clips")
     finite = values[np.isfinite(values)]  # a damaged clip can measure anything
     dropped = f"; {len(values) - len(finite)} not finite" if len(finite) < len(values) else ""
     if not finite.size:
-        return _plot(title, f"no value{dropped}", axes)
+        return finish_plot(title, f"no value{dropped}", axes)
     values = finite
     low, high = values.min(), values.max()
     bins = min(30, max(1, len(np.unique(values))))
     span = None if bound is None else (0, 1.1 * max(high, bound))  # a bound is seen in proportion
     edges = np.histogram_bin_edges(values, bins=bins if span is None else 30, range=span)
-    axes.hist(values, bins=edges, color=_BLUE, edgecolor="white", linewidth=0.4)
+    axes.hist(values, bins=edges, color=BLUE, edgecolor="white", linewidth=0.4)
     if bound is not None:
-        axes.axvline(bound, color=_ORANGE, linewidth=1.5)
+        axes.axvline(bound, color=ORANGE, linewidth=1.5)
     axes.locator_params(axis="y", integer=True)
     axes.locator_params(axis="x", nbins=6)
     words = [form.format(value) for value in (low, np.median(values), high)]
-    return _plot(title, f"{words[0]} to {words[2]}, median {words[1]}{dropped}", axes)
+    return finish_plot(title, f"{words[0]} to {words[2]}, median {words[1]}{dropped}", axes)
 
 
 def _range(counts: NDArray[Any]) -> str:
     low, high = int(counts.min()), int(counts.max())
     return f"{low} to {high}" if low < high else str(low)
-
-
-def _axes(x: str, y: str, height: float = 2.6) -> Any:
-    axes = Figure(figsize=(4.2, height), layout="constrained").subplots()  # needs no display, unlike pyplot
-    axes.set(xlabel=x, ylabel=y)
-    return axes
-
-
-def _plot(title: str, words: str, axes: Any) -> Plot:
-    buffer = io.BytesIO()
-    axes.figure.savefig(buffer, format="svg", metadata={"Date": None})
-    url = "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
-    return Plot(title=title, words=words, url=url)

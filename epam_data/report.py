@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 import numpy as np
-from PIL import Image
 
 from epam_data.check import CheckReport
 from epam_data.checks.splits import PUBLISHED_CLIPS, split_of_clips
 from epam_data.codec import HEATMAP_TOLERANCE, decode
+from epam_data.page import environment, image_url
 from epam_data.picture import contact_sheet
 from epam_data.plots import plots
 from epam_data.ranking import Ranking, rankings
@@ -50,14 +47,13 @@ def write_report(report: CheckReport, folder: Path, *, num_clips: int = 6, seed:
         The page's path.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("epam_data"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
     ranked = rankings(report.measures)
     problem_clips, random_clips, extreme_clips = _choose(report, ranked, num_clips, seed)
     path = folder / "index.html"
     path.write_text(
-        environment.get_template("report.html.j2").render(
+        environment("epam_data")
+        .get_template("report.html.j2")
+        .render(
             manifest=report.manifest,
             report=report,
             findings=report.findings[:_MAX_FINDINGS],
@@ -111,7 +107,7 @@ def _draw(report: CheckReport, key: str, *, num_frames: int, flip: bool = False)
         return ClipPicture(key=key, title=title, alt="", url="", why_not=str(error))
     mirrored = "mirrored " if flip else ""
     alt = f"{key}, {name}: {mirrored}frame, skeleton and heatmap, {num_frames} moments"
-    return ClipPicture(key=key, title=title, alt=alt, url=_data_url(image), width=image.width, height=image.height)
+    return ClipPicture(key=key, title=title, alt=alt, url=image_url(image), width=image.width, height=image.height)
 
 
 def _read(report: CheckReport, shard: int, number: int) -> Sample:
@@ -147,9 +143,3 @@ def _class_table(report: CheckReport) -> list[tuple[int, str, str, list[int]]]:
         for label, (name, group) in enumerate(zip(manifest.classes, manifest.coarse_of, strict=False))
         if 0 <= group < len(manifest.groups)
     ]
-
-
-def _data_url(image: Image.Image) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, format="JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

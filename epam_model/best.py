@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,17 +39,17 @@ def measure_name(wanted: str, measures: Mapping[str, float]) -> str:
     return wanted or best_name(measures)
 
 
-def check_measure(wanted: str, streams: str, num_classes: int) -> None:
+def check_measure(wanted: str, streams: str, coarse_of: Sequence[int]) -> None:
     """Refuse, before anything is trained, a measure that evaluations of a model will not give.
 
     Args:
         wanted: as in `measure_name`.
         streams: `both`, or the one that the model has.
-        num_classes: of the data set.
+        coarse_of: coarse group of each class of the data set.
 
     Raises:
         ValueError: there is no such measure.
     """
     parts = ("rgb", "pose") if streams == "both" else (streams,)
-    logits = {part: torch.zeros(1, num_classes) for part in parts}
-    measure_name(wanted, measure(logits, torch.zeros(1, dtype=torch.int64)))
+    logits = {part: torch.zeros(1, len(coarse_of)) for part in parts}
+    measure_name(wanted, measure(logits, torch.zeros(1, dtype=torch.int64), coarse_of))

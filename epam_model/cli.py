@@ -1,4 +1,4 @@
-"""`epam-model train | test | predict | features | profile | convert | export`: the command line of the model half.
+"""`epam-model train | test | predict | report | features | profile | convert | export`: the model half, as commands.
 
 Several GPUs or processes: `torchrun --nproc-per-node 2 -m epam_model.cli train RECIPE.yaml ...`, or the plain command
 under Slurm's `srun`.
@@ -6,24 +6,27 @@ under Slurm's `srun`.
 
 from __future__ import annotations
 
-import csv
-import json
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from torch import nn
-
 from epam_data.config import CommandTable, run_command
 from epam_data.index import load_manifest
-from epam_data.stream import BatchFinisher, Stream, StreamSettings
+from epam_data.stream import StreamSettings
 from epam_model.build import build_for
 from epam_model.config import ModelSettings, TrainSettings
-from epam_model.damage import damage_report
-from epam_model.distributed import Ranks, distributed, gather
-from epam_model.evaluate import TOP_CLASSES, Prediction, evaluate, predict
+from epam_model.distributed import distributed, gather
+from epam_model.evaluate_commands import (
+    PredictCommand,
+    ReportCommand,
+    TestCommand,
+    predict_command,
+    report_command,
+    report_run,
+    test_command,
+)
 from epam_model.model_cli import (
     ConvertCommand,
     ExportCommand,
@@ -35,7 +38,6 @@ from epam_model.model_cli import (
     profile_command,
 )
 from epam_model.preemption import REQUEUE_EXIT_CODE
-from epam_model.restore import restore
 from epam_model.run_folder import RunFolder
 from epam_model.train import Trainer
 
@@ -52,45 +54,11 @@ class TrainCommand:
     """Go on from the last checkpoint in that folder."""
     auto_resume: bool = False
     """Go on if that folder holds a checkpoint, else start: for jobs that a cluster starts again."""
+    report: bool = True
+    """At the end, test the best checkpoint once more and write report.html into that folder."""
     stream: StreamSettings = field(default_factory=StreamSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TestCommand:
-    """Measure a checkpoint on a split."""
-
-    shards: Path
-    """Folder of the shards."""
-    checkpoint: Path
-    """A checkpoint of `epam-model train`."""
-    split: str = "val"
-    """`train`, `val` or `test`."""
-    json: Path | None = None
-    """File for the measures."""
-    device: str = "auto"
-    """`auto` (a GPU if there is one), `cpu` or `cuda`."""
-    stream: StreamSettings = field(default_factory=StreamSettings)
-    model: ModelSettings = field(default_factory=ModelSettings)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PredictCommand:
-    """Write the five most probable classes of each clip of a split; labels may be hidden."""
-
-    shards: Path
-    """Folder of the shards."""
-    checkpoint: Path
-    """A checkpoint of `epam-model train`."""
-    out: Path
-    """CSV file to write."""
-    split: str = "test"
-    """`train`, `val` or `test`."""
-    device: str = "auto"
-    """`auto` (a GPU if there is one), `cpu` or `cuda`."""
-    stream: StreamSettings = field(default_factory=StreamSettings)
-    model: ModelSettings = field(default_factory=ModelSettings)
 
 
 def train_command(command: TrainCommand, argv: Sequence[str]) -> int:
@@ -112,6 +80,8 @@ def train_command(command: TrainCommand, argv: Sequence[str]) -> int:
                 ranks=ranks,
             )
             trainer.fit(resume=resume)
+            if command.report and trainer.stopped_by is None:
+                report_run(out, command.shards, ranks)
     except FloatingPointError as error:
         print(f"epam-model train: {error}", file=sys.stderr)
         return 1
@@ -123,49 +93,6 @@ def train_command(command: TrainCommand, argv: Sequence[str]) -> int:
             print(f"epam-model train: stopped by {trainer.stopped_by}; {how_to_go_on(argv, out)}", file=sys.stderr)
         return REQUEUE_EXIT_CODE
     return 0
-
-
-def test_command(command: TestCommand) -> int:
-    """Measure, print one line per measure, write them as JSON."""
-    with distributed(command.device) as ranks:
-        model, stream, finisher = _restore(command, ranks)
-        measures = evaluate(model, stream, finisher, ranks.device)
-        report = damage_report(stream)
-        if not measures:
-            raise ValueError(f"{command.shards}: every label of {command.split} is hidden: use epam-model predict")
-        if ranks.is_main:
-            for line in report:
-                print(line, file=sys.stderr)
-            for name, value in measures.items():
-                print(f"{name}: {value:.4f}")
-            if command.json is not None:
-                command.json.write_text(json.dumps(measures, indent=1) + "\n", encoding="utf-8")
-    return 0
-
-
-def predict_command(command: PredictCommand) -> int:
-    """Predict, write the CSV file."""
-    with distributed(command.device) as ranks:
-        model, stream, finisher = _restore(command, ranks)
-        predictions = predict(model, stream, finisher, ranks.device)
-        report = damage_report(stream)
-        if ranks.is_main:
-            for line in report:
-                print(line, file=sys.stderr)
-            write_predictions(command.out, predictions)
-            print(f"{len(predictions)} clips of {command.split} in {command.out}")
-    return 0
-
-
-def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
-    """A CSV file with the columns key, label (empty: hidden), class_1, probability_1, ... class_5, probability_5."""
-    columns = [f"{name}_{place}" for place in range(1, TOP_CLASSES + 1) for name in ("class", "probability")]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["key", "label", *columns])
-        for prediction in predictions:
-            top = [value for name, probability in prediction.top for value in (name, f"{probability:.6f}")]
-            writer.writerow([prediction.key, prediction.label or "", *top])
 
 
 def how_to_go_on(argv: Sequence[str], out: Path) -> str:
@@ -186,17 +113,6 @@ def recipe_name(argv: Sequence[str]) -> str:
     return Path(argv[1]).stem if len(argv) > 1 and argv[1].endswith((".yaml", ".yml")) else "default"
 
 
-def _restore(command: TestCommand | PredictCommand, ranks: Ranks) -> tuple[nn.Module, Stream, BatchFinisher]:
-    return restore(
-        command.checkpoint,
-        shards=command.shards,
-        split=command.split,
-        stream_settings=command.stream,
-        model_settings=command.model,
-        ranks=ranks,
-    )
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the return value is the exit code."""
     words = sys.argv[1:] if argv is None else argv
@@ -204,6 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "train": (TrainCommand, lambda command: train_command(command, words), ()),
         "test": (TestCommand, test_command, ()),
         "predict": (PredictCommand, predict_command, ()),
+        "report": (ReportCommand, report_command, ("run",)),
         "features": (FeaturesCommand, features_command, ()),
         "profile": (ProfileCommand, profile_command, ()),
         "convert": (ConvertCommand, convert_command, ()),

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from epam_data.index import Manifest
 from epam_data.skeleton import LAYOUTS
-from epam_data.stream import BatchFinisher, Stream
+from epam_data.stream import Batch, BatchFinisher, Stream
 from epam_model.damage import all_damage
 from epam_model.distributed import gather
 from epam_model.heads import Logits
-from epam_model.metrics import mean_probability, measure
+from epam_model.metrics import measure, probabilities
 
 TOP_CLASSES = 5
 
@@ -54,24 +54,24 @@ def evaluate(model: nn.Module, stream: Stream, finisher: BatchFinisher, device: 
         FloatingPointError: a logit is not finite.
     """
     predictions = collect(model, stream, finisher, device)
-    measures = measure(predictions.logits, predictions.labels)
+    measures = measure(predictions.logits, predictions.labels, stream.manifest.coarse_of)
     if measures and len(predictions.keys) < stream.num_samples:
         measures["num_samples"] = float(len(predictions.keys))
     return measures
 
 
-def predict(model: nn.Module, stream: Stream, finisher: BatchFinisher, device: torch.device) -> list[Prediction]:
-    """The five most probable classes of each clip, by the mean over streams of softmax; labels are not needed.
+def most_probable(predictions: Predictions, classes: Sequence[str], scores: str = "fused") -> list[Prediction]:
+    """The five most probable classes of each clip; labels are not needed.
 
-    Arguments as in `evaluate`.
+    Args:
+        predictions: of the clips.
+        classes: their names.
+        scores: which of `metrics.score_tables` decides.
 
     Raises:
-        FloatingPointError: a logit is not finite.
+        ValueError: there are no such scores.
     """
-    predictions = collect(model, stream, finisher, device)
-    classes = stream.manifest.classes
-    probability = mean_probability(predictions.logits)
-    top, order = probability.sort(dim=1, descending=True, stable=True)
+    top, order = probabilities(predictions.logits, scores).sort(dim=1, descending=True, stable=True)
     return [
         Prediction(
             key=key,
@@ -95,10 +95,9 @@ def collect(model: nn.Module, stream: Stream, finisher: BatchFinisher, device: t
     columns: dict[str, list[Tensor]] = {}
     with evaluating(model), torch.no_grad():
         for batch in stream.epoch():
-            logits: Logits = model(*finisher(batch.to(device)))
-            _check_finite(logits, [key for key in batch.keys for _ in range(batch.num_clips)])
+            batch = batch.to(device)
             keys += batch.keys
-            scores = {name: mean_over_clips(table, batch.num_clips) for name, table in logits.streams.items()}
+            scores = _mean_scores(model, batch, finisher, mirrored=stream.settings.eval_flip)
             row = {"position": batch.position, "label": batch.label, **scores}
             for name, tensor in row.items():
                 columns.setdefault(name, []).append(tensor.cpu())
@@ -108,6 +107,19 @@ def collect(model: nn.Module, stream: Stream, finisher: BatchFinisher, device: t
         raise ValueError(f"{stream.root}: no sample of {stream.split} can be read, the first is {damage[0]}")
     left_out = {each.position for each in damage}
     return _in_order(parts, [position for position in range(stream.num_samples) if position not in left_out])
+
+
+def _mean_scores(model: nn.Module, batch: Batch, finisher: BatchFinisher, *, mirrored: bool) -> dict[str, Tensor]:
+    """Logits (B, K) of each stream: the mean over the clips of each sample and, if asked for, their mirror images."""
+    views = [batch, replace(batch, flip=~batch.flip)] if mirrored else [batch]
+    tables: dict[str, list[Tensor]] = {}
+    for view in views:
+        logits: Logits = model(*finisher(view))
+        _check_finite(logits, [key for key in batch.keys for _ in range(batch.num_clips)])
+        for name, table in logits.streams.items():
+            tables.setdefault(name, []).append(table.view(len(batch), batch.num_clips, -1))
+    num_clips = len(views) * batch.num_clips
+    return {name: mean_over_clips(torch.cat(each, dim=1).flatten(0, 1), num_clips) for name, each in tables.items()}
 
 
 def mean_over_clips(logits: Tensor, num_clips: int) -> Tensor:

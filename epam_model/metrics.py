@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -12,48 +12,124 @@ TOP = (1, 5)
 BEST = ("top1_fused", "top1_rgb", "top1_pose")
 """What the best checkpoint goes by: the first of these that was measured."""
 
+FUSIONS = {"fused": (1, 1), "fused_2_1": (2, 1), "fused_1_2": (1, 2)}
+"""Weights of the softmax outputs of RGB and pose in each fusion."""
 
-def measure(logits: Mapping[str, Tensor], labels: Tensor) -> dict[str, float]:
-    """Top-1 and top-5 accuracy of each stream and of their fusions.
+LOGIT_SUM = "logit_sum"
+"""EPAM-Net's published fusion: the sum of the streams' logits."""
+
+SCORES = ("fused", "rgb", "pose", "fused_2_1", "fused_1_2", LOGIT_SUM)
+"""What classes can be ranked by, see `score_tables`."""
+
+
+def measure(logits: Mapping[str, Tensor], labels: Tensor, coarse_of: Sequence[int] = ()) -> dict[str, float]:
+    """Every measure of each stream and of their fusions.
 
     Args:
         logits: (N, K) float of each stream, `rgb` or `pose` or both.
         labels: (N,) int64; clips with a hidden label (-1) count nowhere.
+        coarse_of: coarse group of each class; empty: no F1 scores.
 
     Returns:
-        `top1_fused`, `top5_fused` (mean of both softmax outputs), `top1_rgb`, ..., `top1_pose`, ...,
-        `top1_logit_sum`, ... (EPAM-Net's published fusion), each in 0 ... 1; a fusion needs both streams. Empty if
-        every label is hidden: no score is given then.
+        `<measure>_<scores>`, each in 0 ... 1. The scores are those of `score_tables`, the measures: `top1`, `top5`;
+        `mean_class`, the mean over classes of their accuracy; and the scores of MA-52's server (its body level is ours
+        of coarse groups, its action level that of classes): `f1_macro_fine`, `f1_micro_fine`, `f1_macro_coarse`,
+        `f1_micro_coarse`, and `f1_mean`, the mean of these four. Empty if every label is hidden: no score is given.
 
     Raises:
         ValueError: labels and logits do not fit, or a label is no class.
     """
     known = labels >= 0
-    num_known = int(known.sum())
-    if num_known == 0:
+    if not known.any():
         return {}
-    return {
-        f"top{k}_{name}": int((rank_of_label(scores[known], labels[known]) < k).sum()) / num_known
-        for name, scores in score_tables(logits).items()
-        for k in TOP
-    }
+    measures: dict[str, float] = {}
+    for name, scores in score_tables(logits).items():
+        rank = rank_of_label(scores[known], labels[known])
+        matrix = confusion_matrix(scores[known], labels[known])
+        values = {f"top{k}": int((rank < k).sum()) / len(rank) for k in TOP}
+        values["mean_class"] = mean_class_accuracy(matrix)
+        if coarse_of:
+            values |= f1_scores(matrix, coarse_of)
+        measures |= {f"{what}_{name}": value for what, value in values.items()}
+    return measures
 
 
 def score_tables(logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Scores (N, K) float64 by which classes are ranked: those of the fusions and of each stream."""
+    """Scores (N, K) float64 by which classes are ranked: those of the fusions and of each stream.
+
+    `fused`, `fused_2_1`, `fused_1_2` (softmax outputs of RGB and pose at 1:1, 2:1, 1:2), `rgb`, `pose` and `logit_sum`;
+    for a network of one stream, that one alone.
+    """
     streams = {name: scores.double() for name, scores in logits.items()}
     if len(streams) == 1:
         return streams
-    return {
-        "fused": mean_probability(streams),
-        **streams,
-        "logit_sum": torch.stack(tuple(streams.values())).sum(dim=0),
-    }
+    fused = {name: fuse(streams, *weights) for name, weights in FUSIONS.items()}
+    one_to_one = fused.pop("fused")  # first, since it is what counts
+    return {"fused": one_to_one, **streams, **fused, LOGIT_SUM: torch.stack(tuple(streams.values())).sum(dim=0)}
 
 
-def mean_probability(logits: Mapping[str, Tensor]) -> Tensor:
-    """The mean over streams, 1:1, of softmax over classes: (N, K) float64."""
-    return torch.stack([scores.double().softmax(dim=1) for scores in logits.values()]).mean(dim=0)
+def fuse(streams: Mapping[str, Tensor], rgb: float, pose: float) -> Tensor:
+    """The weighted mean of the softmax outputs (N, K) of the logits `rgb` and `pose`."""
+    return (rgb * streams["rgb"].softmax(dim=1) + pose * streams["pose"].softmax(dim=1)) / (rgb + pose)
+
+
+def probabilities(logits: Mapping[str, Tensor], scores: str = "fused") -> Tensor:
+    """The probability of each class, (N, K) float64, by one of `score_tables`.
+
+    Args:
+        logits: (N, K) float of each stream.
+        scores: which table; `fused` of a single stream is that stream.
+
+    Raises:
+        ValueError: there is no such table.
+    """
+    tables = score_tables(logits)
+    if scores == "fused" and len(tables) == 1:
+        scores = next(iter(tables))
+    if scores not in tables:
+        raise ValueError(f"scores must be one of {', '.join(tables)}, got {scores!r}")
+    return tables[scores] if scores in FUSIONS else tables[scores].softmax(dim=1)
+
+
+def confusion_matrix(scores: Tensor, labels: Tensor) -> Tensor:
+    """Clips by label (rows) and predicted class (columns): (K, K) int64. Of equal scores the lower class counts.
+
+    Args:
+        scores: (N, K) float.
+        labels: (N,) int64 in 0 ... K - 1.
+    """
+    num_classes = scores.shape[1]
+    cells = labels * num_classes + scores.argmax(dim=1)
+    return torch.bincount(cells, minlength=num_classes**2).view(num_classes, num_classes)
+
+
+def coarse_confusion(matrix: Tensor, coarse_of: Sequence[int]) -> Tensor:
+    """The confusion matrix (Kc, Kc) of coarse groups: the group of a prediction is that of the predicted class."""
+    groups = torch.tensor(coarse_of)
+    num_groups = int(groups.max()) + 1
+    coarse = matrix.new_zeros(num_groups, num_groups)
+    coarse.index_put_((groups[:, None], groups[None, :]), matrix, accumulate=True)
+    return coarse
+
+
+def mean_class_accuracy(matrix: Tensor) -> float:
+    """The mean accuracy of the classes that have clips, from a confusion matrix."""
+    clips = matrix.sum(dim=1)
+    return float((matrix.diagonal()[clips > 0] / clips[clips > 0].double()).mean())
+
+
+def class_f1(matrix: Tensor) -> Tensor:
+    """The F1 score of each class, (K,) float64; NaN for a class that no clip has and none is taken for."""
+    return 2 * matrix.diagonal() / (matrix.sum(dim=0) + matrix.sum(dim=1)).double()
+
+
+def f1_scores(matrix: Tensor, coarse_of: Sequence[int]) -> dict[str, float]:
+    """F1 scores of classes and of coarse groups, and their mean, as MA-52's server takes them; see `measure`."""
+    values = {}
+    for level, table in (("fine", matrix), ("coarse", coarse_confusion(matrix, coarse_of))):
+        values[f"f1_macro_{level}"] = float(class_f1(table).nanmean())
+        values[f"f1_micro_{level}"] = int(table.trace()) / int(table.sum())  # each clip has one label and one class
+    return {**values, "f1_mean": sum(values.values()) / len(values)}
 
 
 def rank_of_label(scores: Tensor, labels: Tensor) -> Tensor:
@@ -80,6 +156,15 @@ def rank_of_label(scores: Tensor, labels: Tensor) -> Tensor:
     own = scores.gather(1, labels[:, None])
     lower_number = torch.arange(num_classes, device=scores.device) < labels[:, None]
     return ((scores > own) | ((scores == own) & lower_number)).sum(dim=1)
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """The measure and the scores that the name of a measure joins: `top1_fused_2_1` is `top1` of `fused_2_1`.
+
+    What is no such name comes back whole, with empty scores.
+    """
+    scores = next((scores for scores in SCORES if name.endswith(f"_{scores}")), "")
+    return name.removesuffix(f"_{scores}") if scores else name, scores
 
 
 def best_name(measures: Mapping[str, float]) -> str:

@@ -113,9 +113,10 @@ class FeaturesCommand:
             raise ValueError(f"overlay_kind must be one of {', '.join(OVERLAY_KINDS)}, got {self.overlay_kind!r}")
         if self.overlay and self.stream.eval_crop != "none":
             raise ValueError("overlay shows stored frames: it needs stream.eval_crop none")
-        if self.stream.num_clips != 1:
+        if self.stream.num_clips != 1 or self.stream.eval_flip:
             raise ValueError(
-                f"features are of one clip per sample: stream.num_clips must be 1, got {self.stream.num_clips}"
+                f"features are of one clip per sample: stream.eval_flip must be false, got {self.stream.eval_flip}; "
+                f"stream.num_clips must be 1, got {self.stream.num_clips}"
             )
         if self.overlay and (self.model.network != "epam" or self.model.streams != "both"):
             raise ValueError("overlay needs an attention map: model.network epam with model.streams both")

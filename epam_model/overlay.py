@@ -1,4 +1,4 @@
-"""Pictures and videos of the attention map over the RGB frames that it weights."""
+"""Pictures of what a model sees, and pictures and videos of the attention map over the RGB frames that it weights."""
 
 from __future__ import annotations
 
@@ -10,11 +10,43 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from epam_data.picture import with_heatmap
+from epam_data.stream import BatchFinisher, Stream
+from epam_data.stream.device import RGB_MEAN, RGB_STD
+
 KINDS = ("picture", "video")
 _HOT = np.array([255.0, 60.0, 20.0])
 _STRENGTH = 0.65  # share of the colour where attention is highest
 _COLUMNS = 8
 _FPS = 8
+
+
+def first_inputs(stream: Stream, finisher: BatchFinisher, count: int = 4) -> dict[str, NDArray[np.uint8]]:
+    """Pictures, see `input_picture`, of the first clips of a stream as its model gets them, by key."""
+    batch = stream.read_step(0, 0)
+    rgb, pose = (clips.cpu().numpy() for clips in finisher(batch.to(finisher.mean.device)))
+    firsts = range(0, min(count, len(batch)) * batch.num_clips, batch.num_clips)
+    return {key: input_picture(rgb[clip], pose[clip]) for key, clip in zip(batch.keys, firsts, strict=False)}
+
+
+def input_picture(rgb: NDArray[np.floating], pose: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Frames of a clip in a row, and below each the same frame under its heatmaps: cropped, flipped and coloured.
+
+    Args:
+        rgb: (3, T, S, S) float, normalised as `BatchFinisher` does.
+        pose: (V, T', h, w) float, 0 ... 1; T' is a multiple of T.
+
+    Returns:
+        (2 S, n S, 3) uint8 of n frames, evenly spaced.
+    """
+    frames = (rgb.transpose(1, 2, 3, 0) * RGB_STD + RGB_MEAN).round().clip(0, 255).astype(np.uint8)
+    heat = (pose.max(axis=0) * 255).clip(0, 255).astype(np.uint8)
+    rows: list[list[NDArray[np.uint8]]] = [[], []]
+    for number in range(0, len(frames), max(len(frames) // _COLUMNS, 1)):
+        plain = Image.fromarray(frames[number])
+        rows[0].append(frames[number])
+        rows[1].append(np.asarray(with_heatmap(plain, heat[number * len(heat) // len(frames)])))
+    return np.concatenate([np.concatenate(row, axis=1) for row in rows])
 
 
 def attention_frames(frames: NDArray[np.uint8], attention: NDArray[np.floating]) -> NDArray[np.uint8]:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
+
+from epam_data.progress import duration
+from epam_model.metrics import split_name
 
 LOG, METRICS, TENSORBOARD = "train.log", "metrics.jsonl", "tensorboard"
 
@@ -62,6 +68,9 @@ class RunLog:
     def values(self, part: str, values: dict[str, float], *, epoch: int, place: tuple[int, int], step: int) -> None:
         """Named numbers of one moment, everywhere: `Epoch(val) [3][40/40]  top1_fused: 0.8125  ...`.
 
+        The line for people leaves out what would make it too long to read: of the measures of an evaluation it has
+        those of the scores that count, and top-1 of the others.
+
         Args:
             part: `train` or `val`.
             values: numbers by name.
@@ -71,11 +80,18 @@ class RunLog:
         """
         if not self._is_main:
             return
-        text = "  ".join(f"{name}: {_number(name, value)}" for name, value in values.items())
+        said = headlines(values) if part == "val" else values
+        text = "  ".join(as_text(name, value) for name, value in said.items())
         self.line(f"Epoch({part}) [{epoch}][{place[0]}/{place[1]}]  {text}")
         print(json.dumps({"part": part, "epoch": epoch, "step": step, **values}), file=self._metrics, flush=True)
         for name, value in values.items():
             self._tensorboard.add_scalar(f"{part}/{name}", value, step)
+
+    def pictures(self, pictures: Mapping[str, NDArray[np.uint8]], *, step: int) -> None:
+        """Show pictures (H, W, 3) by name in TensorBoard, under `clips/`."""
+        if self._is_main:
+            for name, picture in pictures.items():
+                self._tensorboard.add_image(f"clips/{name}", picture, step, dataformats="HWC")
 
     def open_bar(self, epoch: int, *, done: int, total: int) -> None:
         """Start the progress bar of an epoch, if there is a terminal."""
@@ -94,8 +110,22 @@ class RunLog:
             self._bar = None
 
 
-def _number(name: str, value: float) -> str:
-    return f"{value:.4e}" if name == "lr" else f"{value:.4f}"
+def headlines(measures: Mapping[str, float]) -> dict[str, float]:
+    """The measures of the scores that count, which stand first; of the others top-1, and what is no measure."""
+    scores = {name: split_name(name) for name in measures}
+    first = next((of for _, of in scores.values() if of), "")
+    return {name: measures[name] for name, (what, of) in scores.items() if of in (first, "") or what == "top1"}
+
+
+def as_text(name: str, value: float) -> str:
+    """A number as a line shows it, `name: value`; its name tells how."""
+    if name == "seconds_left":
+        return f"time_left: {duration(value)}"
+    if name.startswith("lr"):
+        return f"{name}: {value:.4e}"
+    if name.endswith("_share"):
+        return f"{name}: {value:.1%}"
+    return f"{name}: {value:.1f}" if name.endswith("_per_second") else f"{name}: {value:.4f}"
 
 
 def _drop_after(path: Path, step: int, evaluated_epochs: int) -> None:

@@ -25,6 +25,7 @@ from epam_model.layers.sync_batch_norm import synchronise_batch_norms
 from epam_model.not_finite import write_not_finite
 from epam_model.objective import Objective
 from epam_model.optimizer import load_optimizer_state, optimizer_state
+from epam_model.overlay import first_inputs
 from epam_model.pace import Pace
 from epam_model.preemption import StopRequest
 from epam_model.resume import changed_settings, check_can_go_on
@@ -88,7 +89,7 @@ class Trainer:
                 f"stream.batch_size must be a multiple of {ranks.world} ranks times train.accumulate "
                 f"{settings.accumulate}, got {stream.batch_size}"
             )
-        check_measure(settings.best_by, model_recipe["streams"], len(self.manifest.classes))
+        check_measure(settings.best_by, model_recipe["streams"], self.manifest.coarse_of)
         self._finisher = BatchFinisher.for_shards(self.manifest).to(ranks.device)
 
         self.model = synchronise_batch_norms(model, ranks) if settings.sync_bn else model
@@ -133,6 +134,8 @@ class Trainer:
             stack.enter_context(self._gradient_step.together())
             done = {"resumed_at": self.step, "evaluated_epochs": self.epoch} if resume else {}
             log = stack.enter_context(RunLog(self.out, is_main=self.ranks.is_main, **done))
+            if not resume and self.ranks.is_main:
+                log.pictures(first_inputs(self._train_stream, self._finisher), step=self.step)
             for note in notes:
                 log.line(note)
             while self.stopped_by is None and self.epoch < self.settings.epochs:

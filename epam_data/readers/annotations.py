@@ -128,12 +128,17 @@ def read_clips(
             yield annotation
         else:
             try:
-                yield _clip(annotation, split, label_of(split, annotation))
+                yield clip_of(annotation, split, label_of(split, annotation))
             except ValueError as error:
                 yield Problem(name=name, split=split, action="skipped", reason=str(error))
 
 
-def _clip(annotation: Annotation, split: str, label: int | None) -> Clip:
+def clip_of(annotation: Annotation, split: str, label: int | None) -> Clip:
+    """The clip of an annotation, its video not yet looked for.
+
+    Raises:
+        ValueError: a field is absent, or is none of a skeleton.
+    """
     name = str(annotation.get("frame_dir"))
     absent = [field for field in ("frame_dir", "img_shape", "keypoint") if field not in annotation]
     if absent:

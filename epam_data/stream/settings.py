@@ -28,6 +28,8 @@ class StreamSettings:
     evenly spaced from the first frame to the last, nothing drawn."""
     num_clips: int = 1
     """Clips of each sample in evaluation, 1 to 10; their predictions are averaged. Training takes one."""
+    eval_flip: bool = False
+    """Evaluation also sees the mirror image of each clip; their predictions are averaged, too."""
     flip: float = 0.5
     """Probability of the mirror image (with left and right joints swapped) in training."""
     heatmap: str = "stored"

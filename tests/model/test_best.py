@@ -26,7 +26,7 @@ def test_the_measure_is_the_wanted_one_or_the_usual_one():
 
 
 def test_a_measure_that_no_evaluation_gives_is_refused_at_once():
-    check_measure("top1_rgb", "both", 6)
-    check_measure("", "pose", 6)
+    check_measure("top1_rgb", "both", [0] * 6)
+    check_measure("", "pose", [0] * 6)
     with pytest.raises(ValueError, match=r"train\.best_by must be one of top1_pose, .* got 'top1_fused'"):
-        check_measure("top1_fused", "pose", 6)
+        check_measure("top1_fused", "pose", [0] * 6)

@@ -19,7 +19,7 @@ from epam_model.evaluate import (
     evaluating,
     heatmap_channels,
     mean_over_clips,
-    predict,
+    most_probable,
 )
 from epam_model.heads import Logits
 from tests.model.tiny import CLASSES, STREAM, TinyRecogniser
@@ -88,6 +88,34 @@ def test_the_clips_of_a_sample_are_averaged(shards: Path):
         torch.testing.assert_close(predictions.logits[name].softmax(1), each.mean(dim=1), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("num_clips", [1, 3])
+def test_mirror_images_are_averaged_with_left_and_right_joints_swapped(shards: Path, num_clips: int):
+    """By hand: frames and heatmaps turned around, the channels of left and right joints exchanged."""
+    model = Sided().eval()
+    settings = replace(STREAM, batch_size=3, num_clips=num_clips, eval_flip=True)
+    stream = Stream(shards, split="val", settings=settings, training=False)
+    finisher = BatchFinisher.for_shards(stream.manifest)
+    predictions = collect(model, stream, finisher, CPU)
+    swapped = [0, *(joint + 1 if joint % 2 else joint - 1 for joint in range(1, 17))]  # COCO: left 1, right 2, ...
+    with torch.no_grad():
+        clips = [finisher(batch) for batch in stream.epoch()]
+        plain = [model(rgb, pose) for rgb, pose in clips]
+        mirrored = [model(rgb.flip(-1), pose[:, swapped].flip(-1)) for rgb, pose in clips]
+    for name in ("rgb", "pose"):
+        one, other = (torch.cat([x.streams[name] for x in each]).softmax(1) for each in (plain, mirrored))
+        assert (one - other).abs().max() > 1e-3, "a model that sees the sides"
+        expected = ((one + other) / 2).view(7, num_clips, 6).mean(dim=1)
+        torch.testing.assert_close(predictions.logits[name].softmax(1), expected, rtol=1e-5, atol=1e-6)
+
+
+class Sided(TinyRecogniser):
+    """Sees where in the picture things are: it looks at the left half, and weights each joint in its own way."""
+
+    def forward(self, rgb: Tensor, pose: Tensor) -> Logits:
+        half = [clip * (torch.arange(clip.shape[-1]) < clip.shape[-1] // 2) for clip in (rgb, pose)]
+        return super().forward(*half)
+
+
 def test_what_counts_is_the_mean_probability():
     logits = 4 * torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
     expected = logits.softmax(1).view(2, 3, 5).mean(dim=1)
@@ -126,19 +154,22 @@ def test_the_model_is_left_in_the_mode_that_it_had(shards: Path):
 def test_hidden_labels_are_predicted_and_not_scored(shards: Path):
     stream, finisher = open_split(shards, "test")
     assert evaluate(TinyRecogniser(), stream, finisher, CPU) == {}
-    predictions = predict(TinyRecogniser(), stream, finisher, CPU)
+    predictions = most_probable(collect(TinyRecogniser(), stream, finisher, CPU), CLASSES.classes)
     assert [each.key for each in predictions] == [f"test-{number}" for number in range(5)]
     assert {each.label for each in predictions} == {None}
 
 
 def test_predictions_name_the_five_most_probable_classes(shards: Path):
     stream, finisher = open_split(shards, "val")
-    first = predict(Oracle(), stream, finisher, CPU)[0]
+    predictions = collect(Oracle(), stream, finisher, CPU)
+    first = most_probable(predictions, CLASSES.classes)[0]
     assert (first.key, first.label) == ("val-0", CLASSES.classes[0])
     assert [name for name, _ in first.top] == list(CLASSES.classes[:5])  # equal ones by their number
     rgb, pose = torch.eye(6)[:1], 2 * torch.eye(6)[:1]
     expected = (rgb.softmax(1) + pose.softmax(1)) / 2
     assert [p for _, p in first.top] == pytest.approx(expected[0, :5].tolist())
+    by_pose = most_probable(predictions, CLASSES.classes, "pose")[0]
+    assert by_pose.top[0] == (CLASSES.classes[0], pytest.approx(pose.softmax(1)[0, 0].item()))
 
 
 def test_logits_that_are_not_finite_name_their_clips(shards: Path):

@@ -122,6 +122,7 @@ def test_only_a_whole_checkpoint_of_this_model_is_exported(published: Path, tmp_
     ("options", "message"),
     [
         (["--stream.num_clips", "3"], "stream.num_clips must be 1, got 3"),
+        (["--stream.eval_flip"], "stream.eval_flip must be false, got True"),
         (["--overlay", "1", "--overlay_kind", "film"], "overlay_kind must be one of picture, video, got 'film'"),
         (
             ["--overlay", "1", "--stream.heatmap", "drawn", "--stream.eval_crop", "centre"],

@@ -13,7 +13,7 @@ from tests.model.tiny import write_shards
 
 PIPELINES = Path(__file__).parents[2] / "pipelines"
 SMALL = ["--stream.batch_size", "2", "--stream.workers", "0", "--train.epochs", "1", "--train.warmup_epochs", "0"]
-SMALL += ["--train.device", "cpu", "--train.num_threads", "1", "--train.log_steps", "1"]
+SMALL += ["--train.device", "cpu", "--train.num_threads", "1", "--train.log_steps", "1", "--report", "false"]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 

@@ -1,4 +1,4 @@
-"""The report in a headless Chromium: no error, every picture loads, the table sorts and filters, axe is content."""
+"""The report pages in a headless Chromium: no error, all pictures load, the table sorts and filters, axe is content."""
 
 import os
 import re
@@ -8,10 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from epam_data.check import CheckSettings, check
 from epam_data.executors import ExecutorSettings
 from epam_data.report import write_report
+from epam_data.stream import BatchFinisher, Stream, StreamSettings
+from epam_model.checkpoint import load_checkpoint
+from epam_model.evaluate import collect
+from epam_model.evaluate_commands import best_checkpoint
+from epam_model.training_report import REPORT, Evaluation
+from epam_model.training_report import write_report as write_training_report
 from tests.data.damage import change_bytes, rewrite_first, with_json
 from tests.data.raw_data import ntu60_plan, write_ntu60
 
@@ -51,6 +58,44 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         root.name: write_report(check(root, settings, ExecutorSettings()), folder / f"report_{root.name}")
         for root in (good, bad)
     }
+
+
+@pytest.fixture(scope="module")
+def training_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a training run, with curves, confusions and mistakes."""
+    from tests.model.tiny import TinyRecogniser, tiny_trainer, write_shards
+
+    folder = tmp_path_factory.mktemp("training")
+    shards, run = write_shards(folder / "shards", train=14, val=21), folder / "run"
+    tiny_trainer(shards, run, TinyRecogniser(dropout=0.9), epochs=2, lr=0.01).fit()
+    checkpoint = load_checkpoint(best_checkpoint(run))
+    stream = Stream(shards, split="val", settings=StreamSettings(**checkpoint.recipe["stream"]), training=False)
+    finisher = BatchFinisher.for_shards(stream.manifest)
+    evaluation = Evaluation(
+        checkpoint_path=best_checkpoint(run),
+        checkpoint=checkpoint,
+        shards=shards,
+        manifest=stream.manifest,
+        split="val",
+        predictions=collect(TinyRecogniser(), stream, finisher, torch.device("cpu")),
+    )
+    return write_training_report(evaluation, run / REPORT)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_training_report_opens_whole_and_accessible(browser: Any, training_page: Path, width: int):
+    page, said = opened(browser, training_page, width)
+    for summary in page.locator("summary").all():
+        summary.click()
+    broken = page.eval_on_selector_all("img", "all => all.filter(i => !i.complete || !i.naturalWidth).map(i => i.alt)")
+    assert page.locator("img").count() > 15 and broken == []
+    assert page.locator("figcaption b").count() > 5, "some clips are wrong, and seen"
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, "nothing may stick out to the right"
+    violations = axe.Axe().run(page).response["violations"]
+    assert [(v["id"], v["nodes"][0]["html"]) for v in violations] == []
+    assert said == []
+    for link in page.locator("nav a").all():
+        assert page.locator(str(link.get_attribute("href"))).count() == 1
 
 
 def opened(browser: Any, path: Path, width: int) -> tuple[Any, list[str]]:
