@@ -1,65 +1,64 @@
-"""Clips per second of the stream, against the bare decoding and against `webdataset` on the same shards.
+"""The stream in clips per second, against bare decoding and other loaders; its start, its memory, and cold disks.
 
-    python -m benchmarks.stream --shards shards/ntu60_xsub
+    python -m benchmarks.stream --shards shards/ntu60_xsub \
+        --litdata /tmp/litdata/bin/python --streaming /tmp/streaming/bin/python
+
+The last two name interpreters of environments with other libraries, whose rows are left out without them:
+
+    python -m venv /tmp/litdata && /tmp/litdata/bin/pip install torch litdata simplejpeg zstandard
+    python -m venv /tmp/streaming && /tmp/streaming/bin/pip install torch mosaicml-streaming simplejpeg zstandard
 
 Copies of the clips of a shard directory make an epoch. Each way delivers batches of 16 clips (16 frames of 224 x 224,
-48 heatmaps of 56 x 56 per joint) as torch tensors in the training process, frames and all drawn at random, from the
-page cache. The floor is one process that decodes the same bytes into the same memory again and again, without reading,
-shuffling or handing over. The ways take turns; the best of the turns counts, since others disturb only to the worse.
+48 heatmaps of 56 x 56 per joint) as torch tensors in the training process, frames and all drawn at random. Three
+tables, each a JSON file:
+
+- `stream`: clips per second from the page cache. The floor is one process that decodes the same bytes into the same
+  memory again and again, without reading, shuffling or handing over. The ways take turns; the ratios are medians over
+  the turns, each to its neighbours in the same turn.
+- `stream_start`: from the import of torch to the first batch, with an index of 60,000 samples, and the memory of a
+  worker above that of a bare interpreter (without the slots that all processes share), over an epoch's part.
+- `stream_cold`: one process, with and without the page cache; kilobytes read from the disk per clip of some 790 kB.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
+import os
+import re
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from statistics import median
 
 import numpy as np
 import simplejpeg
 import torch
-import webdataset
-import zstandard
-from torch.utils.data import DataLoader
 
+from benchmarks.copies import link_copies, write_copies
 from benchmarks.measure import publish
+from benchmarks.other_loaders import BATCH, SETTINGS
+from epam_data import shard
 from epam_data.codec import decode_heatmap
-from epam_data.index import INDEX, MANIFEST, ShardEntry, index_bytes, load_index, load_manifest
-from epam_data.schema import SampleInfo
-from epam_data.shard import ShardReader, ShardSettings, ShardWriter
-from epam_data.stream import Stream, StreamSettings
+from epam_data.index import load_index, load_manifest
+from epam_data.shard import ShardReader
+from epam_data.stream import Stream
 from epam_data.stream.augment import draw_training
+from epam_data.stream.steps import StepReader
 
-BATCH, NUM_CLIPS, SHARD_CLIPS, TURNS = 16, 768, 64, 3
-SETTINGS = StreamSettings(batch_size=BATCH)
-
-
-def write_copies(source: Path, target: Path) -> None:
-    """Shards of `NUM_CLIPS` copies of the clips of `source`."""
-    manifest, index = load_manifest(source), load_index(source)
-    reader = ShardReader(source, [shard.name for shard in manifest.shards])
-    clips = [reader.read_members(int(index.shard[row]), index.row(row)) for row in range(len(index))]
-    shards = []
-    for first in range(0, NUM_CLIPS, SHARD_CLIPS):
-        with ShardWriter(target, f"train-{first // SHARD_CLIPS:06d}", "train", ShardSettings()) as writer:
-            for number in range(first, first + SHARD_CLIPS):
-                members = clips[number % len(clips)]
-                values = {**json.loads(members["json"]), "key": f"clip-{number}", "split": "train"}
-                info = SampleInfo.from_dict(values)
-                writer.write_members(info, {**members, "json": json.dumps(values).encode()})
-            shards.append(writer.finish())
-    (target / INDEX).write_bytes(index_bytes(shards))
-    manifest = replace(manifest, shards=tuple(map(ShardEntry.of, shards)))
-    (target / MANIFEST).write_bytes(manifest.to_json())
+NUM_CLIPS, SHARD_CLIPS, TURNS = 768, 64, 5
+INDEX_SAMPLES = 60_000
+FLOOR, OURS_ONE, OURS_TWO = "floor: bare decoding, one process", "ours, 1 worker", "ours, 2 workers"
+WEBDATASET_TWO = "webdataset, 2 workers"
 
 
 def floor(root: Path) -> Iterator[int]:
-    """Decode the frames and the volume of one batch into one place, for ever."""
+    """Decode the frames and the volume of one batch into one place, for an epoch."""
     manifest, index = load_manifest(root), load_index(root)
     reader = ShardReader(root, [shard.name for shard in manifest.shards])
     clips = [reader.read_members(int(index.shard[row]), index.row(row)) for row in range(BATCH)]
@@ -78,48 +77,8 @@ def floor(root: Path) -> Iterator[int]:
         yield BATCH
 
 
-def ours(root: Path, workers: int) -> Callable[[], Iterator[int]]:
-    """An epoch of our stream; its processes are started once."""
-    stream = Stream(root, split="train", settings=replace(SETTINGS, workers=workers), training=True)
-    epochs = iter(range(1000))
-
-    def epoch() -> Iterator[int]:
-        for batch in stream.epoch(next(epochs)):
-            yield len(batch)
-
-    return epoch
-
-
-def decode_webdataset(sample: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, int]:
-    """A sample as `webdataset` gives it -> tensors; what a user of it would write over our format."""
-    head = json.loads(sample["json"])
-    rng = np.random.default_rng()
-    draw = draw_training(head["num_frames"], SETTINGS, seed=0, epoch=0, position=int(rng.integers(1 << 30)))
-    volume = np.load(io.BytesIO(zstandard.ZstdDecompressor().decompress(sample["heatmap.npy.zst"])))
-    offsets, mjpeg = head["frame_offsets"], sample["rgb.mjpeg"]
-    frames = [
-        simplejpeg.decode_jpeg(mjpeg[offsets[frame] : offsets[frame + 1]], "RGB") for frame in draw.rgb_frames.tolist()
-    ]
-    return torch.from_numpy(np.stack(frames)), torch.from_numpy(volume[draw.pose_frames]), head["label"]
-
-
-def with_webdataset(root: Path, workers: int) -> Callable[[], Iterator[int]]:
-    """An epoch of `webdataset` with its usual shuffles."""
-    urls = sorted(map(str, root.glob("train-*.tar")))
-    data = webdataset.WebDataset(urls, shardshuffle=len(urls), nodesplitter=None, empty_check=False)
-    data = data.shuffle(100).map(decode_webdataset).batched(BATCH)
-    loader = DataLoader(data, batch_size=None, num_workers=workers, persistent_workers=workers > 0)
-
-    def epoch() -> Iterator[int]:
-        for rgb, _, _ in loader:
-            yield len(rgb)
-
-    return epoch
-
-
-def clips_per_second(epoch: Callable[[], Iterator[int]]) -> float:
+def clips_per_second(batches: Iterator[int]) -> float:
     """Of one epoch, from the first batch on: the start of the processes is measured apart."""
-    batches = epoch()
     next(batches)
     begun, count = time.perf_counter(), 0
     for clips in batches:
@@ -127,35 +86,134 @@ def clips_per_second(epoch: Callable[[], Iterator[int]]) -> float:
     return count / (time.perf_counter() - begun)
 
 
+def ours(root: Path, workers: int) -> Callable[[], float]:
+    """The rate of an epoch of our stream; its processes are started once."""
+    stream = Stream(root, split="train", settings=replace(SETTINGS, workers=workers), training=True)
+    epochs = iter(range(1000))
+    return lambda: clips_per_second(len(batch) for batch in stream.epoch(next(epochs)))
+
+
+def others(stack: ExitStack, python: str, library: str, root: Path, workers: int) -> Callable[[], float]:
+    """The rate of an epoch of another library, in a process of its own interpreter."""
+    process = stack.enter_context(
+        subprocess.Popen(
+            [python, "-m", "benchmarks.other_loaders", library, str(root), str(workers)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+    )
+    assert process.stdin is not None and process.stdout is not None
+    stack.callback(process.stdin.close)
+    answers = filter(re.compile(r"ready|[\d.]+$").match, process.stdout)  # libraries talk, too
+    next(answers)
+
+    def epoch() -> float:
+        print(file=process.stdin, flush=True)
+        return float(next(answers))
+
+    return epoch
+
+
+def throughput_rows(root: Path, pythons: dict[str, str]) -> Iterator[dict[str, object]]:
+    """All ways in turns, from the page cache."""
+    with ExitStack() as stack:
+        ways: dict[str, Callable[[], float]] = {FLOOR: lambda: clips_per_second(floor(root))}
+        ways |= {"ours, in the training process": ours(root, 0), OURS_ONE: ours(root, 1), OURS_TWO: ours(root, 2)}
+        for library, python in pythons.items():
+            for workers in (1, 2):
+                name = f"{library}, {workers} worker{'s' * (workers > 1)}"
+                ways[name] = others(stack, python, library, root, workers)
+        rates: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(TURNS):
+            for name, epoch in ways.items():
+                rates[name].append(epoch())
+    for name, own in rates.items():
+        row: dict[str, object] = {"way": name, "clips/s": median(own), "ms per clip": 1e3 / median(own)}
+        for column, other in (("floor", FLOOR), ("one worker", OURS_ONE), ("webdataset, 2 workers", WEBDATASET_TWO)):
+            row[f"of {column}"] = median(a / b for a, b in zip(own, rates[other], strict=True))
+        yield row
+
+
+def start_rows(root: Path, folder: Path) -> Iterator[dict[str, object]]:
+    """Fresh processes on an index of `INDEX_SAMPLES`, which is made in `folder`."""
+    folder.mkdir()
+    link_copies(root, folder, times=-(-INDEX_SAMPLES // NUM_CLIPS))
+    for workers in (0, 1, 2):
+        runs = []
+        for _ in range(TURNS):
+            command = [sys.executable, "-m", "benchmarks.stream_start", str(folder), str(workers)]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            runs.append(json.loads(done.stdout))
+        yield {
+            "workers": workers,
+            "samples": runs[0]["samples"],
+            **{name: median(run[name] for run in runs) for name in runs[0] if name != "samples"},
+        }
+
+
+def cold_rows(root: Path) -> Iterator[dict[str, object]]:
+    """One process; the page cache is emptied of the shards before a cold epoch."""
+    settings = replace(SETTINGS, workers=0)
+    results: dict[str, list[tuple[float, float]]] = {}
+    for _ in range(TURNS):
+        for name, cold, advises in (
+            ("page cache", False, True),
+            ("cold, frames asked for ahead", True, True),
+            ("cold, plain reads", True, False),
+        ):
+            shard._ADVISES = advises
+            reader = StepReader(
+                root,
+                load_manifest(root),
+                split="train",
+                settings=settings,
+                training=True,
+                seed=0,
+                rank=0,
+                world=1,
+            )
+            arrays = reader.layout.fresh()
+            reader.fill((0, 0), arrays)
+            for path in root.glob("*.tar") if cold else ():
+                with path.open("rb") as file:
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            begun, before = time.perf_counter(), _bytes_read()
+            for step in range(reader.num_steps):
+                reader.fill((1, step), arrays)
+            seconds, read = time.perf_counter() - begun, _bytes_read() - before
+            clips = reader.num_steps * BATCH
+            results.setdefault(name, []).append((clips / seconds, read / clips))
+    shard._ADVISES = True
+    for name, runs in results.items():
+        rates, sizes = zip(*runs, strict=True)
+        yield {"reads": name, "clips/s": median(rates), "best clips/s": max(rates), "kB per clip": median(sizes) / 1e3}
+
+
+def _bytes_read() -> int:
+    """Bytes that this process has caused to be read from disks."""
+    (found,) = re.findall(r"^read_bytes: (\d+)", Path("/proc/self/io").read_text(), re.MULTILINE)
+    return int(found)
+
+
 def main() -> None:
     """Measure and publish."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shards", type=Path, required=True)
+    parser.add_argument("--litdata", help="interpreter of an environment with litdata")
+    parser.add_argument("--streaming", help="interpreter of an environment with mosaicml-streaming")
     arguments = parser.parse_args()
+    pythons = {"webdataset": sys.executable, "litdata": arguments.litdata, "streaming": arguments.streaming}
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
-        root = Path(temporary)
-        write_copies(arguments.shards, root)
-        ways: dict[str, Callable[[], Iterator[int]]] = {
-            "floor: bare decoding, one process": lambda: floor(root),
-            "ours, in the training process": ours(root, 0),
-            "ours, 1 worker": ours(root, 1),
-            "ours, 2 workers": ours(root, 2),
-            "webdataset, 1 worker": with_webdataset(root, 1),
-            "webdataset, 2 workers": with_webdataset(root, 2),
-        }
-        rates = dict.fromkeys(ways, 0.0)
-        for _ in range(TURNS):
-            for name, epoch in ways.items():
-                rates[name] = max(rates[name], clips_per_second(epoch))
-    bare = next(iter(rates.values()))
-    publish(
-        "stream",
-        [
-            {"way": name, "clips/s": rate, "of the floor": rate / bare, "ms per clip": 1e3 / rate}
-            for name, rate in rates.items()
-        ],
-    )
+        root = Path(temporary) / "shards"
+        root.mkdir()
+        write_copies(arguments.shards, root, clips=NUM_CLIPS, shard_clips=SHARD_CLIPS)
+        os.sync()  # what is not on the disk yet cannot leave the page cache
+        publish("stream", list(throughput_rows(root, {name: path for name, path in pythons.items() if path})))
+        publish("stream_start", list(start_rows(root, Path(temporary) / "links")))
+        publish("stream_cold", list(cold_rows(root)))
 
 
 if __name__ == "__main__":
