@@ -33,7 +33,7 @@ from epam_model.model_cli import (
     features_command,
     profile_command,
 )
-from epam_model.preemption import REQUEUE_EXIT_CODE
+from epam_model.preemption import REQUEUE_EXIT_CODE, ignore_signals
 from epam_model.restore import restore
 from epam_model.run_folder import RunFolder
 from epam_model.train import Trainer
@@ -111,6 +111,8 @@ def train_command(command: TrainCommand, argv: Sequence[str]) -> int:
                 ranks=ranks,
             )
             trainer.fit(resume=resume)
+            if trainer.stopped_by is not None:
+                ignore_signals()
     except FloatingPointError as error:
         print(f"epam-model train: {error}", file=sys.stderr)
         return 1

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -71,7 +69,9 @@ def test_parts_move_the_prototypes_one_after_another():
         before = model.head.rgb.fine_bank.prototypes.clone()
         step = step_of(model, accumulate=parts)
         moved: list[Tensor] = []
-        hook = step.objective.register_forward_pre_hook(lambda _, values, saw=moved: saw.append(values[2]["rgb_fine"].clone()))
+        hook = step.objective.register_forward_pre_hook(
+            lambda _, values, saw=moved: saw.append(values[2]["rgb_fine"].clone())
+        )
         assert step.take(rgb, pose, torch.tensor([0, 0]), rate=0.0, stop=False).is_finite
         hook.remove()
         assert len(moved) == parts and torch.equal(moved[0], before)
