@@ -37,7 +37,7 @@ from epam_model.model_cli import (
     features_command,
     profile_command,
 )
-from epam_model.preemption import REQUEUE_EXIT_CODE
+from epam_model.preemption import REQUEUE_EXIT_CODE, ignore_signals
 from epam_model.run_folder import RunFolder
 from epam_model.train import Trainer
 
@@ -80,7 +80,9 @@ def train_command(command: TrainCommand, argv: Sequence[str]) -> int:
                 ranks=ranks,
             )
             trainer.fit(resume=resume)
-            if command.report and trainer.stopped_by is None:
+            if trainer.stopped_by is not None:
+                ignore_signals()
+            elif command.report:
                 report_run(out, command.shards, ranks)
     except FloatingPointError as error:
         print(f"epam-model train: {error}", file=sys.stderr)

@@ -13,6 +13,15 @@ REQUEUE_EXIT_CODE = 75
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
+def ignore_signals() -> None:
+    """Let a stopped run end in peace.
+
+    A launcher that sees the first rank exit sends signals to the others, which would change their exit codes.
+    """
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 class StopRequest:
     """Notes SIGTERM and SIGUSR1 while it is entered, in place of what they would do; outside the main thread, nothing.
 

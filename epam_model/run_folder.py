@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from epam_data.files import sync_folder, temporary_path
+from epam_data.files import PARTIAL, sync_folder, temporary_path
 from epam_model.checkpoint import Checkpoint, DamagedCheckpointError, load_checkpoint, save_checkpoint
 
 LAST, LATEST, BEST = "last.pt", "latest", "best.pt"
@@ -45,7 +45,7 @@ class RunFolder:
         ahead = [other for other_step, other in self._by_step().items() if other_step > step]
         for other in ahead:
             other.unlink()
-        for old in self.steps()[self._keep_last :]:
+        for old in (*self.steps()[self._keep_last :], *self.root.glob(f".*{PARTIAL}")):  # and what a kill left behind
             old.unlink()
 
     def save_best(self, checkpoint: Checkpoint, measure: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch._dynamo
+import torch._dynamo  # optimisers import it late: once here, not in each fork
 from torch import nn
 
 from epam_model.build import build_model

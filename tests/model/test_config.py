@@ -4,7 +4,7 @@ import pytest
 
 from epam_data.config import ConfigError, parse_command
 from epam_model.cli import TrainCommand
-from epam_model.config import ModelSettings, TrainSettings
+from epam_model.config import LearningRateFactors, ModelSettings, TrainSettings
 
 
 def parse(*argv: str) -> TrainCommand:
@@ -21,6 +21,18 @@ def test_a_recipe_and_overrides_make_the_settings(tmp_path: Path):
     assert (command.shards, command.out, command.resume) == (Path("s"), None, True)
     assert (command.stream.batch_size, command.model.streams) == (6, "pose")
     assert command.train == TrainSettings(epochs=3, lr=0.1, warmup_epochs=1, shuffle_labels=True)
+
+
+def test_lists_and_sections_of_the_training(tmp_path: Path):
+    recipe = tmp_path / "small.yaml"
+    recipe.write_text("train: {schedule: multistep, milestones: [1], lr_factors: {rgb: 0.1}, betas: [0.8, 0.9]}\n")
+    settings = parse(
+        str(recipe), "--shards", "s", "--train.milestones", "10", "20", "--train.lr_factors.head", "2"
+    ).train
+    assert settings.milestones == (10, 20) and settings.betas == (0.8, 0.9)
+    assert settings.lr_factors == LearningRateFactors(rgb=0.1, head=2)
+    with pytest.raises(ConfigError, match=r"train\.lr_factors\.joint must be >= 0, got -1"):
+        parse("--shards", "s", "--train.lr_factors.joint", "-1")
 
 
 def test_all_errors_of_a_recipe_come_at_once():
@@ -49,6 +61,23 @@ def test_all_errors_of_a_recipe_come_at_once():
         ({"momentum": 1.0}, r"train\.momentum must be in 0\.\.1 without 1, got 1\.0"),
         ({"nesterov": True, "momentum": 0.0}, r"train\.nesterov needs train\.momentum > 0"),
         ({"device": "tpu"}, r"train\.device must be one of auto, cpu, cuda, got 'tpu'"),
+        ({"schedule": "step"}, r"train\.schedule must be one of cosine, multistep, constant, got 'step'"),
+        ({"optimizer": "lamb"}, r"train\.optimizer must be one of sgd, adamw, got 'lamb'"),
+        ({"precision": "fp8"}, r"train\.precision must be one of fp32, bf16, fp16, got 'fp8'"),
+        ({"schedule": "multistep"}, r"train\.milestones belong to train\.schedule multistep, got \(\) and multistep"),
+        ({"milestones": (2.0,)}, r"train\.milestones belong to .* got \(2\.0,\) and cosine"),
+        (
+            {"schedule": "multistep", "milestones": (4, 2)},
+            r"train\.milestones must be epochs > 0 that rise, got \(4, 2\)",
+        ),
+        ({"gamma": -0.1}, r"train\.gamma must be >= 0, got -0\.1"),
+        ({"betas": (0.9, 1.0)}, r"train\.betas must be in 0\.\.1 without 1, got \(0\.9, 1\.0\)"),
+        ({"ema_decay": 1.0}, r"train\.ema_decay must be in 0\.\.1 without 1, got 1\.0"),
+        ({"accumulate": 0}, r"train\.accumulate must be >= 1, got 0"),
+        ({"keep_last": 0}, r"train\.keep_last must be >= 1, got 0"),
+        ({"patience": -1}, r"train\.patience must be >= 0, got -1"),
+        ({"max_skipped_steps": -1}, r"train\.max_skipped_steps must be >= 0, got -1"),
+        ({"timeout_seconds": 0.0}, r"train\.timeout_seconds must be > 0, got 0\.0"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from epam_data.config import ConfigError, parse_command
 from epam_model import run_folder
@@ -51,6 +52,8 @@ PCAN_TERMS = {
         ("ntu60_rgbpose_pose", {"loss_pose"}),
         ("ntu60_epam_rgb", {"loss_rgb"}),
         ("ntu60_epam_pose", {"loss_pose"}),
+        ("ntu60_epam_together", {"loss_rgb", "loss_pose"}),
+        ("ntu60_epam_baseline", {"loss_rgb", "loss_pose"}),
     ],
 )
 def test_two_steps_and_an_evaluation(recipe, terms, shards_of, tmp_path, monkeypatch):
@@ -78,6 +81,18 @@ def test_prototypes_are_saved_and_read_again(shards_of, tmp_path):
     assert main(["test", str(PIPELINES / f"{recipe}.yaml"), *argv, *sized]) == 0
 
 
+def test_fine_tuning_leaves_the_streams_alone(shards_of, tmp_path):
+    sized = ["--stream.rgb_frames", "2", "--stream.pose_frames", "6"]
+    assert run("ntu60_epam_together", shards_of["ntu60"], tmp_path / "first", *sized) == 0
+    best = str(tmp_path / "first" / "best.pt")
+    start = ["--model.init_from", f"[{best}]"]
+    assert run("ntu60_epam_finetune", shards_of["ntu60"], tmp_path / "second", *sized, *start) == 0
+    before, after = (load_checkpoint(tmp_path / name / "best.pt").weights for name in ("first", "second"))
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert {"head.rgb.fc.weight", "head.pose.fc.weight"} <= changed
+    assert all(name.startswith(("head.", "backbone.attention.")) for name in changed), "statistics stay as well"
+
+
 def test_streams_of_their_own_runs_start_the_pair(shards_of, tmp_path, capsys):
     sized = ["--stream.rgb_frames", "2", "--stream.pose_frames", "6"]
     files = []
@@ -86,7 +101,7 @@ def test_streams_of_their_own_runs_start_the_pair(shards_of, tmp_path, capsys):
         files.append(str(tmp_path / stream / "best.pt"))
     capsys.readouterr()
     options = [*sized, "--model.init_from", f"[{', '.join(files)}]"]
-    assert run("ntu60_xsub", shards_of["ntu60"], tmp_path / "pair", *options) == 0
+    assert run("ntu60_epam_together", shards_of["ntu60"], tmp_path / "pair", *options) == 0
     text = capsys.readouterr().out
     assert "rgb/best.pt: our rgb recogniser: " in text and "pose/best.pt: our pose recogniser: " in text
     assert "0 reshaped, 2 left out" in text

@@ -21,6 +21,21 @@ def test_cosine_agrees_with_torch():
         reference.step()
 
 
+def test_multistep_agrees_with_torch():
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.4)
+    reference = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=[20, 40], gamma=0.1)
+    for step in range(50):
+        rate = learning_rate(step, total_steps=50, warmup_steps=0, peak=0.4, schedule="multistep", milestones=(20, 40))
+        assert rate == pytest.approx(reference.get_last_lr()[0], rel=1e-9)
+        optimizer.step()
+        reference.step()
+
+
+def test_constant_stays_behind_the_warm_up():
+    rates = [learning_rate(step, **PLAN, schedule="constant") for step in (0, 9, 10, 30, 50)]
+    assert rates == pytest.approx([0.04, 0.4, 0.4, 0.4, 0.4])
+
+
 def test_it_falls_from_the_peak_to_the_minimum():
     rates = [learning_rate(step, **PLAN) for step in range(10, 51)]
     assert rates == sorted(rates, reverse=True)
@@ -38,3 +53,5 @@ def test_steps_outside_the_training_are_refused():
         learning_rate(51, **PLAN)
     with pytest.raises(ValueError, match=r"warmup_steps must be in 0\.\.4 \(the whole training\), got 5"):
         learning_rate(0, total_steps=4, warmup_steps=5, peak=0.4)
+    with pytest.raises(ValueError, match="schedule must be one of cosine, multistep, constant, got 'step'"):
+        learning_rate(0, total_steps=4, warmup_steps=0, peak=0.4, schedule="step")
