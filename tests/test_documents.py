@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+import epam_data
 from epam_data.build_commands import BuildCommand
 from epam_data.check_commands import CheckCommand
 from epam_data.config import RECIPE_SECTIONS, _leaf_types
@@ -34,3 +36,28 @@ def test_the_switches_of_the_deviations_do_what_they_say() -> None:
     assert "published_behaviour=True" in text
     objective = Objective(TrainSettings().loss, [0, 1], published_behaviour=True)
     assert not objective.fine_prototype.across_ranks and not objective.fine_prototype.train_diversity
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert (citation["cff-version"], citation["version"]) == ("1.2.0", epam_data.__version__)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for paper in citation["references"]:
+        assert paper["identifiers"][0]["value"] in readme
+        assert all(author["family-names"] in readme for author in paper["authors"])
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")), ids=lambda path: path.name
+)
+def test_an_issue_form_is_one(path: Path) -> None:
+    form = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if path.name == "config.yml":
+        assert form == {"blank_issues_enabled": True}
+        return
+    assert form["name"] and form["description"]
+    for part in form["body"]:
+        assert part["type"] in ("markdown", "textarea") and part["attributes"]
+    text = " ".join(str(part["attributes"]) for part in form["body"])
+    for place in re.findall(r"\b(?:docs|examples)/[\w./-]+\w", text):
+        assert (ROOT / place).exists(), f"{path.name} names {place}"
