@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PACKAGES := epam_data epam_model
-CODE := $(PACKAGES) tests benchmarks
+CODE := $(PACKAGES) tests benchmarks examples
 
 .PHONY: demo test check soak clean
 

@@ -31,7 +31,7 @@ class BuildCommand:
     """Build shards from raw recordings. Give the same command again after an interruption: it goes on."""
 
     dataset: str
-    """Data set: `ntu60`, `ma52` or `synthetic`."""
+    """Data set: `ntu60`, `ma52`, `synthetic`, or `module:NAME` of a reader of your own."""
     raw: RawSettings
     out: str
     """Folder of the shards, or an fsspec URL as s3://bucket/ntu60."""
@@ -105,7 +105,7 @@ class PilotCommand:
     """Build some random clips of the real data and say what the whole would be: files, failures, hours, gigabytes."""
 
     dataset: str
-    """Data set: `ntu60`, `ma52` or `synthetic`."""
+    """Data set: `ntu60`, `ma52`, `synthetic`, or `module:NAME` of a reader of your own."""
     raw: RawSettings
     out: Path | None = None
     """Folder to keep the clips in; null: they are thrown away."""

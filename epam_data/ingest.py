@@ -14,8 +14,7 @@ from epam_data.files import file_sha256
 from epam_data.lock import FolderLock
 from epam_data.output import WORK_FOLDER
 from epam_data.plan import BuildPlan, differences, tool_versions
-from epam_data.readers import READERS
-from epam_data.readers.annotations import skeleton_files
+from epam_data.readers import find_reader, reader_module
 from epam_data.store import SkeletonStore, stored_sources, write_store
 
 INPUTS = f"{WORK_FOLDER}/inputs.json"  # in the output: what the build that it holds was made from
@@ -40,7 +39,7 @@ def ingest(plan: BuildPlan, *, restart: bool = False) -> dict[str, str]:
         if not restart:
             _refuse_other_inputs(plan, sources)
         if stored_sources(plan.store) != store_identity(plan, sources):
-            write_store(plan.store, READERS[plan.dataset].read(plan.raw), store_identity(plan, sources))
+            write_store(plan.store, find_reader(plan.dataset).read(plan.raw), store_identity(plan, sources))
     return sources
 
 
@@ -83,13 +82,15 @@ def skeletons_for_a_look(plan: BuildPlan) -> Iterator[tuple[SkeletonStore, dict[
         path = plan.store
         if stored_sources(path) != identity:
             path = Path(stack.enter_context(TemporaryDirectory())) / path.name
-            write_store(path, READERS[plan.dataset].read(plan.raw), identity)
+            write_store(path, find_reader(plan.dataset).read(plan.raw), identity)
         yield stack.enter_context(SkeletonStore(path)), sources
 
 
 def hash_sources(plan: BuildPlan) -> dict[str, str]:
-    """The SHA-256 of each skeleton pickle, by file name."""
-    return {path.name: _hash_source(path) for path in skeleton_files(plan.raw)}
+    """The SHA-256 of each skeleton pickle, and of the source of a reader of one's own, by file name."""
+    files = find_reader(plan.dataset).files(plan.raw)
+    code = reader_module(plan.dataset)
+    return {path.name: _hash_source(path) for path in (*files, *([code] if code else []))}
 
 
 def store_identity(plan: BuildPlan, sources: dict[str, str]) -> dict[str, str]:

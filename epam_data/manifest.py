@@ -7,10 +7,9 @@ from dataclasses import asdict
 
 from epam_data.index import Manifest, ShardEntry
 from epam_data.plan import BuildPlan, tool_versions
-from epam_data.readers import READERS
+from epam_data.readers import find_reader
 from epam_data.shard import ShardSummary
 from epam_data.skeleton import LAYOUTS
-from epam_data.taxonomy import TAXONOMIES
 
 
 def make_manifest(
@@ -25,8 +24,8 @@ def make_manifest(
         index: bytes of `index.h5`.
         problems: number of clips by action.
     """
-    reader = READERS[plan.dataset]
-    taxonomy = TAXONOMIES[reader.taxonomy]
+    reader = find_reader(plan.dataset)
+    taxonomy = reader.taxonomy
     return Manifest(
         dataset=plan.dataset,
         protocol=plan.raw.protocol,

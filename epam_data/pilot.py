@@ -19,7 +19,7 @@ from epam_data.ingest import ingest
 from epam_data.plan import BuildPlan, ShardTask, plan_tasks
 from epam_data.prepare import PrepareSettings, prepare
 from epam_data.progress import OnProgress, duration, silent, volume
-from epam_data.readers import READERS
+from epam_data.readers import find_reader
 from epam_data.receipts import read_receipts
 from epam_data.store import SkeletonStore
 from epam_data.video import VideoFinder
@@ -226,7 +226,7 @@ class _Compare:
 
 def _compare(task: _Compare) -> tuple[int, dict[str, int]]:
     """(frames, bytes by setting) of one clip."""
-    reader, plan = READERS[task.plan.dataset], task.plan
+    reader, plan = find_reader(task.plan.dataset), task.plan
     with SkeletonStore(task.store) as store:
         clip = store.clip(task.row, plan.raw.videos / task.video)
     num_bytes = {}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from epam_data.output import WORK_FOLDER, Output, open_output
 from epam_data.prepare import PrepareSettings
 from epam_data.randomness import Purpose, generator
-from epam_data.readers import READERS, RawSettings
+from epam_data.readers import RawSettings, find_reader
 from epam_data.remote import is_url
 from epam_data.schema import SCHEMA_VERSION, SPLITS
 from epam_data.shard import ShardSettings
@@ -89,8 +89,7 @@ class BuildPlan:
     selection: Selection = field(default_factory=Selection)
 
     def __post_init__(self) -> None:
-        if self.dataset not in READERS:
-            raise ValueError(f"dataset must be one of {', '.join(READERS)}, got {self.dataset!r}")
+        find_reader(self.dataset)  # refuses what cannot be read
         if is_url(self.out) and self.work is None:
             raise ValueError(f"out is the URL {self.out}: give --work FOLDER, for the skeleton store and the lock")
         if self.work is not None and not is_url(self.out):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from epam_data.heatmap import draw_joints, draw_limbs, heatmap_scale, quantise, to_heatmap_pixels
 from epam_data.schema import Clip, Sample, SampleInfo
 from epam_data.skeleton import LAYOUTS, SkeletonLayout, joint_is_missing
-from epam_data.taxonomy import TAXONOMIES
+from epam_data.taxonomy import Taxonomy
 from epam_data.video import DECODERS, Box, decode_crop, video_size
 
 
@@ -61,14 +61,14 @@ class PrepareSettings:
             raise ValueError(f"prepare.min_overlap must be in 0..1, got {self.min_overlap}")
 
 
-def prepare(clip: Clip, settings: PrepareSettings, skeleton: str, taxonomy: str) -> tuple[Sample, str | None]:
+def prepare(clip: Clip, settings: PrepareSettings, skeleton: str, taxonomy: Taxonomy) -> tuple[Sample, str | None]:
     """Decode, crop and draw one clip.
 
     Args:
         clip: the recording.
         settings: sizes, box and heatmap.
         skeleton: name of its joint layout, in `LAYOUTS`.
-        taxonomy: name of its classes, in `TAXONOMIES`.
+        taxonomy: its classes.
 
     Returns:
         The sample, and what had to be mended (None: nothing).
@@ -204,16 +204,15 @@ def check_overlap(name: str, video_frames: int, skeleton_frames: int, settings: 
     return None
 
 
-def _check_clip(clip: Clip, layout: SkeletonLayout, taxonomy: str) -> int | None:
+def _check_clip(clip: Clip, layout: SkeletonLayout, taxonomy: Taxonomy) -> int | None:
     """Return the coarse label, or raise for a clip that cannot be used."""
-    classes = TAXONOMIES[taxonomy]
     num_persons, num_frames, num_joints, _ = clip.keypoints.shape
     if num_joints != len(layout.joints):
         raise ValueError(f"{clip.name}: {layout.name} has {len(layout.joints)} joints, got {num_joints}")
     if num_persons == 0 or num_frames == 0:
         raise ValueError(f"{clip.name}: no person, got {num_persons} persons and {num_frames} frames")
-    if clip.label is not None and clip.label >= len(classes.classes):
-        raise ValueError(f"{clip.name}: label must be in 0..{len(classes.classes) - 1}, got {clip.label}")
+    if clip.label is not None and clip.label >= len(taxonomy.classes):
+        raise ValueError(f"{clip.name}: label must be in 0..{len(taxonomy.classes) - 1}, got {clip.label}")
     if clip.video is None:
         raise ValueError(f"{clip.name}: no video found")
-    return None if clip.label is None else classes.coarse_of[clip.label]
+    return None if clip.label is None else taxonomy.coarse_of[clip.label]

@@ -13,7 +13,7 @@ from epam_data.film import write_film
 from epam_data.index import Manifest
 from epam_data.inspect import read_sample
 from epam_data.prepare import PrepareSettings
-from epam_data.readers import READERS
+from epam_data.readers import find_reader
 from epam_data.recording import SPLIT, recording_shards
 from epam_data.stream import StreamSettings
 from epam_model.checkpoint import Checkpoint, load_checkpoint
@@ -101,8 +101,8 @@ class PredictCommand:
             raise ValueError("--video and --skeleton go together")
         if self.video is None and self.overlay is not None:
             raise ValueError("--overlay needs --video")
-        if self.video is not None and self.dataset not in READERS:
-            raise ValueError(f"--video needs a recipe's dataset, one of {', '.join(READERS)}, got {self.dataset!r}")
+        if self.video is not None:
+            find_reader(self.dataset)  # a ValueError that names the data sets that there are
         if self.scores not in SCORES:
             raise ValueError(f"scores must be one of {', '.join(SCORES)}, got {self.scores!r}")
 

@@ -13,10 +13,9 @@ from torch import Tensor, nn
 
 from epam_data.files import file_sha256
 from epam_data.prepare import PrepareSettings
-from epam_data.readers import READERS, Reader
+from epam_data.readers import find_reader
 from epam_data.skeleton import LAYOUTS
 from epam_data.stream import BatchFinisher, Stream, StreamSettings
-from epam_data.taxonomy import TAXONOMIES
 from epam_model import profile
 from epam_model.build import build_model
 from epam_model.checkpoint import check_same_model, load_checkpoint, load_weights, read_state_dict
@@ -271,7 +270,7 @@ def export_command(command: ExportCommand) -> int:
 
 def build_for_dataset(dataset: str, prepare: PrepareSettings, settings: ModelSettings) -> nn.Module:
     """The network of a recipe for the classes, groups and heatmaps of a data set, without its shards."""
-    taxonomy = TAXONOMIES[_reader(dataset).taxonomy]
+    taxonomy = find_reader(dataset).taxonomy
     return build_model(
         settings,
         num_classes=len(taxonomy.classes),
@@ -290,11 +289,5 @@ def clip_shapes(
     return rgb, pose
 
 
-def _reader(dataset: str) -> Reader:
-    if dataset not in READERS:
-        raise ValueError(f"dataset must be one of {', '.join(READERS)}, got {dataset!r}")
-    return READERS[dataset]
-
-
 def _channels(dataset: str, prepare: PrepareSettings) -> int:
-    return LAYOUTS[_reader(dataset).skeleton].num_channels(prepare.heatmap_kind)
+    return LAYOUTS[find_reader(dataset).skeleton].num_channels(prepare.heatmap_kind)

@@ -49,5 +49,5 @@ def test_an_absent_label_is_a_problem_but_for_the_test_split(tmp_path: Path) -> 
 
 def test_every_reader_names_a_known_layout_and_taxonomy() -> None:
     for name, reader in READERS.items():
-        assert reader.skeleton in LAYOUTS and reader.taxonomy in TAXONOMIES, name
+        assert reader.skeleton in LAYOUTS and reader.taxonomy is TAXONOMIES[name], name
     assert (READERS["ntu60"].skeleton, READERS["ma52"].skeleton) == ("coco17", "ma52_28")

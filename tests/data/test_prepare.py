@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from epam_data.heatmap import to_heatmap_pixels
 from epam_data.prepare import PrepareSettings, check_overlap, person_box, prepare
 from epam_data.schema import Clip, Sample
+from epam_data.taxonomy import TAXONOMIES
 from epam_data.video import Box
 from tests.data.raw_data import SMALL_HW, background, draw_dot, person, write_recording, write_video
 
@@ -127,7 +128,9 @@ def dot_clip(video: Path | None, **changes: Any) -> Clip:
 
 
 def run(clip: Clip, **settings: Any) -> tuple[Sample, str | None]:
-    return prepare(clip, PrepareSettings(**{"rgb_size_px": 112, "heatmap_size_px": 56, **settings}), "coco17", "ntu60")
+    return prepare(
+        clip, PrepareSettings(**{"rgb_size_px": 112, "heatmap_size_px": 56, **settings}), "coco17", TAXONOMIES["ntu60"]
+    )
 
 
 def brightest(image: np.ndarray) -> np.ndarray:

@@ -159,7 +159,7 @@ def test_one_video_is_predicted_as_from_shards(recorded, tmp_path: Path, capsys)
         (["--shards", "s", "--out", "p.csv", "--overlay", "o.mp4"], "--overlay needs --video"),
         (
             ["--video", "v", "--skeleton", "k", "--dataset", ""],
-            "--video needs a recipe's dataset, one of ntu60, ma52, synthetic, got ''",
+            "dataset must be one of ntu60, ma52, synthetic, or module:NAME of a reader of your own, got ''",
         ),
         (["--video", "v", "--skeleton", "k"], "v: no such video"),
     ],

@@ -1,0 +1,31 @@
+"""Pretrained weights: a checkpoint with published names starts one stream, then a whole network."""
+
+from pathlib import Path
+
+import torch
+
+from epam_model import EPAMBackbone, build_epam
+from epam_model.build import build_model
+from epam_model.config import ModelSettings
+from epam_model.convert import to_published
+
+# Stands for a file that you downloaded: a network for 60 classes, saved under the published names.
+theirs = build_epam(num_classes=60)
+Path("examples_out").mkdir(exist_ok=True)
+published = to_published(theirs.state_dict(), "epam", "both")
+torch.save({"state_dict": published}, "examples_out/published.pth")
+rgb_only = {name: weight for name, weight in published.items() if name.startswith("rgb_backbone.")}
+torch.save({"state_dict": rgb_only}, "examples_out/published_rgb.pth")
+
+# One stream of a backbone. Loading is strict: a missing or unknown name is an error that lists it.
+backbone = EPAMBackbone(rgb_pretrained="examples_out/published_rgb.pth")
+
+# A network for six classes, as a recipe has it (`model.init_from`). A head for other classes starts anew.
+settings = ModelSettings(init_from=["examples_out/published.pth"])
+model = build_model(settings, num_classes=6, num_joints=17, tell=print)
+
+for name, network in (("backbone", backbone), ("recogniser", model.get_submodule("backbone"))):
+    stem = network.get_parameter("rgb_backbone.stem.conv.weight")
+    print(
+        f"{name} has their weights:", torch.equal(stem, theirs.backbone.get_parameter("rgb_backbone.stem.conv.weight"))
+    )

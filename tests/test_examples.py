@@ -1,0 +1,95 @@
+"""Every example and notebook runs, says what it promises, and stands in the index."""
+
+import os
+import re
+import runpy
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = ROOT / "examples"
+
+SAYS = {
+    "small_data.py": r"^shards: examples_out/shards$",
+    "backbone.py": r"^parameters 2499717\nrgb features \(1, 432, 16, 7, 7\)\npose features \(1, 216, 48, 7, 7\)\n"
+    r"attention \(1, 1, 16, 7, 7\)$",
+    "pretrained.py": r"1067 matched, 0 reshaped, 4 left out\nbackbone .*: True\nrecogniser .*: True$",
+    "freezing.py": r"rgb_backbone: 0 of 564 tensors changed\nbackbone.pose_backbone: [1-9]\d* of .*\n"
+    r"backbone.attention: [1-7] of 7 .*\nhead: 4 of 4 tensors changed$",
+    "one_stream.py": r"^streams \['pose'\] pose logits \(4, 6\)\n.*496 matched.*\nparameters 520882 2503617$",
+    "device.py": r"(MB of uint8 -> .* MB of float on (cpu|cuda)\n.*){2}predicted \[",
+    "batches.py": r"12 clips, 12 different, of 12\ngoes on where it was: True\ntwo ranks .*: True\nflips \[",
+    "train_by_hand.py": r"^(epoch \d loss \d\.\d{3}\n?){3}$",
+    "evaluation.py": r"^6 clips, each once: True\ntop-1 \d",
+    "features_to_hdf5.py": r"attention \(6, 2, 4, 4\) float32\nkey \(6,\) object\nlabel \(6,\) int64\n"
+    r"pose_features \(6, 216\)",
+    "custom_fusion.py": r"^(loss \d\.\d{3}, share of RGB \[0\.\d+, .*\]\n?){3}$",
+    "multi_task.py": r"^(\{'action': \d\.\d+, 'group': \d\.\d+\}\n?){3}$",
+    "distillation.py": r"(teacher \d\.\d{3} labels \d\.\d{3}\n){3}parameters: teacher 2503617, student 520882$",
+    "plain_webdataset.py": r"^(S001C001P003R001A00\d .*heatmaps \(\d+, 17, 32, 32\) .*, frame \(128, 128, 3\)\n?){6}$",
+    "own_dataset.py": r"^3 clips; skipped: \[\"ben_yawn: gesture must be one of .*\n\['cleo_raise'\] \['raise'\]$",
+}
+READ_ONLY = {"gestures.py"}  # what own_dataset.py builds with
+NOTEBOOKS = {"look_into_shards.ipynb": 3, "attention_maps.ipynb": 2}
+"""Pictures that each shows."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The current folder of all examples: the first one makes their data. As a script would have it otherwise."""
+    path, before, threads = tmp_path_factory.mktemp("examples"), Path.cwd(), torch.get_num_threads()
+    old_path, old_modules = list(sys.path), set(sys.modules)
+    os.chdir(path)
+    sys.path.insert(0, str(EXAMPLES))
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:  # for loader workers and notebooks
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(EXAMPLES), str(ROOT)]))
+        yield path
+    os.chdir(before)
+    sys.path[:] = old_path
+    torch.set_num_threads(threads)
+    for name in ({"small_data", "gestures"} - old_modules) & set(sys.modules):
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize("name", SAYS)
+def test_example(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", [name])
+    runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+    said = capsys.readouterr().out.strip()
+    assert re.search(SAYS[name], said), said
+    if name == "train_by_hand.py":
+        losses = [float(loss) for loss in re.findall(r"loss (\S+)", said)]
+        assert losses[-1] < losses[0], losses
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebook(name: str, folder: Path) -> None:
+    notebook = nbformat.read(EXAMPLES / name, as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(not cell.outputs and cell.execution_count is None for cell in cells), f"{name}: strip its outputs"
+    NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+    ).execute()
+    pictures = [output for cell in cells for output in cell.outputs if "image/png" in output.get("data", {})]
+    assert len(pictures) == NOTEBOOKS[name]
+
+
+def test_the_index_lists_every_example() -> None:
+    there = {path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".ipynb")}
+    assert there == SAYS.keys() | READ_ONLY | NOTEBOOKS.keys()
+    index = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\]\(([^)]+)\)", index)) == there - {"small_data.py"}
+
+
+@pytest.mark.parametrize("name", [*SAYS, *READ_ONLY])
+def test_an_example_is_short_and_says_what_it_is(name: str) -> None:
+    text = (EXAMPLES / name).read_text(encoding="utf-8")
+    assert re.match(r'"""[A-Z].*[.:]', text)
+    assert len(text.splitlines()) <= 60, f"{name}: a newcomer reads an example in two minutes"
