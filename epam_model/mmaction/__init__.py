@@ -1,8 +1,8 @@
 """EPAM-Net and PCAN inside MMAction2 1.x: `custom_imports = dict(imports=["epam_model.mmaction"])` in a config.
 
 Registers, without an edit of MMAction2: the backbones `EPAMBackbone` and `PCANRGBPoseConv3D`, the recogniser
-`EPAMRecognizer`, the head `PCANRGBPoseHead` and the data set `ShardDataset`. `epam_model.mmaction.replace` also puts the
-head in the place of MMAction2's own `RGBPoseHead`. Networks, losses and shards are those of the rest of the package.
+`EPAMRecognizer`, the head `PCANRGBPoseHead` and the data set `ShardDataset`. `epam_model.mmaction.replace` also puts
+the head in the place of MMAction2's own `RGBPoseHead`. Networks, losses and shards are those of the whole package.
 """
 
 from epam_model.mmaction.missing_module import stand_in_for_drn

@@ -98,9 +98,7 @@ class PCANRGBPoseConv3D(rgbpose_conv3d.RGBPoseConv3D):
         freeze_rgb: bool = False,
         freeze_pose: bool = False,
     ) -> None:
-        super().__init__(
-            num_joints=num_joints, interaction=interaction, freeze_rgb=freeze_rgb, freeze_pose=freeze_pose
-        )
+        super().__init__(num_joints=num_joints, interaction=interaction, freeze_rgb=freeze_rgb, freeze_pose=freeze_pose)
         self.rgb_pretrained, self.pose_pretrained = rgb_pretrained, pose_pretrained
         self._load_pretrained()
         save_under(self, BACKBONES["rgbpose_conv3d"])

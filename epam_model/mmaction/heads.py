@@ -60,7 +60,8 @@ class PCANRGBPoseHead(TwoStreamHead):
             raise ValueError(f"in_channels must be those of the RGB and the pose features, got {list(in_channels)}")
         if average_clips not in AVERAGES:
             raise ValueError(f"average_clips must be one of prob, score, None, got {average_clips!r}")
-        super().__init__(num_classes, *in_channels, dropout, num_coarse_classes=num_coarse_classes)
+        rgb_channels, pose_channels = in_channels
+        super().__init__(num_classes, rgb_channels, pose_channels, dropout, num_coarse_classes=num_coarse_classes)
         self.coarse_of = coarse_table(num_classes, num_coarse_classes, taxonomy)
         self.average_clips = average_clips
         factors = loss_factors(loss_components, loss_weights)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 @MODELS.register_module()
-class EPAMRecognizer(BaseRecognizer):  # type: ignore[misc]  # MMAction2 is not typed
+class EPAMRecognizer(BaseRecognizer):
     """A backbone of two streams and its head, with MMAction2's modes `loss`, `predict` and `tensor`.
 
     Args:

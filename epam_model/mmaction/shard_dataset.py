@@ -33,8 +33,8 @@ class ShardDataset(Dataset[dict[str, Any]]):
         root: the shard directory.
         split: `train`, `val` or `test`.
         test_mode: False: random frames, flips and crops; True: the repeatable clips of evaluation.
-        stream: how clips are cut: keys of `StreamSettings`, such as `dict(rgb_frames=8, pose_frames=32)`; those of loader
-            and order are refused.
+        stream: how clips are cut: keys of `StreamSettings`, such as `dict(rgb_frames=8, pose_frames=32)`; those of
+            loader and order are refused.
 
     Attributes:
         metainfo: dict(classes=...), the names of the classes.
@@ -63,9 +63,9 @@ class ShardDataset(Dataset[dict[str, Any]]):
         """One sample.
 
         Returns:
-            `inputs`: imgs (C, 3, T, S, S) uint8 and heatmap_imgs (C, V, T', h, w) float32 of its C clips (1 in training);
-            `data_samples`: an `ActionDataSample` with `gt_label` (1,) (none where the label is hidden), and the meta keys
-            `video_id` (the sample's key) and `img_shape`.
+            `inputs`: imgs (C, 3, T, S, S) uint8, heatmap_imgs (C, V, T', h, w) float32, of its C clips (training: 1);
+            `data_samples`: an `ActionDataSample` with `gt_label` (1,), none where the label is hidden, and the meta
+            keys `video_id` (the sample's key) and `img_shape`.
 
         Raises:
             ValueError: the sample cannot be read; shard and key are named.

@@ -24,8 +24,9 @@ def save_under(module: nn.Module, published: Names) -> None:
     def loaded(_: nn.Module, state: dict[str, Any], prefix: str, *__: object) -> None:
         _rename(state, prefix, published)
 
-    module._register_state_dict_hook(saved)
-    module.register_load_state_dict_pre_hook(loaded)
+    # The older names of both, which MMEngine's own saving and loading know and every torch has.
+    module._register_state_dict_hook(saved)  # type: ignore[no-untyped-call]
+    module._register_load_state_dict_pre_hook(loaded, with_module=True)  # type: ignore[no-untyped-call]
 
 
 def _rename(state: dict[str, Any], prefix: str, names: Names) -> None:

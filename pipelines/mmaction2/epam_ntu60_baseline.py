@@ -4,8 +4,7 @@
 #
 # Batch 8 in all: SGD 0.01, a tenth of it from epoch 20 and again from 40, 50 epochs.
 # Skeletons: MMAction2's ntu60_2d.pkl. Videos: data/nturgbd_videos/<frame_dir>.mp4, as MMDecode looks for them.
-_base_ = ["mmaction::_base_/default_runtime.py"]
-custom_imports = dict(imports=["epam_model.mmaction"], allow_failed_imports=False)
+_base_ = ["./_base_/default_runtime.py"]
 
 model = dict(
     type="EPAMRecognizer",
@@ -108,6 +107,5 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=40, norm_type=2),
 )
 param_scheduler = [dict(type="MultiStepLR", begin=0, end=50, by_epoch=True, milestones=[20, 40], gamma=0.1)]
-default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=3, save_best="acc/RGBPose_1:1_top1", rule="greater"))
 sync_bn = "torch"  # on several GPUs; MMEngine leaves a single process alone
 auto_scale_lr = dict(enable=False, base_batch_size=8)

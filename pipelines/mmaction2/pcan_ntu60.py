@@ -5,8 +5,7 @@
 # Batch 24 over 2 GPUs: lr 0.001, a cosine to 1e-6 at epoch 80; for another batch B take 0.001 * B / 24.
 # To start from streams of their own: backbone=dict(rgb_pretrained=..., pose_pretrained=...), or MMAction2's load_from.
 # Skeletons: MMAction2's ntu60_2d.pkl. Videos: data/nturgbd_videos/<frame_dir>.mp4, as MMDecode looks for them.
-_base_ = ["mmaction::_base_/default_runtime.py"]
-custom_imports = dict(imports=["epam_model.mmaction"], allow_failed_imports=False)
+_base_ = ["./_base_/default_runtime.py"]
 
 model = dict(
     type="EPAMRecognizer",
@@ -112,6 +111,5 @@ optim_wrapper = dict(
 param_scheduler = [
     dict(type="CosineAnnealingLR", eta_min=1e-6, by_epoch=True, begin=0, end=80, convert_to_iter_based=True)
 ]
-default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=3, save_best="acc/RGBPose_1:1_top1", rule="greater"))
 sync_bn = "torch"  # on several GPUs; MMEngine leaves a single process alone
 auto_scale_lr = dict(enable=False, base_batch_size=24)

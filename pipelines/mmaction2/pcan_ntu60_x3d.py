@@ -5,8 +5,7 @@
 # Batch 32 over 2 GPUs: lr 0.012 after 5 epochs of warm-up, a cosine to 1e-6 at epoch 80; for another batch B take
 # 0.012 * B / 32. It stops when fused top-1 has not risen for 15 epochs.
 # Skeletons: MMAction2's ntu60_2d.pkl. Videos: data/nturgbd_videos/<frame_dir>.mp4, as MMDecode looks for them.
-_base_ = ["mmaction::_base_/default_runtime.py"]
-custom_imports = dict(imports=["epam_model.mmaction"], allow_failed_imports=False)
+_base_ = ["./_base_/default_runtime.py"]
 
 model = dict(
     type="EPAMRecognizer",
@@ -113,7 +112,6 @@ param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=True, begin=0, end=5, convert_to_iter_based=True),
     dict(type="CosineAnnealingLR", eta_min=1e-6, by_epoch=True, begin=5, end=80, convert_to_iter_based=True),
 ]
-default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=3, save_best="acc/RGBPose_1:1_top1", rule="greater"))
 custom_hooks = [dict(type="EarlyStoppingHook", monitor="acc/RGBPose_1:1_top1", rule="greater", patience=15)]
 sync_bn = "torch"  # on several GPUs; MMEngine leaves a single process alone
 auto_scale_lr = dict(enable=False, base_batch_size=32)

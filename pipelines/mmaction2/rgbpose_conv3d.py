@@ -5,8 +5,7 @@
 # Batch 16 over 2 GPUs: lr 0.001 all along, 50 epochs; for another batch B take 0.001 * B / 16.
 # PCAN's own schedule: lr 0.0075, batch 10, 30 epochs, steps at 10 and 20, from two pretrained streams:
 # backbone=dict(rgb_pretrained=..., pose_pretrained=...). The mirrored fingertips are paired, which the published flip forgets.
-_base_ = ["mmaction::_base_/default_runtime.py"]
-custom_imports = dict(imports=["epam_model.mmaction"], allow_failed_imports=False)
+_base_ = ["./_base_/default_runtime.py"]
 
 model = dict(
     type="EPAMRecognizer",
@@ -106,6 +105,5 @@ optim_wrapper = dict(
     optimizer=dict(type="SGD", lr=0.001, momentum=0.9, weight_decay=1e-4),
     clip_grad=dict(max_norm=40, norm_type=2),
 )
-default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=3, save_best="acc/RGBPose_1:1_top1", rule="greater"))
 sync_bn = "torch"  # on several GPUs; MMEngine leaves a single process alone
 auto_scale_lr = dict(enable=False, base_batch_size=16)
