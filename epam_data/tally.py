@@ -46,7 +46,7 @@ class ShardNotes:
 
     def __init__(self, work_folder: Path) -> None:
         self._folder = work_folder / "progress"
-        self._last = 0.0
+        self._last = float("-inf")
 
     def write(self, name: str, count: Count) -> None:
         """Note how far a shard is; at most once a second."""

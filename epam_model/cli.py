@@ -1,4 +1,4 @@
-"""`epam-model train | test | predict | features | profile | convert | export`: the command line of the model half.
+"""`epam-model train | test | predict | features | profile | convert | export | doctor`: the command line of the model.
 
 Several GPUs or processes: `torchrun --nproc-per-node 2 -m epam_model.cli train RECIPE.yaml ...`.
 """
@@ -22,6 +22,7 @@ from epam_model.build import build_for
 from epam_model.checkpoint import LAST
 from epam_model.config import ModelSettings, TrainSettings
 from epam_model.distributed import Ranks, distributed
+from epam_model.doctor import DoctorCommand, doctor_command
 from epam_model.evaluate import TOP_CLASSES, Prediction, evaluate, predict
 from epam_model.model_cli import (
     ConvertCommand,
@@ -187,6 +188,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "profile": (ProfileCommand, profile_command, ()),
         "convert": (ConvertCommand, convert_command, ()),
         "export": (ExportCommand, export_command, ()),
+        "doctor": (DoctorCommand, doctor_command, ()),
     }
     return run_command("epam-model", commands, words)
 
