@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from epam_data.files import appearing
 from epam_data.index import Manifest
+from epam_model.mmengine_log import passing_over_the_log
 
 LAST, BEST = "last.pt", "best.pt"
 VERSION = 1
@@ -188,7 +189,8 @@ def _class_differences(theirs: list[str], ours: list[str]) -> Iterator[str]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
+        with passing_over_the_log():
+            values = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such checkpoint") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:

@@ -12,6 +12,9 @@ stand_in_for_drn()  # before anything imports mmaction.models
 from epam_model.mmaction.backbones import EPAMBackbone, PCANRGBPoseConv3D  # noqa: E402
 from epam_model.mmaction.heads import PCANRGBPoseHead  # noqa: E402
 from epam_model.mmaction.recognizers import EPAMRecognizer  # noqa: E402
+from epam_model.mmaction.resume import let_torch_read_the_log  # noqa: E402
 from epam_model.mmaction.shard_dataset import ShardDataset  # noqa: E402
+
+let_torch_read_the_log()
 
 __all__ = ["EPAMBackbone", "EPAMRecognizer", "PCANRGBPoseConv3D", "PCANRGBPoseHead", "ShardDataset"]
