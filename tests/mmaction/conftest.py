@@ -10,12 +10,15 @@ if find_spec("mmaction") is None:
     collect_ignore_glob = ["test_*.py"]
 else:
     import torch
+    from mmengine.registry import DefaultScope
 
+    import epam_model.mmaction  # noqa: F401  # registers
     from tests.mmaction.small import write_raw_ma52, write_raw_ntu60, write_small_shards
 
     @pytest.fixture(scope="session", autouse=True)
-    def two_threads() -> None:
+    def settings() -> None:
         torch.set_num_threads(2)
+        DefaultScope.get_instance("tests", scope_name="mmaction")  # as a runner does
 
     @pytest.fixture(scope="session")
     def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
