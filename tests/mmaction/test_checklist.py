@@ -15,6 +15,7 @@ from tests.mmaction.small import PIPELINES
 def small_clips(monkeypatch):
     monkeypatch.setattr(module, "RGB_PX", 64)
     monkeypatch.setattr(module, "HEATMAP_PX", 16)
+    monkeypatch.setattr(module, "_free_memory", lambda: (64 * 10**9, "a GPU"))
 
 
 def config(text: str = "", base: str = "pcan_ntu60_x3d_shards") -> str:
