@@ -1,4 +1,5 @@
-# `make demo`, `make test`, `make check`, `make soak`: each makes .venv first if it is missing or stale.
+# `make demo`, `make test`, `make check`, `make soak`: each makes .venv first if it is missing or stale; `make test-mmaction`
+# makes .venv-mmaction.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +7,10 @@ STAMP := $(VENV)/.installed
 PACKAGES := epam_data epam_model
 CODE := $(PACKAGES) tests benchmarks examples
 
-.PHONY: demo test check soak clean
+MM_VENV := .venv-mmaction
+MM_STAMP := $(MM_VENV)/.installed
+
+.PHONY: demo test check soak test-mmaction clean
 
 demo: $(STAMP)
 	BIN=$(BIN) bash pipelines/demo.sh
@@ -16,6 +20,9 @@ test: $(STAMP)
 
 soak: $(STAMP)
 	$(BIN)/python -m pytest -m soak
+
+test-mmaction: $(MM_STAMP)
+	$(MM_VENV)/bin/python -m pytest tests/mmaction
 
 check: $(STAMP)
 	$(BIN)/ruff format --check $(CODE)
@@ -29,5 +36,13 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+# MMAction2 wants NumPy 1: an environment of its own, without what only other tests need.
+$(MM_STAMP): pyproject.toml constraints-mmaction.txt
+	$(PYTHON) -m venv $(MM_VENV)
+	$(MM_VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(MM_VENV)/bin/python -m pip install --quiet --constraint constraints-mmaction.txt \
+		--editable '.[mmaction]' mmcv-lite openmim 'setuptools<81' pytest hypothesis
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache demo_out
+	rm -rf $(VENV) $(MM_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache demo_out

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from epam_data.files import appearing
 from epam_data.index import Manifest
+from epam_model.mmengine_log import passing_over_the_log
 
 VERSION = 2
 """2: the optimiser's state by name of the weight. Version 1 can be tested and started from, not gone on from."""
@@ -205,7 +206,8 @@ def _class_differences(theirs: list[str], ours: list[str]) -> Iterator[str]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         _check_bytes(path)
-        values = torch.load(path, map_location="cpu", weights_only=True)
+        with passing_over_the_log():
+            values = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such checkpoint") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:

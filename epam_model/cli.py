@@ -1,4 +1,4 @@
-"""`epam-model train | test | predict | report | features | profile | convert | export`: the model half, as commands.
+"""`epam-model train | test | predict | report | features | profile | convert | export | doctor`: the command line.
 
 Several GPUs or processes: `torchrun --nproc-per-node 2 -m epam_model.cli train RECIPE.yaml ...`, or the plain command
 under Slurm's `srun`.
@@ -18,6 +18,7 @@ from epam_data.stream import StreamSettings
 from epam_model.build import build_for
 from epam_model.config import ModelSettings, TrainSettings
 from epam_model.distributed import distributed, gather
+from epam_model.doctor import DoctorCommand, doctor_command
 from epam_model.evaluate_commands import (
     PredictCommand,
     ReportCommand,
@@ -127,6 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "profile": (ProfileCommand, profile_command, ()),
         "convert": (ConvertCommand, convert_command, ()),
         "export": (ExportCommand, export_command, ()),
+        "doctor": (DoctorCommand, doctor_command, ()),
     }
     return run_command("epam-model", commands, words)
 

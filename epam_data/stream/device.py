@@ -60,6 +60,11 @@ class BatchFinisher(nn.Module):
             (N, 3, T, S, S) float32, mean 0 and standard deviation 1 of natural images; (N, V, T', h, w) float32,
             0 to the largest score.
         """
+        rgb, pose = self.clips(batch)
+        return (rgb - self.mean) / self.std, pose
+
+    def clips(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The same with frames in 0 ... 255, for a model that normalises them itself."""
         mirrored = batch.flip.view(-1, 1, 1, 1, 1)
         rgb = batch.rgb.permute(0, 1, 4, 2, 3).float()  # (N, T, 3, S, S)
         if batch.crop is not None:
@@ -69,7 +74,6 @@ class BatchFinisher(nn.Module):
         rgb = rgb.transpose(1, 2)
         if batch.colour is not None:
             rgb = self._recoloured(rgb, batch.colour)
-        rgb = (rgb - self.mean) / self.std
         rgb = torch.where(mirrored, rgb.flip(-1), rgb)
         pose = self._heatmap(batch)
         pose = torch.where(mirrored, pose[:, self.flip_order].flip(-1), pose)

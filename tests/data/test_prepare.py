@@ -211,7 +211,7 @@ def test_limbs_have_a_channel_each(dot_video: Path) -> None:
     sample, _ = run(dot_clip(dot_video, keypoints=keypoints, scores=scores), heatmap_kind="limbs")
     assert sample.info.heatmap_kind == "limbs" and sample.heatmap.shape == (NUM_FRAMES, 17, 56, 56)
     joints, _ = run(dot_clip(dot_video, keypoints=keypoints, scores=scores))
-    assert (np.count_nonzero(sample.heatmap) > 2 * np.count_nonzero(joints.heatmap)).all()
+    assert np.count_nonzero(sample.heatmap) > 2 * np.count_nonzero(joints.heatmap)
 
 
 def test_the_same_clip_gives_the_same_sample(dot_video: Path) -> None:

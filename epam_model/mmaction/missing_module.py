@@ -1,0 +1,28 @@
+"""The wheel of MMAction2 1.2 lacks a folder that `mmaction.models` imports."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+_FOLDER = "mmaction.models.localizers.drn"
+
+
+def stand_in_for_drn() -> None:
+    """Put empty modules where the localiser DRN should be; nothing where its folder is there.
+
+    Raises:
+        ModuleNotFoundError: MMAction2 is not installed.
+    """
+    package = find_spec("mmaction")
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("No module named 'mmaction'", name="mmaction")
+    folder = Path(package.origin).parent.joinpath(*_FOLDER.split(".")[1:])  # to import it would fail already
+    if folder.is_dir() or _FOLDER in sys.modules:
+        return
+    parent, module = ModuleType(_FOLDER), ModuleType(f"{_FOLDER}.drn")
+    parent.__path__ = []
+    module.DRN = None  # type: ignore[attr-defined]  # the one name that is asked of it
+    sys.modules[_FOLDER], sys.modules[f"{_FOLDER}.drn"] = parent, module

@@ -1,0 +1,98 @@
+"""Shards as a data set of MMEngine's loaders, in the layout that `PackActionInputs` gives."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmaction.registry import DATASETS
+from mmaction.structures import ActionDataSample
+from torch.utils.data import Dataset
+
+from epam_data.index import load_index, load_manifest
+from epam_data.stream import BatchFinisher, StreamSettings
+from epam_data.stream.augment import Draw, draw_evaluation, draw_training
+from epam_data.stream.dataset import ClipReader
+
+_OF_LOADERS = ("batch_size", "window_shards", "workers", "timeout_seconds", "balance", "class_weights")
+"""Keys of the section `stream` that MMEngine's loader and sampler decide here."""
+
+
+@DATASETS.register_module()
+class ShardDataset(Dataset[dict[str, Any]]):
+    """The samples of one split: frames and heatmaps in place of MMAction2's decoding, cropping and drawing.
+
+    A configuration has no `pipeline` then; normalisation stays with the data preprocessor. In training, frames, flips
+    and crops are drawn from torch's generator of the loader's worker, which MMEngine seeds, as its own transforms draw.
+
+    Args:
+        root: the shard directory.
+        split: `train`, `val` or `test`.
+        test_mode: False: random frames, flips and crops; True: the repeatable clips of evaluation.
+        stream: how clips are cut: keys of `StreamSettings`, such as `dict(rgb_frames=8, pose_frames=32)`; those of
+            loader and order are refused.
+
+    Attributes:
+        metainfo: dict(classes=...), the names of the classes.
+
+    Raises:
+        ValueError: directory, split or settings do not fit.
+    """
+
+    def __init__(self, root: str, split: str, test_mode: bool = False, stream: dict[str, Any] | None = None) -> None:
+        self.root, self.split, self.test_mode = Path(root), split, test_mode
+        self.settings = _settings(stream or {})
+        self.manifest = load_manifest(self.root)
+        index = load_index(self.root)
+        in_split = [number for number, shard in enumerate(self.manifest.shards) if shard.split == split]
+        self._rows = np.flatnonzero(np.isin(index.shard, in_split))
+        if not len(self._rows):
+            known = sorted({shard.split for shard in self.manifest.shards})
+            raise ValueError(f"{root}: split {split!r} has no sample; the shards hold {', '.join(known)}")
+        self._reader = ClipReader(self.root, self.manifest, index, self.settings, training=not test_mode)
+        self.metainfo = {"classes": list(self.manifest.classes)}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        """One sample.
+
+        Returns:
+            `inputs`: imgs (C, 3, T, S, S) uint8, heatmap_imgs (C, V, T', h, w) float32, of its C clips (training: 1);
+            `data_samples`: an `ActionDataSample` with `gt_label` (1,), none where the label is hidden, and the meta
+            keys `video_id` (the sample's key) and `img_shape`.
+
+        Raises:
+            ValueError: the sample cannot be read; shard and key are named.
+        """
+        row = self._rows[[number]]
+        batch = self._reader.read_batch(row, row, self._draws(int(self._reader.index.num_frames[row[0]]), number))
+        rgb, pose = self._finisher.clips(batch)
+        sample = ActionDataSample()
+        if (label := int(batch.label[0])) >= 0:
+            sample.set_gt_label(label)
+        sample.set_metainfo({"video_id": batch.keys[0], "img_shape": tuple(rgb.shape[-2:])})
+        imgs = rgb.round().to(torch.uint8)  # exact unless crops or colours made fractions
+        return {"inputs": {"imgs": imgs, "heatmap_imgs": pose}, "data_samples": sample}
+
+    def _draws(self, num_frames: int, number: int) -> list[Draw]:
+        if self.test_mode:
+            return draw_evaluation(num_frames, self.settings)
+        seed = int(torch.randint(2**31, ()))
+        return [draw_training(num_frames, self.settings, seed=seed, epoch=0, position=number)]
+
+    @cached_property
+    def _finisher(self) -> BatchFinisher:
+        return BatchFinisher.for_shards(self.manifest)
+
+
+def _settings(stream: dict[str, Any]) -> StreamSettings:
+    known = [each.name for each in fields(StreamSettings) if each.name not in _OF_LOADERS]
+    if unknown := [key for key in stream if key not in known]:
+        raise ValueError(f"stream must have keys of {', '.join(known)}, got {', '.join(unknown)}")
+    return StreamSettings(**stream)
