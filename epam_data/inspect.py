@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import tarfile
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from epam_data.codec import MEMBERS, decode
-from epam_data.index import INDEX, MANIFEST, Manifest, load_index, load_manifest
+from epam_data.index import Manifest, load_index, load_manifest
+from epam_data.remote import is_url
 from epam_data.schema import Sample
 from epam_data.shard import BLOCK
 
@@ -30,8 +29,7 @@ def describe(place: str) -> str:
 
 def describe_directory(place: str) -> str:
     """What the manifest says, as a table of lines."""
-    with _local_index(place) as root:
-        manifest = load_manifest(root)
+    manifest = load_manifest(place)
     setting = manifest.prepare
     lines = [
         f"{place}: {manifest.dataset} {manifest.protocol or ''}".rstrip(),
@@ -108,7 +106,7 @@ def open_binary(place: str) -> BinaryIO:
         ValueError: there is none, or the URL's protocol needs a package that is not installed.
     """
     try:
-        if "://" not in place:
+        if not is_url(place):
             return Path(place).open("rb")
         import fsspec
 
@@ -123,8 +121,7 @@ def open_binary(place: str) -> BinaryIO:
 
 
 def _from_directory(place: str, key: str) -> Members:
-    with _local_index(place) as root:
-        manifest, index = load_manifest(root), load_index(root)
+    manifest, index = load_manifest(place), load_index(place)
     if key not in index.row_of_key:
         raise ValueError(f"{place}: no clip {key!r} among {len(index)}")
     number = index.row_of_key[key]
@@ -177,19 +174,6 @@ def _clips_of_tar(file: BinaryIO, place: str) -> Iterator[tuple[str, dict[str, t
 def _read_at(file: BinaryIO, offset: int, num_bytes: int) -> bytes:
     file.seek(offset)
     return file.read(num_bytes)
-
-
-@contextmanager
-def _local_index(place: str) -> Iterator[Path]:
-    """A folder of this machine with manifest and index: the place itself, or copies of a URL's."""
-    if "://" not in place:
-        yield Path(place)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        for name in (MANIFEST, INDEX):
-            with open_binary(f"{place.rstrip('/')}/{name}") as file:
-                (Path(folder) / name).write_bytes(file.read())
-        yield Path(folder)
 
 
 def _totals(manifest: Manifest) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -99,6 +100,9 @@ class RemoteFolder:
                     raise OSError(
                         f"{self.url}/{name}: could not be {what} in {self._attempts} attempts ({error or repr(error)})"
                     ) from error
+                if attempt:  # one failure is nothing to speak of
+                    told = f"{self.url}/{name}: not {what} yet ({error or repr(error)})"
+                    print(f"{told}; attempt {attempt + 2} of {self._attempts} follows", file=sys.stderr, flush=True)
                 time.sleep(_FIRST_WAIT_SECONDS * 2**attempt)
         raise AssertionError("unreachable")
 

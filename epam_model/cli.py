@@ -47,8 +47,8 @@ from epam_model.train import Trainer
 class TrainCommand:
     """Train on the split `train`, evaluate on `val` after each epoch, keep the best and the last checkpoint."""
 
-    shards: Path
-    """Folder of the shards."""
+    shards: str
+    """Folder of the shards, or their URL (s3://bucket/ntu60)."""
     out: Path | None = None
     """Folder of the run; work_dirs/<name of the recipe> if not given."""
     resume: bool = False

@@ -31,8 +31,8 @@ from epam_model.training_report import REPORT, Evaluation, write_report
 class TestCommand:
     """Measure a checkpoint on a split."""
 
-    shards: Path
-    """Folder of the shards."""
+    shards: str
+    """Folder of the shards, or their URL (s3://bucket/ntu60)."""
     checkpoint: Path
     """A checkpoint of `epam-model train`."""
     split: str = "val"
@@ -53,8 +53,8 @@ class ReportCommand:
 
     run: Path
     """Folder of the run, as work_dirs/ntu60_xsub."""
-    shards: Path
-    """Folder of the shards."""
+    shards: str
+    """Folder of the shards, or their URL (s3://bucket/ntu60)."""
     split: str = "val"
     """`train` or `val`."""
     device: str = "auto"
@@ -67,8 +67,8 @@ class PredictCommand:
 
     checkpoint: Path
     """A checkpoint of `epam-model train`."""
-    shards: Path | None = None
-    """Folder of the shards."""
+    shards: str | None = None
+    """Folder of the shards, or their URL (s3://bucket/ntu60)."""
     video: Path | None = None
     """In place of shards: one video. The recipe's `dataset` and `prepare` say how it becomes a clip."""
     skeleton: Path | None = None
@@ -131,12 +131,12 @@ def report_command(command: ReportCommand) -> int:
     return 0
 
 
-def report_run(run: Path, shards: Path, ranks: Ranks, *, split: str = "val") -> None:
+def report_run(run: Path, shards: Path | str, ranks: Ranks, *, split: str = "val") -> None:
     """Write `report.html` into the folder of a run; all ranks must call it.
 
     Args:
         run: the folder.
-        shards: of the shards.
+        shards: folder of the shards, or their URL.
         ranks: this process among all.
         split: whose clips are predicted once more, by the best checkpoint.
 
@@ -146,7 +146,7 @@ def report_run(run: Path, shards: Path, ranks: Ranks, *, split: str = "val") -> 
     path = best_checkpoint(run)
     checkpoint = load_checkpoint(path)
     command = TestCommand(
-        shards=shards,
+        shards=str(shards),
         checkpoint=path,
         split=split,
         stream=StreamSettings(**checkpoint.recipe["stream"]),
@@ -187,7 +187,7 @@ def _predict_video(command: PredictCommand) -> int:
     stream = replace(command.stream, workers=0)  # one clip is read sooner than a process starts
     with recording_shards(command.video, command.skeleton, command.dataset, command.prepare) as (shards, key):
         one_clip = TestCommand(
-            shards=shards, checkpoint=command.checkpoint, split=SPLIT, stream=stream, model=command.model
+            shards=str(shards), checkpoint=command.checkpoint, split=SPLIT, stream=stream, model=command.model
         )
         predictions, manifest = _predictions(one_clip, ranks)
         lines = [

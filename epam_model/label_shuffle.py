@@ -41,7 +41,7 @@ def relabel(batch: Batch, labels: Mapping[str, int], coarse_of: tuple[int, ...])
     return replace(batch, label=label, coarse_label=torch.tensor(coarse_of)[label])
 
 
-def training_labels(shards: Path, stream: Stream, settings: TrainSettings) -> dict[str, int]:
+def training_labels(shards: Path | str, stream: Stream, settings: TrainSettings) -> dict[str, int]:
     """The label of each training clip to use in place of its own: empty unless `shuffle_labels` asks for it.
 
     Raises:

@@ -84,8 +84,8 @@ class ConvertCommand:
 class FeaturesCommand:
     """Write features, logits and attention maps of each clip of a split to HDF5; an interrupted call goes on."""
 
-    shards: Path
-    """Folder of the shards."""
+    shards: str
+    """Folder of the shards, or their URL (s3://bucket/ntu60)."""
     checkpoint: Path
     """A checkpoint of `epam-model train`."""
     out: Path

@@ -17,7 +17,7 @@ from epam_model.distributed import Ranks
 def restore(
     checkpoint_path: Path,
     *,
-    shards: Path,
+    shards: Path | str,
     split: str,
     stream_settings: StreamSettings,
     model_settings: ModelSettings,

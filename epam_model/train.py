@@ -39,7 +39,7 @@ class Trainer:
 
     Args:
         model: maps (rgb, pose) to `Logits`.
-        shards: the shard directory; splits `train` and `val` are used.
+        shards: the shard directory, or its URL; splits `train` and `val` are used.
         out: the run's folder: checkpoints and logs.
         stream: clips and batches.
         settings: the training.
@@ -62,7 +62,7 @@ class Trainer:
         self,
         model: nn.Module,
         *,
-        shards: Path,
+        shards: Path | str,
         out: Path,
         stream: StreamSettings,
         settings: TrainSettings,

@@ -34,7 +34,7 @@ class Evaluation:
 
     checkpoint_path: Path
     checkpoint: Checkpoint
-    shards: Path
+    shards: Path | str
     manifest: Manifest
     split: str
     predictions: Predictions

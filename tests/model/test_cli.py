@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from epam_model import cli
 from epam_model.checkpoint import load_checkpoint
@@ -47,6 +48,18 @@ def test_the_run_is_named_after_the_recipe(recipe: Path, shards: Path, tmp_path:
     assert main([*argv, "--resume"]) == 0
     assert main([*argv, "--resume", "--train.epochs", "2"]) == 0
     assert load_checkpoint(tmp_path / "work_dirs" / "tiny" / "last.pt").epoch == 2
+
+
+def test_shards_by_url_train_the_same(run: Path, recipe: Path, shards: Path, tmp_path: Path):
+    """Through a cache, and by ranges of bytes."""
+    argv = ["--shards", f"file://{shards}", "--stream.cache_dir", str(tmp_path / "cache")]
+    assert main(["train", str(recipe), *argv, "--out", str(tmp_path / "run")]) == 0
+    assert len(list((tmp_path / "cache").glob("*.cached"))) > 0 and (tmp_path / "run" / "report.html").is_file()
+    expected, found = (load_checkpoint(folder / "last.pt").weights for folder in (run, tmp_path / "run"))
+    assert all(torch.equal(found[name], weight) for name, weight in expected.items())
+    test = ["test", str(recipe), "--shards", f"file://{shards}", "--checkpoint", str(run / "best.pt")]
+    assert main([*test, "--json", str(tmp_path / "m.json")]) == 0
+    assert json.loads((tmp_path / "m.json").read_text()) == load_checkpoint(run / "best.pt").measures
 
 
 def test_test_repeats_the_measures_of_training(run: Path, recipe: Path, shards: Path, tmp_path: Path, capsys):
