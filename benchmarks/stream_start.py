@@ -13,7 +13,6 @@ import time
 from itertools import islice
 from pathlib import Path
 
-
 BATCHES = 60
 
 

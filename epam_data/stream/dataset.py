@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from epam_data.codec import (
     MEMBERS,
     check_checksum,
+    check_frame,
     decode_heatmap,
     decode_jpeg,
     decode_json,
@@ -132,9 +133,9 @@ class ClipReader:
         shard = f"{self._shards.names[int(self.index.shard[row])]}.tar"
         key: str = self.index.keys[row].decode()
         try:
-            info, offsets, pose = self._read_head(row)
+            values, info, pose = self._read_head(row)
             for clip, draw in enumerate(draws):
-                self._read_frames(row, offsets, draw.rgb_frames, out["rgb"][clip])
+                self._read_frames(row, values, draw.rgb_frames, out["rgb"][clip])
         except ValueError as error:
             raise DamageError(shard, key, str(error)) from error
         try:
@@ -172,8 +173,8 @@ class ClipReader:
             np.take(pose, draw.pose_frames, axis=0, out=out["heatmap"][clip], mode="clip")
             out["heatmap_scale"][clip] = info.heatmap_scale
 
-    def _read_head(self, number: int) -> tuple[SampleInfo, list[int], NDArray[Any]]:
-        """Info, frame offsets, and what the heatmap is made of: the stored volume, or the keypoints to draw it from.
+    def _read_head(self, number: int) -> tuple[dict[str, Any], SampleInfo, NDArray[Any]]:
+        """`KEY.json`, plain and as info, and what the heatmap is made of: the stored volume, or the keypoints to draw.
 
         They lie together, before the frames, and are read at once; their checksums are compared.
         """
@@ -199,16 +200,20 @@ class ClipReader:
             )
         check_checksum(values, MEMBERS[pose], member(pose))
         if self._drawn:
-            return info, offsets, self._checked_keypoints(info, decode_keypoints(bytes(member(_KEYPOINTS))))
-        return info, offsets, self._checked_heatmap(info, decode_heatmap(member(_HEATMAP)))
+            return values, info, self._checked_keypoints(info, decode_keypoints(bytes(member(_KEYPOINTS))))
+        return values, info, self._checked_heatmap(info, decode_heatmap(member(_HEATMAP)))
 
-    def _read_frames(self, number: int, offsets: list[int], frames: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+    def _read_frames(
+        self, number: int, values: dict[str, Any], frames: NDArray[np.int64], out: NDArray[np.uint8]
+    ) -> None:
+        offsets: list[int] = values["frame_offsets"]
         start, shard = self.index.row(number).member_offsets()[_RGB], int(self.index.shard[number])
         places = [(start + offsets[frame], offsets[frame + 1] - offsets[frame]) for frame in frames.tolist()]
         for offset, num_bytes in places:  # the disk is at work on all of them while the first are decoded
             self._shards.will_read(shard, offset, num_bytes)
         for slot, frame, place in zip(out, frames.tolist(), places, strict=True):
             jpeg = self._shards.read(shard, *place)
+            check_frame(values, frame, jpeg)
             decode_jpeg(jpeg, slot, what=f"frame {frame}")
 
     def _checked_heatmap(self, info: SampleInfo, volume: NDArray[np.uint8]) -> NDArray[np.uint8]:
