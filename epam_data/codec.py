@@ -49,7 +49,9 @@ def encode(sample: Sample, *, jpeg_quality: int = 90, zstd_level: int = 3) -> di
         "heatmap.npy.zst": zstandard.ZstdCompressor(level=zstd_level).compress(_npy(sample.heatmap)),
         "rgb.mjpeg": b"".join(jpegs),
     }
-    values = {**sample.info.to_dict(), "frame_offsets": offsets, "crc32": {}}
+    # A reader of single frames cannot check the member as a whole, and libjpeg sees few of the bits that may flip.
+    frames = {"frame_offsets": offsets, "frame_crc32": list(map(zlib.crc32, jpegs))}
+    values = {**sample.info.to_dict(), **frames, "crc32": {}}
     members = {"json": _json(values), **arrays}
     checksums = {ending: checksum(ending, data) for ending, data in members.items()}
     return {**members, "json": _json({**values, "crc32": checksums})}
@@ -77,6 +79,13 @@ def check_checksum(values: dict[str, Any], ending: str, data: bytes | memoryview
     checksums = values.get("crc32")
     if isinstance(checksums, dict) and ending in checksums and checksums[ending] != checksum(ending, data):
         raise ValueError(f"{'KEY.json' if ending == 'json' else ending}: damaged (its CRC-32 is not that in KEY.json)")
+
+
+def check_frame(values: dict[str, Any], frame: int, jpeg: bytes | memoryview) -> None:
+    """Refuse a frame that is not what `KEY.json` was written with, as `check_checksum` does with a whole member."""
+    checksums = values.get("frame_crc32")
+    if isinstance(checksums, list) and frame < len(checksums) and checksums[frame] != zlib.crc32(jpeg):
+        raise ValueError(f"rgb.mjpeg: frame {frame}: damaged (its CRC-32 is not that in KEY.json)")
 
 
 def decode(members: dict[str, bytes]) -> Sample:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -109,7 +110,8 @@ def json_faults(info: SampleInfo, row: IndexRow, entry: ShardEntry, manifest: Ma
 
 def crc_faults(members: dict[str, memoryview]) -> Iterator[Fault]:
     """Each member against the checksum in `KEY.json`: names the member of any flipped bit, even in a JPEG's pixels."""
-    checksums = json.loads(bytes(members["json"])).get("crc32")
+    values = json.loads(bytes(members["json"]))
+    checksums = values.get("crc32")
     # Shards that are older than the checksum of KEY.json itself lack that one.
     if not isinstance(checksums, dict) or set(checksums) - {"json"} != set(MEMBERS[1:]):
         yield Fault(member="json", what=f"crc32 must be of {', '.join(MEMBERS[1:])}, got {str(checksums)[:80]}")
@@ -117,6 +119,11 @@ def crc_faults(members: dict[str, memoryview]) -> Iterator[Fault]:
     for ending, wanted in checksums.items():
         if checksum(ending, members[ending]) != wanted:
             yield Fault(member=ending, what="its CRC-32 is not the one that KEY.json says")
+            if ending == "rgb.mjpeg":
+                return
+    frames = [members["rgb.mjpeg"][start:end] for start, end in pairwise(values["frame_offsets"])]
+    if values.get("frame_crc32", own := list(map(zlib.crc32, frames))) != own:
+        yield Fault(member="json", what="frame_crc32 must be of the frames in rgb.mjpeg")
 
 
 def mjpeg_faults(mjpeg: memoryview, offsets: list[int], info: SampleInfo) -> Iterator[Fault]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from epam_data.codec import (
     MEMBERS,
     check_checksum,
+    check_frame,
     decode_heatmap,
     decode_jpeg,
     decode_json,
@@ -51,6 +52,10 @@ class SampleHead:
     def check(self, ending: str, member: bytes | memoryview) -> None:
         """Refuse another member of the sample that is not the one that it was written with: a ValueError."""
         check_checksum(self._values, ending, member)
+
+    def check_frame(self, frame: int, jpeg: bytes | memoryview) -> None:
+        """The same for one frame."""
+        check_frame(self._values, frame, jpeg)
 
 
 class ClipDecoder:
@@ -137,6 +142,7 @@ class ClipDecoder:
             frames = draw.rgb_frames.tolist()
             jpegs = read([(offsets[frame], offsets[frame + 1] - offsets[frame]) for frame in frames])
             for slot, frame, jpeg in zip(out["rgb"][clip], frames, jpegs, strict=True):
+                head.check_frame(frame, jpeg)
                 decode_jpeg(jpeg, slot, what=f"frame {frame}")
 
     def decode_pose(self, head: SampleHead, member: bytes | memoryview) -> NDArray[Any]:

@@ -125,13 +125,14 @@ def test_damage_names_shard_and_key(copied: Path, member: str) -> None:
     reader.read_batch(np.array([4, 6]), np.arange(2), [draw] * 2)
 
 
-def test_a_damaged_frame_is_named(copied: Path, samples: list[Sample]) -> None:
-    """Only those who draw the frame see it."""
+@pytest.mark.parametrize("offset", [0, 700])
+def test_a_damaged_frame_is_named(copied: Path, samples: list[Sample], offset: int) -> None:
+    """Only those who draw the frame see it; also where libjpeg would not mind."""
     index = load_index(copied)
     reader = reader_of(copied)
     names = [shard.name for shard in load_manifest(copied).shards]
     members = ShardReader(copied, names).read_members(int(index.shard[5]), index.row(5))
-    where = damage(copied, 5, "rgb.mjpeg", decode_info(members["json"])[1][7])
+    where = damage(copied, 5, "rgb.mjpeg", decode_info(members["json"])[1][7] + offset)
     draw = Draw(rgb_frames=np.array([6, 7]), pose_frames=np.arange(2), flip=False)
     with pytest.raises(ValueError, match=rf"^{re.escape(where)}: rgb\.mjpeg: frame 7: "):
         reader.read_batch(np.array([5]), np.arange(1), [draw])

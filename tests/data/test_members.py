@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import zlib
 from typing import Any
 
 import pytest
@@ -109,6 +110,17 @@ def test_a_flipped_bit_of_the_json_is_a_fault():
     assert flipped != members()["json"]
     (fault,) = open_sample({**members(), "json": memoryview(flipped)}, row(), ENTRY, manifest()).faults
     assert (fault.member, fault.what) == ("json", "its CRC-32 is not the one that KEY.json says")
+
+
+def test_checksums_of_frames_are_of_the_frames():
+    own = json.loads(bytes(members()["json"]))["frame_crc32"]
+    assert len(own) == 6
+    for checksums in ([*own[:-1], 7], own[:-1], [], {"0": 1}):
+        sample = json_with(
+            frame_crc32=checksums, crc32={ending: zlib.crc32(members()[ending]) for ending in MEMBERS[1:]}
+        )
+        (fault,) = open_sample(sample, row(), ENTRY, manifest()).faults
+        assert (fault.member, fault.what) == ("json", "frame_crc32 must be of the frames in rgb.mjpeg")
 
 
 @pytest.mark.parametrize("offsets", [None, "0123456", ["0"] * 7, {"0": 0}, [0.5] * 7])
