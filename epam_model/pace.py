@@ -29,7 +29,7 @@ class Pace:
         self._steps = 0  # of this process
         self._seconds = 0.0  # of all of them but the first, which compiles and allocates
         self._first_seconds = 0.0
-        self._evaluation_seconds: float | None = None
+        self._evaluation_seconds = 0.0  # of the last one
         self._window_begun, self._window_steps, self._waited = time.perf_counter(), 0, 0.0
         self._step_begun = self._window_begun
 
@@ -65,25 +65,25 @@ class Pace:
         """What to log of the steps since the last call.
 
         Returns:
-            `clips_per_second` of all ranks; `data_wait`, the share of the time that this rank waited for batches, 0 to
-            1; `hours_left` to the end of the training; `memory_gb`, the most this rank has held: of the GPU, or of the
-            process where there is none.
+            `clips_per_second` of all ranks; `data_wait_share`, the share of the time that this rank waited for batches,
+            0 to 1; `seconds_left` to the end of the training; `memory_gb`, the most this rank has held: of the GPU, or
+            of the process where there is none.
         """
         now = time.perf_counter()
         seconds = max(now - self._window_begun, 1e-9)
         values = {
             "clips_per_second": self._window_steps * self._clips_per_step / seconds,
-            "data_wait": self._waited / seconds,
-            "hours_left": self.hours(steps_left),
+            "data_wait_share": self._waited / seconds,
+            "seconds_left": self.seconds(steps_left),
             "memory_gb": self._peak_bytes() / 1e9,
         }
         self._window_begun, self._window_steps, self._waited = now, 0, 0.0
         return values
 
-    def hours(self, steps_left: int) -> float:
-        """Hours that so many steps and the evaluations among them take, by what was measured so far."""
+    def seconds(self, steps_left: int) -> float:
+        """Seconds that so many steps and the evaluations among them take, by what was measured so far."""
         num_evaluations = -(-steps_left // self._steps_per_epoch)
-        return (steps_left * self._per_step() + num_evaluations * (self._evaluation_seconds or 0.0)) / 3600
+        return steps_left * self._per_step() + num_evaluations * self._evaluation_seconds
 
     def estimate(self, *, steps_left: int) -> str | None:
         """One line after the first steps of this process, None at all other times."""

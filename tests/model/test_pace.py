@@ -37,15 +37,15 @@ def test_speed_and_waiting_are_those_since_the_last_line(monkeypatch):
     run(measured, clock, [(5.0, 15.0), (1.0, 3.0), (1.0, 3.0)])
     values = measured.values(steps_left=100)
     assert values["clips_per_second"] == pytest.approx(3 * 8 / 28)
-    assert values["data_wait"] == pytest.approx(7 / 28)
-    assert values["hours_left"] == pytest.approx(100 * 4 / 3600), "the first step, which compiles, does not count"
+    assert values["data_wait_share"] == pytest.approx(7 / 28)
+    assert values["seconds_left"] == pytest.approx(100 * 4), "the first step, which compiles, does not count"
     assert 0.05 < values["memory_gb"] < 1000
     measured.evaluation_done(36.0)
     clock.now += 1000  # evaluations are not in the speed of the next epoch
     run(measured, clock, [(0.0, 4.0)] * 2)
     values = measured.values(steps_left=100)
-    assert values["clips_per_second"] == pytest.approx(2.0) and values["data_wait"] == 0
-    assert values["hours_left"] == pytest.approx((100 * 4 + 2 * 36) / 3600)
+    assert values["clips_per_second"] == pytest.approx(2.0) and values["data_wait_share"] == 0
+    assert values["seconds_left"] == pytest.approx(100 * 4 + 2 * 36)
 
 
 def test_the_whole_time_is_estimated_once(monkeypatch):

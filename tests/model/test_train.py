@@ -22,7 +22,7 @@ from tests.model.tiny import CLASSES, STREAM, TinyRecogniser, tiny_trainer, writ
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-MEASURED = ("clips_per_second", "data_wait", "hours_left", "memory_gb")
+MEASURED = ("clips_per_second", "data_wait_share", "seconds_left", "memory_gb")
 
 
 class Interruption(Exception):
