@@ -29,7 +29,7 @@ class Pace:
         self._steps = 0  # of this process
         self._seconds = 0.0  # of all of them but the first, which compiles and allocates
         self._first_seconds = 0.0
-        self._evaluation_seconds: float | None = None
+        self._evaluation_seconds = 0.0  # of the last one
         self._window_begun, self._window_steps, self._waited = time.perf_counter(), 0, 0.0
         self._step_begun = self._window_begun
 
@@ -83,7 +83,7 @@ class Pace:
     def seconds(self, steps_left: int) -> float:
         """Seconds that so many steps and the evaluations among them take, by what was measured so far."""
         num_evaluations = -(-steps_left // self._steps_per_epoch)
-        return steps_left * self._per_step() + num_evaluations * (self._evaluation_seconds or 0.0)
+        return steps_left * self._per_step() + num_evaluations * self._evaluation_seconds
 
     def estimate(self, *, steps_left: int) -> str | None:
         """One line after the first steps of this process, None at all other times."""

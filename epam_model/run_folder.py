@@ -49,8 +49,8 @@ class RunFolder:
             old.unlink()
 
     def save_best(self, checkpoint: Checkpoint, measure: str) -> None:
-        """Write the best checkpoint, named after its measure and its epoch from 1, then remove the one before."""
-        path = self.root / f"best_{measure}_epoch_{checkpoint.epoch}.pt"
+        """Write the best checkpoint under `best_file`, then remove the one before."""
+        path = self.root / best_file(measure, checkpoint.epoch)
         save_checkpoint(path, checkpoint)
         _point(self.root / BEST, path)
         for other in self.root.glob("best_*_epoch_*.pt"):
@@ -79,6 +79,11 @@ class RunFolder:
     def _by_step(self) -> dict[int, Path]:
         paths = {path: re.fullmatch(r"step_(\d+)\.pt", path.name) for path in self.root.glob("step_*.pt")}
         return {int(match[1]): path for path, match in paths.items() if match}
+
+
+def best_file(measure: str, epoch: int) -> str:
+    """Name of the best checkpoint by a measure, of an epoch from 1."""
+    return f"best_{measure}_epoch_{epoch}.pt"
 
 
 def _point(link: Path, target: Path) -> None:

@@ -29,7 +29,7 @@ from epam_model.overlay import first_inputs
 from epam_model.pace import Pace
 from epam_model.preemption import StopRequest
 from epam_model.resume import changed_settings, check_can_go_on
-from epam_model.run_folder import RunFolder
+from epam_model.run_folder import RunFolder, best_file
 from epam_model.run_log import RunLog
 from epam_model.schedule import learning_rate
 
@@ -232,7 +232,8 @@ class Trainer:
         if self.best.epoch == self.epoch:
             if self.ranks.is_main:
                 self._folder.save_best(self._checkpoint(), name)
-            log.line(f"best checkpoint: {name} {self.best.score:.4f} of epoch {self.epoch}")
+            saved = best_file(name, self.epoch)
+            log.line(f"best checkpoint: {name} {self.best.score:.4f} at epoch {self.epoch}, saved as {saved}")
         self._save_last()
         if any_rank([bool(stop)], self.ranks.device)[0]:
             self._note_stop(stop)
