@@ -21,7 +21,7 @@ from epam_model.config import ModelSettings
 from epam_model.damage import damage_report
 from epam_model.distributed import Ranks, choose_device, distributed
 from epam_model.evaluate import TOP_CLASSES, Prediction, Predictions, collect, most_probable
-from epam_model.metrics import SCORES, measure, split_name
+from epam_model.metrics import SCORES, confusion_matrix, measure, score_tables, split_name
 from epam_model.restore import restore
 from epam_model.submission import write_submission
 from epam_model.training_report import REPORT, Evaluation, write_report
@@ -40,7 +40,8 @@ class TestCommand:
     json: Path | None = None
     """File for the measures."""
     report: Path | None = None
-    """Folder for a page with measures, confusions, worst classes and mistakes: report.html."""
+    """Folder for a page with measures, confusions, worst classes and mistakes (report.html), and for the confusion
+    matrix of each stream and fusion (confusion_<scores>.csv)."""
     device: str = "auto"
     """`auto` (a GPU if there is one), `cpu` or `cuda`."""
     stream: StreamSettings = field(default_factory=StreamSettings)
@@ -121,6 +122,7 @@ def test_command(command: TestCommand) -> int:
             if command.report is not None:
                 tested = load_checkpoint(command.checkpoint)
                 _write_report(command, tested, predictions, manifest, command.report / REPORT)
+                write_confusions(command.report, predictions, manifest.classes)
     return 0
 
 
@@ -166,7 +168,7 @@ def best_checkpoint(run: Path) -> Path:
     found = sorted(run.glob("best*.pt"), key=lambda path: path.stat().st_mtime_ns)
     if not found:
         raise ValueError(f"{run}: holds no best checkpoint (best*.pt)")
-    return found[-1]
+    return found[-1].resolve()  # best.pt may be a link to the file whose name says more
 
 
 def predict_command(command: PredictCommand) -> int:
@@ -244,6 +246,16 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
         for prediction in predictions:
             top = [value for name, probability in prediction.top for value in (name, f"{probability:.6f}")]
             writer.writerow([prediction.key, prediction.label or "", *top])
+
+
+def write_confusions(folder: Path, predictions: Predictions, classes: Sequence[str]) -> None:
+    """A CSV file for each stream and fusion: clips by label (rows) and predicted class (columns)."""
+    known = predictions.labels >= 0
+    for name, scores in score_tables(predictions.logits).items():
+        matrix = confusion_matrix(scores[known], predictions.labels[known]).tolist()
+        rows = [["label", *classes], *([label, *row] for label, row in zip(classes, matrix, strict=True))]
+        with (folder / f"confusion_{name}.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(rows)
 
 
 def _predictions(command: TestCommand | PredictCommand, ranks: Ranks) -> tuple[Predictions, Manifest]:

@@ -125,7 +125,7 @@ def as_text(name: str, value: float) -> str:
         return f"{name}: {value:.4e}"
     if name.endswith("_share"):
         return f"{name}: {value:.1%}"
-    return f"{name}: {value:.1f}" if name.endswith("_per_second") else f"{name}: {value:.4f}"
+    return f"{name}: {value:.1f}" if name.endswith(("_per_second", "_gb")) else f"{name}: {value:.4f}"
 
 
 def _drop_after(path: Path, step: int, evaluated_epochs: int) -> None:

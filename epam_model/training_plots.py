@@ -27,6 +27,7 @@ _TITLES = {
     "grad_norm": ("Norm of the gradient", ""),
     "clips_per_second": ("Throughput", "clips per second"),
     "data_wait_share": ("Waiting for data", "share of the time"),
+    "memory_gb": ("Memory", "GB, the most so far"),
 }
 """Title and unit of the plots, by the beginning of the names that they show; what is not here has a plot of its own."""
 

@@ -101,6 +101,7 @@ def write_report(evaluation: Evaluation, path: Path) -> Path:
         evaluation=evaluation,
         manifest=manifest,
         num_hidden=int((~known).sum()),
+        num_left_out=_clips_of(manifest, evaluation.split) - len(known),
         measures=measures,
         scores=first,
         table=_table(measures),
@@ -168,6 +169,10 @@ def _mistake(evaluation: Evaluation, row: int) -> Mistake:
         width=image.width,
         height=image.height,
     )
+
+
+def _clips_of(manifest: Manifest, split: str) -> int:
+    return sum(shard.num_samples for shard in manifest.shards if shard.split == split)
 
 
 def _table(measures: Mapping[str, float]) -> dict[str, dict[str, float]]:

@@ -92,6 +92,10 @@ def test_a_test_can_leave_a_page(given: list[str], tmp_path: Path, capsys):
     page = tmp_path / "page" / "report.html"
     assert f"report: {page}" in capsys.readouterr().out
     assert "7 clips of synthetic" in page.read_text()
+    for scores in ("fused", "rgb", "pose", "fused_2_1", "fused_1_2", "logit_sum"):
+        header, *rows = csv.reader((tmp_path / "page" / f"confusion_{scores}.csv").open())
+        assert header[1:] == [row[0] for row in rows] == list(CLASSES.classes)
+        assert [sum(map(int, row[1:])) for row in rows] == [2, 1, 1, 1, 1, 1]
 
 
 def test_report_tests_the_best_checkpoint_again(shards: Path, tmp_path: Path, capsys):

@@ -20,7 +20,7 @@ def test_numbers_are_shown_by_what_they_are():
         "clips_per_second": (812.34, "clips_per_second: 812.3"),
         "data_wait_share": (0.0312, "data_wait_share: 3.1%"),
         "seconds_left": (3724.0, "time_left: 1 h 02 min"),
-        "memory_gb": (11.5, "memory_gb: 11.5000"),
+        "memory_gb": (11.5, "memory_gb: 11.5"),
         "loss_rgb": (1.5, "loss_rgb: 1.5000"),
     }
     assert {name: as_text(name, value) for name, (value, _) in shown.items()} == {

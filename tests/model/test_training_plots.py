@@ -31,7 +31,7 @@ def test_each_kind_of_number_has_a_plot():
         "Terms of the loss",
         "Top-1 accuracy",
         "Learning rate",
-        "memory_gb",
+        "Memory",
     ]
     assert plots[0].words == "at the end: loss 1.333"
     assert plots[1].words == "at the end: loss_rgb 1, loss_pose 0.3333"

@@ -84,6 +84,16 @@ def test_hidden_labels_count_nowhere(evaluation: Evaluation, tmp_path: Path):
     assert not path.exists()
 
 
+def test_clips_that_could_not_be_read_are_counted(evaluation: Evaluation, tmp_path: Path):
+    some = evaluation.predictions
+    fewer = Predictions(
+        keys=some.keys[2:], labels=some.labels[2:], logits={name: table[2:] for name, table in some.logits.items()}
+    )
+    text = words(write_report(replace(evaluation, predictions=fewer), tmp_path / "report.html"))
+    assert "5 clips of synthetic, each counted once; 2 could not be read." in text
+    assert "could not be read" not in words(write_report(evaluation, tmp_path / "report.html"))
+
+
 def test_one_stream_and_no_mistake(evaluation: Evaluation, tmp_path: Path):
     predictions = Predictions(
         keys=evaluation.predictions.keys, labels=torch.tensor(LABELS), logits={"pose": torch.eye(6)[LABELS]}
