@@ -1,12 +1,12 @@
-# `make demo`, `make test`, `make check`, `make soak`: each makes .venv first if it is missing or stale.
+# `make demo`, `make test`, `make check`, `make soak`, `make docs`: each makes .venv first if it is missing or stale.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PACKAGES := epam_data epam_model
-CODE := $(PACKAGES) tests benchmarks examples
+CODE := $(PACKAGES) tests benchmarks examples docs
 
-.PHONY: demo test check soak clean
+.PHONY: demo test check soak docs clean
 
 demo: $(STAMP)
 	BIN=$(BIN) bash pipelines/demo.sh
@@ -22,6 +22,9 @@ check: $(STAMP)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy $(PACKAGES)
 
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build/html
+
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 10), f"Python 3.10 or newer is needed, got {sys.version}"'
 	$(PYTHON) -m venv $(VENV)
@@ -30,4 +33,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache demo_out
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache demo_out docs/_build
