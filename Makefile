@@ -1,16 +1,16 @@
-# `make demo`, `make test`, `make check`, `make soak`: each makes .venv first if it is missing or stale; `make test-mmaction`
-# makes .venv-mmaction.
+# `make demo`, `make test`, `make check`, `make soak`, `make docs`: each makes .venv first if it is missing or stale;
+# `make test-mmaction` makes .venv-mmaction.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PACKAGES := epam_data epam_model
-CODE := $(PACKAGES) tests benchmarks examples
+CODE := $(PACKAGES) tests benchmarks examples docs
 
 MM_VENV := .venv-mmaction
 MM_STAMP := $(MM_VENV)/.installed
 
-.PHONY: demo test check soak test-mmaction clean
+.PHONY: demo test check soak docs test-mmaction clean
 
 demo: $(STAMP)
 	BIN=$(BIN) bash pipelines/demo.sh
@@ -29,6 +29,9 @@ check: $(STAMP)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy $(PACKAGES)
 
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build/html
+
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 10), f"Python 3.10 or newer is needed, got {sys.version}"'
 	$(PYTHON) -m venv $(VENV)
@@ -45,4 +48,4 @@ $(MM_STAMP): pyproject.toml constraints-mmaction.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(MM_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache demo_out
+	rm -rf $(VENV) $(MM_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache demo_out docs/_build

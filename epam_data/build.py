@@ -218,7 +218,6 @@ def _open(plan: BuildPlan, options: BuildOptions) -> _Opened:
 def _finished(plan: BuildPlan, tasks: list[ShardTask]) -> list[ShardResult]:
     """The results of the shards that are there already, whole."""
     receipts = read_receipts(plan.output)
-
     fitting = [receipts[t.name] for t in tasks if t.name in receipts and receipts[t.name].fingerprint == t.fingerprint]
     if fitting:
         print(f"verifying {len(fitting)} finished shards", file=sys.stderr)

@@ -96,7 +96,7 @@ class CheckReport:
 
     @property
     def heatmap_error(self) -> float:
-        """Largest |stored - reference| / scale over the clips checked in depth."""
+        """Largest `|stored - reference| / scale` over the clips checked in depth."""
         return max((clip.heatmap_error for clip in self.measures if clip.heatmap_error is not None), default=0.0)
 
 

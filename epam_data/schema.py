@@ -26,7 +26,7 @@ _KEY = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_KEY_LENGTH}}}")
 
 
 def key_from_name(name: str) -> str:
-    """The shard key of a recording: the last part of its name, other characters than [A-Za-z0-9_-] as `-`.
+    """The shard key of a recording: the last part of its name, other characters than `[A-Za-z0-9_-]` as `-`.
 
     Raises:
         ValueError: the name leaves its folder, is empty, or makes a key over `MAX_KEY_LENGTH` characters.

@@ -1,15 +1,24 @@
 """What the documents say of the code is true: recipe keys and names that they mention exist."""
 
+import ast
+import os
 import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
-import epam_data
+import epam_data.cli
+import epam_model.cli
 from epam_data.build_commands import BuildCommand
 from epam_data.check_commands import CheckCommand
-from epam_data.config import RECIPE_SECTIONS, _leaf_types
+from epam_data.config import RECIPE_SECTIONS, CommandTable, _leaf_types, parse_command
 from epam_data.stream import StreamSettings
 from epam_model.cli import TrainCommand
 from epam_model.config import TrainSettings
@@ -61,3 +70,76 @@ def test_an_issue_form_is_one(path: Path) -> None:
     text = " ".join(str(part["attributes"]) for part in form["body"])
     for place in re.findall(r"\b(?:docs|examples)/[\w./-]+\w", text):
         assert (ROOT / place).exists(), f"{path.name} names {place}"
+
+
+def blocks(path: Path, language: str) -> Iterator[str]:
+    """The code blocks of a document."""
+    yield from re.findall(rf"^```{language}\n(.*?)^```$", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+PYTHON = [(path.name, code) for path in DOCUMENTS for code in blocks(path, "python")]
+COMMANDS = [
+    (path.name, line)
+    for path in DOCUMENTS
+    for block in blocks(path, "sh")
+    for line in block.replace("\\\n", " ").splitlines()
+    if line.startswith(("epam-data ", "epam-model "))
+]
+
+
+def test_there_are_snippets() -> None:
+    assert PYTHON and len(COMMANDS) > 2
+
+
+@pytest.mark.parametrize(("name", "code"), PYTHON)
+def test_python_of_a_document_runs(name: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, name, "exec"), {})
+
+
+@pytest.mark.parametrize(("name", "line"), COMMANDS)
+def test_a_command_of_a_document_is_understood(name: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)  # recipes are named from here
+    program, *words = shlex.split(line, comments=True)
+
+    def parse_only(prog: str, commands: CommandTable, words: list[str]) -> int:
+        command, _, positionals = commands[words[0]]
+        parse_command(command, f"{prog} {words[0]}", words[1:], positionals)
+        return 0
+
+    cli = {"epam-data": epam_data.cli, "epam-model": epam_model.cli}[program]
+    monkeypatch.setattr(cli, "run_command", parse_only)
+    assert cli.main(words) == 0
+
+
+def test_the_picture_of_a_heatmap_is_drawn_by_the_code(tmp_path: Path) -> None:
+    out = tmp_path / "heatmap.png"
+    command = [sys.executable, str(ROOT / "docs" / "draw_heatmap.py"), str(out)]
+    subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True)
+    with Image.open(out) as now, Image.open(ROOT / "docs" / "heatmap.png") as committed:
+        assert now.size == committed.size
+        difference = np.abs(np.asarray(now.convert("L"), float) - np.asarray(committed.convert("L"), float))
+    assert difference.mean() < 2, "the code draws another picture: run docs/draw_heatmap.py"
+
+
+def templates(path: Path) -> Iterator[str]:
+    """Every text of a source file, with … where a value is put in; adjacent literals are one, as Python joins them."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def test_every_message_of_troubleshooting_is_one_of_ours() -> None:
+    """A quoted message is a part of a text in the code, or several of its texts one behind the other."""
+    sources = [path for package in ("epam_data", "epam_model") for path in sorted((ROOT / package).rglob("*.py"))]
+    known = "\n".join(text for path in sources for text in templates(path))
+    quoted = re.findall(
+        r"^### `(.+)`$", (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert len(quoted) > 30
+    of_the_system = {"No space left on device"}
+    for message in set(quoted) - of_the_system:
+        parts = [part for part in re.split(r"\s*…[:,.;)'(]*\s*", message) if len(part) > 3]
+        assert parts and all(part in known for part in parts), f"no message of the code: {message}"

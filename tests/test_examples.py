@@ -85,7 +85,7 @@ def test_the_index_lists_every_example() -> None:
     there = {path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".ipynb")}
     assert there == SAYS.keys() | READ_ONLY | NOTEBOOKS.keys()
     index = (EXAMPLES / "README.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"\]\(([^)]+)\)", index)) == there - {"small_data.py"}
+    assert set(re.findall(r"\]\(\./([^)]+)\)", index)) == there - {"small_data.py"}
 
 
 @pytest.mark.parametrize("name", [*SAYS, *READ_ONLY])
