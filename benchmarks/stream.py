@@ -53,6 +53,7 @@ from epam_data.stream.steps import StepReader
 
 NUM_CLIPS, SHARD_CLIPS, TURNS = 768, 64, 3
 INDEX_SAMPLES = 60_000
+TABLES = ("stream", "stream_start", "stream_cold")
 FLOOR, OURS_ONE, OURS_TWO = "floor: bare decoding, one process", "ours, 1 worker", "ours, 2 workers"
 WEBDATASET_TWO = "webdataset, 2 workers"
 
@@ -203,6 +204,7 @@ def main() -> None:
     parser.add_argument("--shards", type=Path, required=True)
     parser.add_argument("--litdata", help="interpreter of an environment with litdata")
     parser.add_argument("--streaming", help="interpreter of an environment with mosaicml-streaming")
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES)
     arguments = parser.parse_args()
     pythons = {"webdataset": sys.executable, "litdata": arguments.litdata, "streaming": arguments.streaming}
     torch.set_num_threads(1)
@@ -211,9 +213,13 @@ def main() -> None:
         root.mkdir()
         write_copies(arguments.shards, root, clips=NUM_CLIPS, shard_clips=SHARD_CLIPS)
         os.sync()  # what is not on the disk yet cannot leave the page cache
-        publish("stream", list(throughput_rows(root, {name: path for name, path in pythons.items() if path})))
-        publish("stream_start", list(start_rows(root, Path(temporary) / "links")))
-        publish("stream_cold", list(cold_rows(root)))
+        tables: dict[str, Callable[[], Iterator[dict[str, object]]]] = {
+            "stream": lambda: throughput_rows(root, {name: path for name, path in pythons.items() if path}),
+            "stream_start": lambda: start_rows(root, Path(temporary) / "links"),
+            "stream_cold": lambda: cold_rows(root),
+        }
+        for name in arguments.tables:
+            publish(name, list(tables[name]()))
 
 
 if __name__ == "__main__":
