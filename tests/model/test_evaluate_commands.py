@@ -14,7 +14,7 @@ from epam_model.build import build_for
 from epam_model.checkpoint import Checkpoint, save_checkpoint, shards_identity
 from epam_model.cli import main
 from epam_model.config import ModelSettings, TrainSettings
-from epam_model.evaluate_commands import measure_lines
+from epam_model.evaluate_commands import best_checkpoint, measure_lines
 from tests.data.raw_data import ntu60_plan, ntu_name, write_ntu60
 from tests.model.tiny import CLASSES, STREAM, write_shards
 
@@ -103,7 +103,11 @@ def test_report_tests_the_best_checkpoint_again(shards: Path, tmp_path: Path, ca
     assert "holds no best checkpoint" in capsys.readouterr().err
     save_untrained(tmp_path / "best_top1_fused_epoch_1.pt", shards)
     save_untrained(tmp_path / "best_top1_fused_epoch_3.pt", shards)
-    os.utime(tmp_path / "best_top1_fused_epoch_1.pt", (0, 0))
+    for older, newer in ((3, 1), (1, 3)):
+        os.utime(tmp_path / f"best_top1_fused_epoch_{older}.pt", (0, 0))
+        os.utime(tmp_path / f"best_top1_fused_epoch_{newer}.pt", (1, 1))
+        assert best_checkpoint(tmp_path).name == f"best_top1_fused_epoch_{newer}.pt"
+    (tmp_path / "best.pt").symlink_to("best_top1_fused_epoch_3.pt")
     assert main(["report", str(tmp_path), "--shards", str(shards), "--device", "cpu"]) == 0
     assert "best_top1_fused_epoch_3.pt, after epoch 1" in (tmp_path / "report.html").read_text()
     assert main(["report", str(tmp_path), "--shards", str(shards), "--split", "test"]) == 2
