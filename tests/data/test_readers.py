@@ -2,13 +2,14 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from epam_data.build import build
 from epam_data.index import load_index, load_manifest
-from epam_data.plan import BuildPlan
+from epam_data.plan import BuildPlan, ClipLimits
 from epam_data.readers import READERS, RawSettings, Reader, find_reader
 from epam_data.shard import ShardSettings
 from epam_data.taxonomy import TAXONOMIES
@@ -67,6 +68,21 @@ def test_a_reader_of_ones_own_builds_shards_that_know_its_classes(module: Path) 
     assert (manifest.dataset, manifest.taxonomy) == ("own_reader:GREETINGS", "greetings")
     assert (manifest.classes, manifest.groups) == (("wave", "bow"), ("arms",))
     assert load_index(module.parent / "shards").label.tolist() == [1, 1]
+
+
+def test_a_reader_beside_the_script_is_found_by_the_decoding_process(
+    module: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not have the path of a script that runs elsewhere, unless it is told."""
+    folder = module.parent
+    (folder / "scripts").mkdir()
+    module.rename(folder / "scripts" / module.name)
+    monkeypatch.syspath_prepend(str(folder / "scripts"))
+    plan = replace(
+        own_plan(folder), limits=ClipLimits(clip_seconds=61)
+    )  # a process of its own, which knows nothing yet
+    report = build(plan)
+    assert report.num_samples == 2, report.problems
 
 
 def test_a_changed_reader_is_another_input(module: Path) -> None:
