@@ -163,7 +163,7 @@ class Trainer:
             log.advance_bar()
             place = (self.consumed // batch_size, num_steps)
             steps_left = settings.epochs * num_steps - self.step
-            if self.step % settings.log_steps == 0 or place[0] == place[1]:
+            if result.is_finite and (self.step % settings.log_steps == 0 or place[0] == place[1]):
                 values = self._mean_over_ranks(result.values) | self._pace.values(steps_left=steps_left)
                 log.values("train", values, epoch=self.epoch + 1, place=place, step=self.step)
             if (estimate := self._pace.estimate(steps_left=steps_left)) is not None:

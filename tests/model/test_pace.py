@@ -40,6 +40,8 @@ def test_speed_and_waiting_are_those_since_the_last_line(monkeypatch):
     assert values["data_wait_share"] == pytest.approx(7 / 28)
     assert values["seconds_left"] == pytest.approx(100 * 4), "the first step, which compiles, does not count"
     assert 0.05 < values["memory_gb"] < 1000
+    clock.now += 8
+    assert measured.values(steps_left=100)["clips_per_second"] == 0, "nothing is counted twice"
     measured.evaluation_done(36.0)
     clock.now += 1000  # evaluations are not in the speed of the next epoch
     run(measured, clock, [(0.0, 4.0)] * 2)

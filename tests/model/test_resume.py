@@ -120,7 +120,7 @@ def test_steps_are_skipped_up_to_a_limit(shards: Path, tmp_path: Path, capsys):
     assert "skipped, 1 of 2" in said and "skipped, 2 of 2" in said
     with pytest.raises(FloatingPointError, match=r"step 4: loss (nan|inf)"):
         tiny_trainer(shards, tmp_path / "less", Sometimes(1, 4), max_skipped_steps=1).fit()
-    assert [line["step"] for line in logged(tmp_path / "less") if line["part"] == "train"] == [1, 2, 3, 4]
+    assert [line["step"] for line in logged(tmp_path / "less") if line["part"] == "train"] == [1, 3, 4]
 
 
 def test_parts_must_divide_the_share_of_a_rank(shards: Path, tmp_path: Path):
