@@ -44,7 +44,7 @@ $(MM_STAMP): pyproject.toml constraints-mmaction.txt
 	$(PYTHON) -m venv $(MM_VENV)
 	$(MM_VENV)/bin/python -m pip install --quiet --upgrade pip
 	$(MM_VENV)/bin/python -m pip install --quiet --constraint constraints-mmaction.txt \
-		--editable '.[mmaction]' mmcv-lite openmim 'setuptools<81' pytest hypothesis
+		--editable '.[mmaction]' mmcv-lite openmim pytest hypothesis
 	touch $@
 
 clean:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ EXAMPLE = {
 
 
 def _read(path: Path) -> Config:
-    return Config.fromfile(path, import_custom_modules=False)  # what it imports is looked at, not done
+    return Config.fromfile(path, import_custom_modules=False)  # `_plugin_named` looks at what it imports
 
 
 def _registered() -> str:
@@ -74,6 +75,8 @@ def _plugin_named(config: Config) -> str:
         raise ModuleNotFoundError("No module named 'epam_backbone'")
     if not any(name.startswith("epam_model.mmaction") for name in imports):
         raise KeyError(f"custom_imports is {imports}, so that {config.model.backbone.type} is not in the registry")
+    for name in imports:
+        import_module(name)  # as the training will: what is registered may depend on it
     return f"custom_imports: {', '.join(imports)}"
 
 
