@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +13,10 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 _FIRST_WAIT_SECONDS = 0.5  # doubled after each failure
+
+
+class NoRangesError(OSError):
+    """A web server answers a request for some bytes of a file with the whole of it."""
 
 
 def is_url(place: Path | str) -> bool:
@@ -73,7 +78,9 @@ class RemoteFolder:
         def fetch() -> list[bytes]:
             parts = list(map(bytes, self.fs.cat_ranges(list(map(self.path, names)), begins, ends, on_error="raise")))
             for name, begin, end, part in zip(names, begins, ends, parts, strict=True):
-                if len(part) != end - begin:  # a connection that broke in the middle
+                if len(part) > end - begin:
+                    raise NoRangesError("the server gives whole files only, not ranges of bytes")
+                if len(part) < end - begin:  # a connection that broke in the middle
                     raise OSError(f"{len(part)} of {end - begin} bytes at {begin} of {name} arrived")
             return parts
 
@@ -88,14 +95,18 @@ class RemoteFolder:
             operation: what to try.
 
         Raises:
-            OSError: permission is denied, or all attempts failed.
+            OSError: permission is denied, another attempt would not help, or all failed.
         """
         for attempt in range(self._attempts):
             try:
                 return operation()
             except PermissionError as error:
                 raise OSError(f"{self.url}/{name}: permission denied ({error})") from error
+            except (TypeError, AttributeError, MemoryError):
+                raise
             except Exception as error:  # each store's package has errors of its own for a connection that breaks
+                if _is_final(error):
+                    raise OSError(f"{self.url}/{name}: could not be {what} ({error or repr(error)})") from error
                 if attempt == self._attempts - 1:
                     raise OSError(
                         f"{self.url}/{name}: could not be {what} in {self._attempts} attempts ({error or repr(error)})"
@@ -103,7 +114,8 @@ class RemoteFolder:
                 if attempt:  # one failure is nothing to speak of
                     told = f"{self.url}/{name}: not {what} yet ({error or repr(error)})"
                     print(f"{told}; attempt {attempt + 2} of {self._attempts} follows", file=sys.stderr, flush=True)
-                time.sleep(_FIRST_WAIT_SECONDS * 2**attempt)
+                # Many ranks fail together: they should not come back together.
+                time.sleep(_FIRST_WAIT_SECONDS * 2**attempt * random.uniform(0.75, 1.25))
         raise AssertionError("unreachable")
 
     def _unless_absent(self, what: str, name: str, operation: Callable[[str], Result]) -> Result | None:
@@ -114,3 +126,11 @@ class RemoteFolder:
                 return None
 
         return self.again(what, name, attempt)
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether the same request would fail again: nothing is there, or the server refuses it (HTTP 4xx)."""
+    if isinstance(error, (FileNotFoundError, NoRangesError)) or type(error).__name__ == "NoCredentialsError":
+        return True
+    status = getattr(error, "status", None)
+    return isinstance(status, int) and 400 <= status < 500 and status not in (408, 429)

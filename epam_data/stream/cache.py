@@ -1,7 +1,7 @@
 """A folder of this machine that holds the remote shards in use: each fetched once, whoever asks, and never too many.
 
 Any number of processes share it, without a server: the kernel's file locks say who does what, and are let go when a
-process dies, however it dies.
+process dies, however it dies (a child that it has forked while it was fetching keeps that one lock, though).
 
     .train-000007-3f2a….cached.partial   locked alone by the process that fetches it; the others wait for that lock
     train-000007-3f2a….cached            locked, together, by each process while it reads a sample from it
@@ -20,7 +20,7 @@ import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from epam_data.files import PARTIAL, naming, sync_folder
@@ -35,6 +35,11 @@ _BLOCK_BYTES = 8 << 20
 _BLOCKS_AT_ONCE = 4
 _DOWNLOADS = 2  # of a shard whose hash is wrong, before it is given up
 _WAIT_SECONDS = 0.1  # before another look for room
+_REFUSED, _REFUSED_SECONDS = ".refused", 600.0  # a note for the others: this shard need not be fetched for a while
+
+
+class _NoRoomError(Exception):
+    """Nothing may be removed for a shard that is fetched ahead."""
 
 
 class ShardCache:
@@ -63,68 +68,121 @@ class ShardCache:
             ValueError: the remote folder holds no such shard, or another than the manifest says.
             OSError: it cannot be fetched, or the disk is full.
         """
-        descriptor = self._open(shard, wait=True)
-        assert descriptor is not None
+        descriptor = self._open(shard)
+        assert descriptor is not None, "we wait for it"
         try:
             yield descriptor
         finally:
-            os.close(descriptor)
+            _release(descriptor)
 
-    def fetch(self, shard: ShardEntry) -> None:
-        """Fetch a shard ahead of its use, unless it is here or another process is at it. Raises as `open` does."""
+    def fetch(self, shard: ShardEntry, keep: Collection[ShardEntry]) -> bool:
+        """Fetch a shard ahead of its use, unless it is here or another process is at it. Raises as `open` does.
+
+        Args:
+            shard: to fetch.
+            keep: shards that make no room for it.
+
+        Returns:
+            Whether there was room.
+        """
         if not self.path(shard).exists():
-            descriptor = self._open(shard, wait=False)
+            try:
+                descriptor = self._open(shard, ahead={self.path(each) for each in keep})
+            except _NoRoomError:
+                return False
             if descriptor is not None:
-                os.close(descriptor)
+                _release(descriptor)
+        return True
 
-    def _open(self, shard: ShardEntry, *, wait: bool) -> int | None:
-        """A descriptor, locked against removal; None: somebody else fetches the shard, and we do not wait."""
+    def remove_damaged(self, shard: ShardEntry) -> None:
+        """Remove the file of a shard if its SHA-256 is not the manifest's any more: disks forget."""
         path = self.path(shard)
+        descriptor = _open_locked(path, os.O_RDONLY, fcntl.LOCK_SH)
+        if descriptor is None:
+            return
+        digest = hashlib.sha256()
+        with os.fdopen(descriptor, "rb") as file, contextlib.suppress(OSError):  # a disk that cannot read it forgot it
+            while block := file.read(1 << 20):
+                digest.update(block)
+        if digest.hexdigest() != shard.sha256:
+            _remove(path)
+
+    def touch(self, shards: Iterable[ShardEntry]) -> None:
+        """Count shards that are here as used now, the first as the last: they are wanted in this order."""
+        for shard in reversed(list(shards)):
+            with contextlib.suppress(OSError):
+                os.utime(self.path(shard))
+
+    def _open(self, shard: ShardEntry, ahead: Collection[Path] | None = None) -> int | None:
+        """A descriptor, locked against removal.
+
+        Args:
+            shard: to open.
+            ahead: of its use: files that make no room, and None is returned where somebody else fetches the shard.
+        """
+        path = self.path(shard)
+        partial = path.with_name(f".{path.name}{PARTIAL}")
         while True:
             descriptor = _open_locked(path, os.O_RDONLY, fcntl.LOCK_SH)
             if descriptor is not None:
                 if os.fstat(descriptor).st_size == shard.num_bytes:
-                    os.utime(descriptor)
+                    with contextlib.suppress(PermissionError):  # another user's: it can be read all the same
+                        os.utime(descriptor)
                     return descriptor
-                path.unlink(missing_ok=True)  # the machine stopped before the disk had it all
-                os.close(descriptor)
-            partial = path.with_name(f".{path.name}{PARTIAL}")
+                _release(descriptor)
+                _remove(path)  # the machine stopped before the disk had it all
+            self._check_refused(path)
             try:
                 descriptor = _open_locked(partial, os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if not wait:
+                if ahead is not None:
                     return None
                 if (other := _open_locked(partial, os.O_RDONLY, fcntl.LOCK_SH)) is not None:
-                    os.close(other)
+                    _release(other)
                 continue
-            if descriptor is not None and not path.exists():
-                return self._download(shard, descriptor, partial)
-            if descriptor is not None:  # it came while we were on the way
+            if descriptor is None:
+                continue
+            if path.exists():  # it came while we were on the way
                 partial.unlink()
-                os.close(descriptor)
+                _release(descriptor)
+            elif self._download(shard, descriptor, partial, ahead):
+                return descriptor
 
-    def _download(self, shard: ShardEntry, descriptor: int, partial: Path) -> int:
+    def _download(self, shard: ShardEntry, descriptor: int, partial: Path, ahead: Collection[Path] | None) -> bool:
+        """Fetch into the locked file and give it its name; returns whether it is there, else it is closed."""
+        path = self.path(shard)
         try:
             check_size(self.remote, shard)
-            self._reserve(shard, descriptor, partial)
-            for _ in range(_DOWNLOADS):
-                found = self._copy(shard, descriptor)
-                if found == shard.sha256:
-                    break
-            else:
-                raise ValueError(
-                    f"{self.remote.url}/{shard.name}.tar: its SHA-256 is {found}, the manifest says {shard.sha256}; "
-                    "damaged, or of another build"
-                )
-            os.fsync(descriptor)
-            partial.replace(self.path(shard))
+            with naming(self.folder):
+                self._reserve(shard, descriptor, partial, ahead)
+                for _ in range(_DOWNLOADS):
+                    found = self._copy(shard, descriptor)
+                    if found == shard.sha256:
+                        break
+                else:
+                    told = f"its SHA-256 is {found}, the manifest says {shard.sha256}; damaged, or of another build"
+                    path.with_suffix(_REFUSED).write_text(f"{self.remote.url}/{shard.name}.tar: {told}")
+                    self._check_refused(path)
+                os.fsync(descriptor)
+                partial.replace(path)
+                sync_folder(self.folder)
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
+                if _is_at(path, descriptor):  # else it was removed in the moment between two locks
+                    return True
         except BaseException:
             partial.unlink(missing_ok=True)
-            os.close(descriptor)
+            _release(descriptor)
             raise
-        sync_folder(self.folder)
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-        return descriptor
+        _release(descriptor)
+        return False
+
+    def _check_refused(self, path: Path) -> None:
+        """Raise what another process has found out about a shard a while ago: a ValueError."""
+        note = path.with_suffix(_REFUSED)
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - note.stat().st_mtime < _REFUSED_SECONDS:
+                raise ValueError(note.read_text())
+            note.unlink()
 
     def _copy(self, shard: ShardEntry, descriptor: int) -> str:
         """Fetch the shard into the file; returns the SHA-256 of what came."""
@@ -135,10 +193,12 @@ class ShardCache:
             ranges = [(name, begin, min(begin + _BLOCK_BYTES, shard.num_bytes)) for begin in some]
             for (_, begin, _), block in zip(ranges, self.remote.read_ranges(ranges), strict=True):
                 digest.update(block)
-                os.pwrite(descriptor, block, begin)
+                written = 0
+                while written < len(block):
+                    written += os.pwrite(descriptor, memoryview(block)[written:], begin + written)
         return digest.hexdigest()
 
-    def _reserve(self, shard: ShardEntry, descriptor: int, partial: Path) -> None:
+    def _reserve(self, shard: ShardEntry, descriptor: int, partial: Path, ahead: Collection[Path] | None) -> None:
         """Give the file its size, when there is room for it."""
         if shard.num_bytes > self.max_bytes:
             raise ValueError(
@@ -153,28 +213,23 @@ class ShardCache:
                         _allocate(descriptor, shard.num_bytes)
                         return
                     except OSError as error:
-                        if error.errno != errno.ENOSPC:
+                        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                             raise
                         os.ftruncate(descriptor, 0)
+                        if ahead is not None:  # the disk is smaller than we may use: what is here is worth more
+                            raise _NoRoomError from error
                         if not others:
                             raise OSError(error.errno, f"no room for {shard.name}.tar", str(self.folder)) from None
-                removed = self._remove_oldest(partial)
-            if not removed:  # all that is here is being read or fetched: that does not take long
-                time.sleep(_WAIT_SECONDS)
+                removed = self._remove_oldest({partial, *(ahead or ())})
+            if not removed:
+                if ahead is not None:
+                    raise _NoRoomError
+                time.sleep(_WAIT_SECONDS)  # all that is here is being read or fetched: that does not take long
 
-    def _remove_oldest(self, keep: Path) -> bool:
+    def _remove_oldest(self, keep: Collection[Path]) -> bool:
         """Remove a file that nobody uses: what a dead process left, else the shard whose last use is longest ago."""
-        files = [path for path, _ in self._files() if path != keep]
-        for path in sorted(files, key=lambda path: (path.suffix != PARTIAL, _last_use(path))):
-            try:
-                descriptor = _open_locked(path, os.O_RDONLY, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            if descriptor is not None:
-                path.unlink()
-                os.close(descriptor)
-            return True
-        return False
+        files = [path for path, _ in self._files() if path not in keep]
+        return any(map(_remove, sorted(files, key=lambda path: (path.suffix != PARTIAL, _last_use(path)))))
 
     def _files(self) -> list[tuple[Path, int]]:
         """Shards here, whole and partial, with the bytes they take or have reserved."""
@@ -205,6 +260,31 @@ def check_size(remote: RemoteFolder, shard: ShardEntry) -> None:
         raise ValueError(f"{where}: has {size} bytes, the manifest says {shard.num_bytes}")
 
 
+def _remove(path: Path) -> bool:
+    """Remove a file, unless somebody has locked it; returns whether it is gone."""
+    try:
+        descriptor = _open_locked(path, os.O_RDWR, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    if descriptor is not None:
+        path.unlink()
+        _release(descriptor)
+    return True
+
+
+def _release(descriptor: int) -> None:
+    """Unlock and close. To close is not enough: a process that was forked meanwhile would keep the lock."""
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
 def _open_locked(path: Path, flags: int, lock: int) -> int | None:
     """Open and lock a file; None: it is gone, or was renamed or removed before the lock came.
 
@@ -220,14 +300,12 @@ def _open_locked(path: Path, flags: int, lock: int) -> int | None:
             return None
     try:
         fcntl.flock(descriptor, lock)
-        if os.path.samestat(path.stat(), os.fstat(descriptor)):
+        if _is_at(path, descriptor):
             return descriptor
-    except FileNotFoundError:
-        pass
     except BaseException:
         os.close(descriptor)
         raise
-    os.close(descriptor)
+    _release(descriptor)
     return None
 
 

@@ -89,6 +89,8 @@ class ClipReader:
                 volume = self.decoder.decode_pose(head, pose_member)
                 self.decoder.put_frames(head, draws, lambda places: data.read_many(frames, places), out)
         except ValueError as error:
+            if self.shards.renew(number):
+                return self.fill_sample(place, row, position, draws, arrays)
             raise DamageError(shard, where.key, str(error)) from error
         try:
             self.decoder.put_pose(head, volume, draws, out)

@@ -56,6 +56,9 @@ class Shards(Protocol):
     def expect_shards(self, shards: Sequence[int]) -> None:
         """The shards that are read from now on, in about this order; those in use are the first."""
 
+    def renew(self, shard: int) -> bool:
+        """After a damaged read: have a bad copy fetched anew; returns whether another read may do better."""
+
 
 def open_shards(root: Path | str, manifest: Manifest, settings: StreamSettings) -> Shards:
     """The shards of a folder or URL.
@@ -121,13 +124,17 @@ class FolderShards:
     def expect_shards(self, shards: Sequence[int]) -> None:
         """Nothing to do."""
 
+    def renew(self, shard: int) -> bool:
+        """There are no copies."""
+        return False
+
 
 class RangedShards:
     """Shards by URL, of which only the samples of the next batch are fetched, with one request each."""
 
     def __init__(self, remote: RemoteFolder, manifest: Manifest) -> None:
         self._remote, self._entries = remote, manifest.shards
-        self._whole: set[int] = set()  # shards whose size is the manifest's
+        self._known: dict[int, ValueError | None] = {}  # shards that were looked at, and why they cannot be read
         self._fetched: dict[Span, bytes] = {}
 
     def __getstate__(self) -> dict[str, Any]:  # bytes do not travel to another process
@@ -136,22 +143,34 @@ class RangedShards:
     @contextlib.contextmanager
     def sample(self, span: Span) -> Iterator[SampleBytes]:
         """See `Shards`."""
-        data = self._fetched.pop(span) if span in self._fetched else self._fetch([span])[0]
-        yield _Fetched(data, span.begin)
+        if (error := self._look(span.shard)) is not None:
+            raise error
+        data = self._fetched.get(span)
+        yield _Fetched(self._fetch([span])[0] if data is None else data, span.begin)
 
     def expect_samples(self, spans: Iterable[Span]) -> None:
         """Fetch them, all at the same time; what is wrong with a shard shows when it is read."""
-        self._fetched, wanted = {}, list(spans)
-        with contextlib.suppress(ValueError):
-            self._fetched = dict(zip(wanted, self._fetch(wanted) if wanted else [], strict=True))
+        wanted = [span for span in dict.fromkeys(spans) if self._look(span.shard) is None]
+        self._fetched = dict(zip(wanted, self._fetch(wanted) if wanted else [], strict=True))
 
     def expect_shards(self, shards: Sequence[int]) -> None:
         """Nothing to do."""
 
+    def renew(self, shard: int) -> bool:
+        """There are no copies."""
+        return False
+
+    def _look(self, shard: int) -> ValueError | None:
+        """Why a shard cannot be read, if so; the place is asked once."""
+        if shard not in self._known:
+            try:
+                check_size(self._remote, self._entries[shard])
+                self._known[shard] = None
+            except ValueError as error:
+                self._known[shard] = error
+        return self._known[shard]
+
     def _fetch(self, spans: Sequence[Span]) -> list[bytes]:
-        for shard in {span.shard for span in spans} - self._whole:
-            check_size(self._remote, self._entries[shard])
-            self._whole.add(shard)
         ranges = [(f"{self._entries[span.shard].name}.tar", span.begin, span.end) for span in spans]
         return self._remote.read_ranges(ranges)
 
@@ -162,12 +181,11 @@ class CachedShards:
     def __init__(self, cache: ShardCache, manifest: Manifest) -> None:
         self._cache, self._entries = cache, manifest.shards
         self._expected: tuple[int, ...] = ()
-        self._refused: dict[
-            int, ValueError
-        ] = {}  # shards that are not the manifest's: not to be fetched for each sample
+        self._refused: dict[int, ValueError] = {}  # shards that are not the manifest's
+        self._renewed: set[int] = set()  # shards whose copy was compared with its hash once more
 
     def __getstate__(self) -> dict[str, Any]:  # threads do not travel to another process
-        return {"_cache": self._cache, "_entries": self._entries, "_expected": (), "_refused": {}}
+        return {**self.__dict__, "_expected": ()}
 
     @contextlib.contextmanager
     def sample(self, span: Span) -> Iterator[SampleBytes]:
@@ -188,17 +206,34 @@ class CachedShards:
 
     def expect_shards(self, shards: Sequence[int]) -> None:
         """Fetch as many of them as the cache holds at the same time."""
-        if tuple(shards) != self._expected:
-            self._expected = tuple(shards)
+        room, expected = self._cache.max_bytes, list[int]()
+        for shard in dict.fromkeys(shards):
+            room -= self._entries[shard].num_bytes
+            if room < 0:
+                break
+            expected.append(shard)
+        if tuple(expected) != self._expected:
+            self._expected = tuple(expected)
             threading.Thread(target=self._fetch_ahead, args=[self._expected], daemon=True).start()
 
+    def renew(self, shard: int) -> bool:
+        """Once for each shard: what is damaged in a whole copy is so wherever it was copied from."""
+        if shard in self._refused or shard in self._renewed:
+            return False
+        self._renewed.add(shard)
+        self._cache.remove_damaged(self._entries[shard])
+        return True
+
     def _fetch_ahead(self, shards: tuple[int, ...]) -> None:
-        room = self._cache.max_bytes
-        for shard in shards:
-            room -= self._entries[shard].num_bytes
-            if room < 0 or self._expected is not shards:
+        entries = [self._entries[shard] for shard in shards]
+        self._cache.touch(entries)
+        for shard, entry in zip(shards, entries, strict=True):
+            if self._expected is not shards:
                 return
             try:
-                self._cache.fetch(self._entries[shard])
-            except (ValueError, OSError):  # whoever reads it will see, and say it
+                if shard not in self._refused and not self._cache.fetch(entry, keep=entries):
+                    return
+            except ValueError as error:
+                self._refused[shard] = error
+            except OSError:  # whoever reads it will see, and say it
                 return

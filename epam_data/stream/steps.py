@@ -44,6 +44,7 @@ class StepReader:
         self._rows: NDArray[np.int64] = np.flatnonzero(np.isin(index.shard, in_split))
         self._shards: NDArray[np.int64] = np.array(in_split, np.int64)
         self._shard_sizes = [manifest.shards[number].num_samples for number in in_split]
+        self._shard_ends = np.cumsum(self._shard_sizes)
         self._reader = ClipReader(root, manifest, index, settings, training=training)
         self._check(root, manifest, split)
         self._balanced: BalancedSamples | None = None
@@ -76,9 +77,12 @@ class StepReader:
             raise ValueError(f"stream.batch_size {batch_size} is more than the {len(self._rows)} samples of {split}")
 
     def _check_cache(self, manifest: Manifest) -> None:
-        """All shards that are shuffled together are read all the time: each step would fetch what another removed."""
-        together = self.settings.window_shards if self.training else 1
+        """Shards that are read at the same time must fit: else each step would fetch what another one removed."""
         sizes = sorted((manifest.shards[number].num_bytes for number in self._shards), reverse=True)
+        together = self.settings.window_shards
+        if not self.training:  # loaders read ahead over the ends of shards
+            ahead = self.settings.batch_size * (2 * self.settings.workers + 1)
+            together = 2 + ahead * len(sizes) // self.num_samples
         needed = sum(sizes[:together])
         if needed > self.settings.cache_bytes:
             raise ValueError(
@@ -181,10 +185,12 @@ class StepReader:
 
     def _expect_shards(self, epoch: int, position: int) -> None:
         """Say which shards are read from a position on: to the end of the epoch and, in training, in the next."""
+        if not self.settings.cache_dir:  # nobody wants to know
+            return
         if self.training:
             left = self._order(epoch).shards_from(position)
         else:
-            left = np.arange(len(self._shards))[np.cumsum(self._shard_sizes) > position]
+            left = np.arange(len(self._shards))[np.searchsorted(self._shard_ends, position, side="right") :]
         if (epoch, len(left)) != self._expected:  # else they are those of the last step
             self._expected = (epoch, len(left))
             following = self._new_order(epoch + 1).shards_from(0) if self.training else left[:0]
