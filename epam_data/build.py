@@ -27,7 +27,6 @@ from epam_data.lock import FolderLock
 from epam_data.plan import BuildPlan, ClipLimits, ShardTask, plan_tasks, tool_versions
 from epam_data.prepare import prepare
 from epam_data.progress import OnProgress, silent
-from epam_data.readers import find_reader
 from epam_data.receipts import ShardResult, is_intact, read_receipts, remove_others, write_receipt
 from epam_data.schema import Clip, Problem, SampleInfo
 from epam_data.shard import ShardWriter
@@ -176,8 +175,7 @@ def build_shard(plan: BuildPlan, task: ShardTask) -> ShardResult:
 
 def make_members(plan: BuildPlan, clip: Clip) -> tuple[SampleInfo, dict[str, bytes], str | None]:
     """Decode, prepare and encode one clip: all that needs its video, and all that its video can break."""
-    reader = find_reader(plan.dataset)
-    sample, mended = prepare(clip, plan.prepare, reader.skeleton, reader.taxonomy)
+    sample, mended = prepare(clip, plan.prepare, plan.skeleton, plan.taxonomy)
     members = encode(sample, jpeg_quality=plan.shard.jpeg_quality, zstd_level=plan.shard.zstd_level)
     return sample.info, members, mended
 
@@ -259,17 +257,16 @@ def _finalise(plan: BuildPlan, opened: _Opened, results: list[ShardResult], num_
     output = plan.output
     shards = [result.summary for result in results]
     report = _report(results, num_reused, opened.unread)
-    reader = find_reader(plan.dataset)
     index = index_bytes(shards)
     manifest = Manifest(
         dataset=plan.dataset,
         protocol=plan.raw.protocol,
-        skeleton=reader.skeleton,
-        joints=LAYOUTS[reader.skeleton].joints,
-        taxonomy=reader.taxonomy.name,
-        classes=reader.taxonomy.classes,
-        groups=reader.taxonomy.groups,
-        coarse_of=reader.taxonomy.coarse_of,
+        skeleton=plan.skeleton,
+        joints=LAYOUTS[plan.skeleton].joints,
+        taxonomy=plan.taxonomy.name,
+        classes=plan.taxonomy.classes,
+        groups=plan.taxonomy.groups,
+        coarse_of=plan.taxonomy.coarse_of,
         prepare=asdict(plan.prepare),
         shard=asdict(plan.shard),
         sources=opened.sources,
