@@ -27,7 +27,6 @@ from epam_data.manifest import make_manifest
 from epam_data.plan import BuildPlan, ClipLimits, ShardTask, plan_tasks
 from epam_data.prepare import prepare
 from epam_data.progress import OnProgress, silent
-from epam_data.readers import find_reader
 from epam_data.receipts import ShardResult, is_intact, read_receipts, remove_others, write_receipt
 from epam_data.schema import Clip, Problem, SampleInfo
 from epam_data.shard import ShardWriter
@@ -175,8 +174,7 @@ def build_shard(plan: BuildPlan, task: ShardTask) -> ShardResult:
 
 def make_members(plan: BuildPlan, clip: Clip) -> tuple[SampleInfo, dict[str, bytes], str | None]:
     """Decode, prepare and encode one clip: all that needs its video, and all that its video can break."""
-    reader = find_reader(plan.dataset)
-    sample, mended = prepare(clip, plan.prepare, reader.skeleton, reader.taxonomy)
+    sample, mended = prepare(clip, plan.prepare, plan.skeleton, plan.taxonomy)
     members = encode(sample, jpeg_quality=plan.shard.jpeg_quality, zstd_level=plan.shard.zstd_level)
     return sample.info, members, mended
 

@@ -33,7 +33,7 @@ from epam_data.files import file_sha256
 from epam_data.index import INDEX, PROBLEMS, Index, Manifest, load_index, load_manifest
 from epam_data.prepare import PrepareSettings
 from epam_data.progress import OnProgress, silent
-from epam_data.readers import RawSettings, find_reader
+from epam_data.readers import READERS, RawSettings
 from epam_data.schema import Clip, Problem
 from epam_data.video import VideoFinder
 
@@ -209,8 +209,10 @@ def load_problems(root: Path) -> list[Problem]:
 
 def _annotated(skeletons: Path, manifest: Manifest) -> Iterator[tuple[str, str, int | None]]:
     """(key, split, label) of each clip of the skeleton files."""
+    if manifest.dataset not in READERS:  # a manifest must not name code to import
+        raise ValueError(f"check.skeletons: data set must be one of {', '.join(READERS)}, got {manifest.dataset!r}")
     raw = RawSettings(videos=skeletons, skeletons=skeletons, protocol=manifest.protocol)
-    for clip in find_reader(manifest.dataset).read(raw):
+    for clip in READERS[manifest.dataset].read(raw):
         if isinstance(clip, Clip):
             yield clip.key, clip.split, clip.label
 

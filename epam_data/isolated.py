@@ -123,8 +123,6 @@ class IsolatedProcess:
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     start_new_session=True,
-                    # It imports what we can import: a reader may lie beside the script that runs.
-                    env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 )
             except OSError as error:
                 ours.close()

@@ -7,7 +7,6 @@ from dataclasses import asdict
 
 from epam_data.index import Manifest, ShardEntry
 from epam_data.plan import BuildPlan, tool_versions
-from epam_data.readers import find_reader
 from epam_data.shard import ShardSummary
 from epam_data.skeleton import LAYOUTS
 
@@ -24,13 +23,12 @@ def make_manifest(
         index: bytes of `index.h5`.
         problems: number of clips by action.
     """
-    reader = find_reader(plan.dataset)
-    taxonomy = reader.taxonomy
+    taxonomy = plan.taxonomy
     return Manifest(
         dataset=plan.dataset,
         protocol=plan.raw.protocol,
-        skeleton=reader.skeleton,
-        joints=LAYOUTS[reader.skeleton].joints,
+        skeleton=plan.skeleton,
+        joints=LAYOUTS[plan.skeleton].joints,
         taxonomy=taxonomy.name,
         classes=taxonomy.classes,
         groups=taxonomy.groups,

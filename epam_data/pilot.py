@@ -19,7 +19,6 @@ from epam_data.ingest import ingest
 from epam_data.plan import BuildPlan, ShardTask, plan_tasks
 from epam_data.prepare import PrepareSettings, prepare
 from epam_data.progress import OnProgress, duration, silent, volume
-from epam_data.readers import find_reader
 from epam_data.receipts import read_receipts
 from epam_data.store import SkeletonStore
 from epam_data.video import VideoFinder
@@ -226,12 +225,12 @@ class _Compare:
 
 def _compare(task: _Compare) -> tuple[int, dict[str, int]]:
     """(frames, bytes by setting) of one clip."""
-    reader, plan = find_reader(task.plan.dataset), task.plan
+    plan = task.plan
     with SkeletonStore(task.store) as store:
         clip = store.clip(task.row, plan.raw.videos / task.video)
     num_bytes = {}
     for size in task.settings.sizes_px:
-        sample, _ = prepare(clip, _of_size(plan.prepare, size), reader.skeleton, reader.taxonomy)
+        sample, _ = prepare(clip, _of_size(plan.prepare, size), plan.skeleton, plan.taxonomy)
         for quality in task.settings.jpeg_qualities:
             members = encode(sample, jpeg_quality=quality, zstd_level=plan.shard.zstd_level)
             num_bytes[f"{size} px, quality {quality}"] = sum(map(len, members.values()))

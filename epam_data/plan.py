@@ -22,6 +22,7 @@ from epam_data.remote import is_url
 from epam_data.schema import SCHEMA_VERSION, SPLITS
 from epam_data.shard import ShardSettings
 from epam_data.store import SkeletonStore
+from epam_data.taxonomy import Taxonomy
 from epam_data.video import VideoFinder
 
 _TOOLS = (
@@ -89,7 +90,8 @@ class BuildPlan:
     selection: Selection = field(default_factory=Selection)
 
     def __post_init__(self) -> None:
-        find_reader(self.dataset)  # refuses what cannot be read
+        # Refuses what cannot be read; and the values travel with the plan, so that no worker needs a reader's module.
+        _ = self.skeleton, self.taxonomy
         if is_url(self.out) and self.work is None:
             raise ValueError(f"out is the URL {self.out}: give --work FOLDER, for the skeleton store and the lock")
         if self.work is not None and not is_url(self.out):
@@ -104,6 +106,16 @@ class BuildPlan:
     def store(self) -> Path:
         """The skeleton store."""
         return self.work_folder / "skeletons.h5"
+
+    @cached_property
+    def skeleton(self) -> str:
+        """Name of the joint layout."""
+        return find_reader(self.dataset).skeleton
+
+    @cached_property
+    def taxonomy(self) -> Taxonomy:
+        """The classes."""
+        return find_reader(self.dataset).taxonomy
 
     @cached_property
     def output(self) -> Output:

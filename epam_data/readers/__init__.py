@@ -47,7 +47,8 @@ READERS = {
 def find_reader(dataset: str) -> Reader:
     """The reader of a data set: of `READERS` by its name, or one's own as `module:NAME`.
 
-    The module is looked for where Python looks, and in the current folder. Every process of a build imports it.
+    The module is looked for where Python looks, and in the current folder. The process that begins a
+    build imports it; its workers need not.
 
     Raises:
         ValueError: there is no such name or module, its import fails, or what the name stands for is no `Reader`.

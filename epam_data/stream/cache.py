@@ -27,6 +27,7 @@ from epam_data.files import PARTIAL, naming, sync_folder
 from epam_data.index import ShardEntry
 from epam_data.progress import volume
 from epam_data.remote import RemoteFolder
+from epam_data.stream.locked_files import is_at, open_locked, release, remove
 
 CACHED = ".cached"
 """Ending of a shard in a cache: nothing that somebody else has put into the folder is ever removed."""
@@ -73,7 +74,7 @@ class ShardCache:
         try:
             yield descriptor
         finally:
-            _release(descriptor)
+            release(descriptor)
 
     def fetch(self, shard: ShardEntry, keep: Collection[ShardEntry]) -> bool:
         """Fetch a shard ahead of its use, unless it is here or another process is at it. Raises as `open` does.
@@ -91,13 +92,13 @@ class ShardCache:
             except _NoRoomError:
                 return False
             if descriptor is not None:
-                _release(descriptor)
+                release(descriptor)
         return True
 
     def remove_damaged(self, shard: ShardEntry) -> None:
         """Remove the file of a shard if its SHA-256 is not the manifest's any more: disks forget."""
         path = self.path(shard)
-        descriptor = _open_locked(path, os.O_RDONLY, fcntl.LOCK_SH)
+        descriptor = open_locked(path, os.O_RDONLY, fcntl.LOCK_SH)
         if descriptor is None:
             return
         digest = hashlib.sha256()
@@ -105,7 +106,7 @@ class ShardCache:
             while block := file.read(1 << 20):
                 digest.update(block)
         if digest.hexdigest() != shard.sha256:
-            _remove(path)
+            remove(path)
 
     def touch(self, shards: Iterable[ShardEntry]) -> None:
         """Count shards that are here as used now, the first as the last: they are wanted in this order."""
@@ -123,28 +124,28 @@ class ShardCache:
         path = self.path(shard)
         partial = path.with_name(f".{path.name}{PARTIAL}")
         while True:
-            descriptor = _open_locked(path, os.O_RDONLY, fcntl.LOCK_SH)
+            descriptor = open_locked(path, os.O_RDONLY, fcntl.LOCK_SH)
             if descriptor is not None:
                 if os.fstat(descriptor).st_size == shard.num_bytes:
                     with contextlib.suppress(PermissionError):  # another user's: it can be read all the same
                         os.utime(descriptor)
                     return descriptor
-                _release(descriptor)
-                _remove(path)  # the machine stopped before the disk had it all
+                release(descriptor)
+                remove(path)  # the machine stopped before the disk had it all
             self._check_refused(path)
             try:
-                descriptor = _open_locked(partial, os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                descriptor = open_locked(partial, os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if ahead is not None:
                     return None
-                if (other := _open_locked(partial, os.O_RDONLY, fcntl.LOCK_SH)) is not None:
-                    _release(other)
+                if (other := open_locked(partial, os.O_RDONLY, fcntl.LOCK_SH)) is not None:
+                    release(other)
                 continue
             if descriptor is None:
                 continue
             if path.exists():  # it came while we were on the way
                 partial.unlink()
-                _release(descriptor)
+                release(descriptor)
             elif self._download(shard, descriptor, partial, ahead):
                 return descriptor
 
@@ -167,13 +168,13 @@ class ShardCache:
                 partial.replace(path)
                 sync_folder(self.folder)
                 fcntl.flock(descriptor, fcntl.LOCK_SH)
-                if _is_at(path, descriptor):  # else it was removed in the moment between two locks
+                if is_at(path, descriptor):  # else it was removed in the moment between two locks
                     return True
         except BaseException:
             partial.unlink(missing_ok=True)
-            _release(descriptor)
+            release(descriptor)
             raise
-        _release(descriptor)
+        release(descriptor)
         return False
 
     def _check_refused(self, path: Path) -> None:
@@ -229,7 +230,7 @@ class ShardCache:
     def _remove_oldest(self, keep: Collection[Path]) -> bool:
         """Remove a file that nobody uses: what a dead process left, else the shard whose last use is longest ago."""
         files = [path for path, _ in self._files() if path not in keep]
-        return any(map(_remove, sorted(files, key=lambda path: (path.suffix != PARTIAL, _last_use(path)))))
+        return any(map(remove, sorted(files, key=lambda path: (path.suffix != PARTIAL, _last_use(path)))))
 
     def _files(self) -> list[tuple[Path, int]]:
         """Shards here, whole and partial, with the bytes they take or have reserved."""
@@ -258,55 +259,6 @@ def check_size(remote: RemoteFolder, shard: ShardEntry) -> None:
         raise ValueError(f"{where}: the manifest lists this shard, but there is no such object")
     if size != shard.num_bytes:
         raise ValueError(f"{where}: has {size} bytes, the manifest says {shard.num_bytes}")
-
-
-def _remove(path: Path) -> bool:
-    """Remove a file, unless somebody has locked it; returns whether it is gone."""
-    try:
-        descriptor = _open_locked(path, os.O_RDWR, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    if descriptor is not None:
-        path.unlink()
-        _release(descriptor)
-    return True
-
-
-def _release(descriptor: int) -> None:
-    """Unlock and close. To close is not enough: a process that was forked meanwhile would keep the lock."""
-    fcntl.flock(descriptor, fcntl.LOCK_UN)
-    os.close(descriptor)
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
-
-
-def _open_locked(path: Path, flags: int, lock: int) -> int | None:
-    """Open and lock a file; None: it is gone, or was renamed or removed before the lock came.
-
-    Raises:
-        BlockingIOError: somebody else has locked it, and `lock` does not wait.
-    """
-    with naming(path):
-        try:
-            descriptor = os.open(path, flags, 0o666)
-        except FileNotFoundError:
-            if flags & os.O_CREAT:  # it is the folder that is gone
-                raise
-            return None
-    try:
-        fcntl.flock(descriptor, lock)
-        if _is_at(path, descriptor):
-            return descriptor
-    except BaseException:
-        os.close(descriptor)
-        raise
-    _release(descriptor)
-    return None
 
 
 def _last_use(path: Path) -> int:

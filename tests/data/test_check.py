@@ -95,7 +95,7 @@ def test_the_annotation_is_compared(
     old = load_index(shards).row(2).key
     dataset = load_manifest(shards).dataset
     change_manifest(shards, dataset="other")
-    with pytest.raises(ValueError, match=r"dataset must be one of ntu60, ma52, .* got 'other'"):
+    with pytest.raises(ValueError, match=r"check\.skeletons: data set must be one of ntu60, ma52, .* got 'other'"):
         check(shards, CheckSettings(sample=0, skeletons=ntu60_raw / "skeletons.pkl"), HERE)
     change_manifest(shards, dataset=dataset)
     change_index(shards, keys={2: b"other"}, label={0: 7})

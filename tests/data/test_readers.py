@@ -70,17 +70,13 @@ def test_a_reader_of_ones_own_builds_shards_that_know_its_classes(module: Path) 
     assert load_index(module.parent / "shards").label.tolist() == [1, 1]
 
 
-def test_a_reader_beside_the_script_is_found_by_the_decoding_process(
-    module: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It does not have the path of a script that runs elsewhere, unless it is told."""
+def test_workers_need_no_reader(module: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may have the path of another folder, or run on a machine that does not have the module."""
     folder = module.parent
     (folder / "scripts").mkdir()
     module.rename(folder / "scripts" / module.name)
     monkeypatch.syspath_prepend(str(folder / "scripts"))
-    plan = replace(
-        own_plan(folder), limits=ClipLimits(clip_seconds=61)
-    )  # a process of its own, which knows nothing yet
+    plan = replace(own_plan(folder), limits=ClipLimits(clip_seconds=61))  # for a fresh process
     report = build(plan)
     assert report.num_samples == 2, report.problems
 
