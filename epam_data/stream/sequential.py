@@ -6,7 +6,7 @@ do what needs an index:
 - no resume inside an epoch: what came before would have to be read again;
 - shards, not samples, are dealt to ranks and loader processes, so what a global batch holds depends on their numbers,
   and an epoch is approximate: a rank takes its share of steps, begins its shards anew when they do not suffice, and
-  leaves samples out when it has more;
+  leaves samples out when it has more. `window_shards` has no meaning;
 - samples are shuffled in a buffer, behind the order of the shards: neighbours stay nearer than in `Stream`.
 
 What is drawn for a sample (frames, flip, crop, colours) is a function of (seed, epoch, key) all the same.
@@ -15,6 +15,7 @@ What is drawn for a sample (frames, flip, crop, colours) is a function of (seed,
 from __future__ import annotations
 
 import random
+import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice, repeat
@@ -37,7 +38,8 @@ class SequentialStream:
     """Training batches of shards that are read front to back.
 
     Args:
-        urls: of the training shards, as `webdataset` takes them: `pipe:ssh host cat train-000000.tar`, `https://…`.
+        urls: of training shards, as `webdataset` takes them: `pipe:ssh host cat train-000000.tar`, `https://…`. Each
+            must hold the name of its shard.
         manifest: of those shards; `load_manifest` reads it from a folder or URL.
         settings: clips and batches. What needs an index is refused: balance, on_damage, cache_dir.
         seed: of the experiment.
@@ -61,6 +63,7 @@ class SequentialStream:
         shuffle_samples: int = 1000,
     ) -> None:
         self.urls, self.manifest, self.settings, self.seed = list(urls), manifest, settings, seed
+        self._num_samples = {url: _num_samples(url, manifest) for url in urls}
         self.rank, self.world, self.shuffle_samples = rank, world, shuffle_samples
         defaults = StreamSettings()
         for name in ("balance", "class_weights", "on_damage", "cache_dir"):
@@ -77,17 +80,18 @@ class SequentialStream:
 
     def __len__(self) -> int:
         """Batches of each rank in an epoch."""
-        samples = sum(shard.num_samples for shard in self.manifest.shards if shard.split == "train")
-        return samples // self.settings.batch_size
+        return sum(self._num_samples.values()) // self.settings.batch_size
 
     def epoch(self, epoch: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, for this rank; as many on each rank.
 
         Raises:
-            ValueError: a sample is damaged; its key is named.
+            ValueError: a sample is damaged, or a shard has more or fewer than the manifest says; it is named.
             OSError: a URL cannot be read.
         """
-        loader = DataLoader(_Batches(self, epoch), batch_size=None, num_workers=self.settings.workers)
+        workers = self.settings.workers
+        limit = self.settings.timeout_seconds if workers else 0
+        loader = DataLoader(_Batches(self, epoch), batch_size=None, num_workers=workers, timeout=limit)
         for _, batch in zip(range(len(self)), loader, strict=False):
             yield batch
 
@@ -99,17 +103,25 @@ class SequentialStream:
             reader: 0 ... ranks * loader processes - 1; reader r has every so-many-th shard of the epoch's order.
         """
         order = generator(Purpose.SHARD_ORDER, self.seed, epoch).permutation(len(self.urls))
-        pipeline = webdataset.DataPipeline(
-            webdataset.SimpleShardList([self.urls[number] for number in order[reader :: self._readers]]),
-            webdataset.tarfile_to_samples(),
-            webdataset.shuffle(
-                self.shuffle_samples,
-                rng=random.Random(seed_number(Purpose.SHUFFLE_BUFFER, self.seed, epoch, reader)),
-            ),
+        urls = [self.urls[number] for number in order[reader :: self._readers]]
+        shuffled = webdataset.shuffle(
+            self.shuffle_samples, rng=random.Random(seed_number(Purpose.SHUFFLE_BUFFER, self.seed, epoch, reader))
         )
-        samples = chain.from_iterable(repeat(pipeline))
+        samples = chain.from_iterable(shuffled(chain.from_iterable(map(self._samples, urls))) for _ in repeat(None))
         while batch := list(islice(samples, self.settings.batch_size // self.world)):
             yield self._batch(batch, epoch)
+
+    def _samples(self, url: str) -> Iterator[dict[str, Any]]:
+        """The samples of one shard, counted: the tar module takes a damaged header for the end of the archive."""
+        count = 0
+        try:
+            for sample in webdataset.DataPipeline(webdataset.SimpleShardList([url]), webdataset.tarfile_to_samples()):
+                yield sample
+                count += 1
+        except (tarfile.TarError, EOFError) as error:
+            raise OSError(f"{url}: cannot be read as a tar behind {count} samples ({error.args[0]})") from error
+        if count != self._num_samples[url]:
+            raise ValueError(f"{url}: gave {count} samples, the manifest says {self._num_samples[url]}")
 
     def _batch(self, samples: list[dict[str, Any]], epoch: int) -> Batch:
         decoder, settings = self._decoder, self.settings
@@ -128,6 +140,8 @@ class SequentialStream:
         if absent := [ending for ending in MEMBERS if ending not in members]:
             raise ValueError(f"lacks {', '.join(absent)}")
         decoder, head, frames = self._decoder, SampleHead(members["json"]), memoryview(members[MEMBERS[RGB]])
+        if head.info.key != members["__key__"]:
+            raise ValueError(f"KEY.json is of {head.info.key}")
         number = zlib.crc32(head.info.key.encode())
         draws = [draw_training(head.info.num_frames, self.settings, seed=self.seed, epoch=epoch, position=number)]
         out["label"][:] = -1 if head.info.label is None else head.info.label
@@ -135,6 +149,18 @@ class SequentialStream:
         decoder.put_draws(draws, out)
         decoder.put_pose(head, decoder.decode_pose(head, members[MEMBERS[decoder.pose_member]]), draws, out)
         decoder.put_frames(head, draws, lambda places: [frames[at : at + size] for at, size in places], out)
+
+
+def _num_samples(url: str, manifest: Manifest) -> int:
+    """Samples of the shard whose name a URL holds.
+
+    Raises:
+        ValueError: it holds none of a training shard.
+    """
+    found = [shard for shard in manifest.shards if f"{shard.name}.tar" in url]
+    if len(found) != 1 or found[0].split != "train":
+        raise ValueError(f"{url}: must hold the name of one training shard of the manifest, as train-000000.tar")
+    return found[0].num_samples
 
 
 class _Batches(IterableDataset[Batch]):

@@ -1,5 +1,6 @@
 """The cache of remote shards: each fetched once, never too many, never torn, whoever dies."""
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -190,10 +192,91 @@ def test_fetching_ahead_does_not_wait(source: Path, entries: list[ShardEntry], f
     path = cache.path(entries[0])
     with path.with_name(f".{path.name}.partial").open("wb") as somebody:
         fcntl.flock(somebody, fcntl.LOCK_EX)
-        cache.fetch(entries[0])
-    cache.fetch(entries[1])
-    cache.fetch(entries[1])
+        assert cache.fetch(entries[0], keep=[])
+    assert cache.fetch(entries[1], keep=[]) and cache.fetch(entries[1], keep=[])
     assert fetched == ["train-000001.tar"] and content(cache, entries[1]) and len(fetched) == 1
+
+
+def test_fetching_ahead_keeps_what_is_wanted(source: Path, entries: list[ShardEntry], fetched: list[str]):
+    cache = make_cache(source, room=2)
+    assert cache.fetch(entries[0], keep=entries[:3]) and cache.fetch(entries[1], keep=entries[:3])
+    assert not cache.fetch(entries[2], keep=entries[:3])
+    assert [int(name[6:12]) for name in held(cache)] == [0, 1]
+    assert cache.fetch(entries[2], keep=entries[1:3])
+    assert [int(name[6:12]) for name in held(cache)] == [1, 2] and len(fetched) == 3
+
+
+def test_shards_that_are_wanted_next_count_as_used(source: Path, entries: list[ShardEntry]):
+    """What was fetched ahead and not yet read is older than the window that is over."""
+    cache = make_cache(source, room=3)
+    for number in (1, 2, 0):
+        content(cache, entries[number])
+    cache.touch([entries[1], entries[2], entries[3]])
+    content(cache, entries[4])
+    assert [int(name[6:12]) for name in held(cache)] == [1, 2, 4]
+
+
+@pytest.mark.parametrize("full", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_that_is_smaller_than_the_cache(
+    source: Path, entries: list[ShardEntry], monkeypatch: pytest.MonkeyPatch, full: int
+):
+    """Whoever needs a shard takes the place of another; whoever fetches ahead leaves it."""
+    cache = make_cache(source)
+    monkeypatch.setattr(cache_module, "_allocate", small_disk(cache, 2, full))
+    assert cache.fetch(entries[0], keep=[]) and cache.fetch(entries[1], keep=[])
+    assert not cache.fetch(entries[2], keep=[])
+    assert content(cache, entries[2]) and [int(name[6:12]) for name in held(cache)] == [1, 2]
+    monkeypatch.setattr(cache_module, "_allocate", small_disk(cache, 0, full))
+    with pytest.raises(OSError, match=rf"no room for train-000003\.tar: '{cache.folder}'$"):
+        content(cache, entries[3])
+    assert held(cache) == []
+
+
+def small_disk(cache: ShardCache, room: int, error: int) -> Callable[[int, int], None]:
+    def allocate(descriptor: int, num_bytes: int) -> None:
+        if len(list(cache.folder.glob("*.cached"))) >= room:
+            raise OSError(error, os.strerror(error))
+        os.ftruncate(descriptor, num_bytes)
+
+    return allocate
+
+
+def test_a_refused_shard_is_not_fetched_again_for_a_while(
+    source: Path, entries: list[ShardEntry], fetched: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    (source / "train-000000.tar").write_bytes(bytes(NUM_BYTES))
+    for _ in range(3):  # as three processes
+        with pytest.raises(ValueError, match=r"/train-000000\.tar: its SHA-256 is "):
+            content(make_cache(source), entries[0])
+    assert len(fetched) == 2
+    monkeypatch.setattr(cache_module, "_REFUSED_SECONDS", 0.0)
+    (source / "train-000000.tar").write_bytes(random.Random(0).randbytes(NUM_BYTES))
+    assert content(make_cache(source), entries[0]) == random.Random(0).randbytes(NUM_BYTES)
+
+
+def test_a_copy_that_went_bad_is_removed(source: Path, entries: list[ShardEntry]):
+    cache = make_cache(source)
+    content(cache, entries[0]), content(cache, entries[1])
+    with cache.path(entries[0]).open("r+b") as file:
+        file.write(b"rot")
+    for entry in entries[:3]:
+        cache.remove_damaged(entry)
+    assert [int(name[6:12]) for name in held(cache)] == [1]
+
+
+def test_a_disk_that_writes_in_pieces(source: Path, entries: list[ShardEntry], monkeypatch: pytest.MonkeyPatch):
+    write = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda descriptor, data, offset: write(descriptor, data[:300], offset))
+    assert content(make_cache(source), entries[0]) == (source / "train-000000.tar").read_bytes()
+
+
+def test_a_lock_ends_with_the_block_also_where_a_child_has_it(source: Path, entries: list[ShardEntry]):
+    """A process that is forked while a shard is read keeps the descriptor for its whole life."""
+    cache = make_cache(source, room=1)
+    with cache.open(entries[0]) as descriptor:
+        copy = os.dup(descriptor)  # what a fork does
+    assert content(cache, entries[1])
+    os.close(copy)
 
 
 READ_ALL = """

@@ -122,6 +122,30 @@ def test_damage_names_url_and_key(ntu60_shards: Path, tmp_path: Path):
         keys_of(sequential(root))
 
 
+@pytest.mark.parametrize("what", ["header", "boundary"])
+def test_a_shard_that_ends_early_is_an_error(ntu60_shards: Path, tmp_path: Path, what: str):
+    """The tar module says nothing of either."""
+    root = Path(shutil.copytree(ntu60_shards, tmp_path / "shards"))
+    path, row = shard_paths(root)[0], load_index(root).row(1)
+    data = bytearray(path.read_bytes())
+    data[row.offset] ^= 1
+    path.write_bytes(bytes(data) if what == "header" else bytes(data[: row.offset]))
+    with pytest.raises((ValueError, OSError), match=rf"^pipe:cat {path}: (gave 1 samples, the manifest says 4|cannot)"):
+        keys_of(sequential(root))
+
+
+def test_a_tar_that_is_cut_is_an_error(ntu60_shards: Path, tmp_path: Path):
+    root = Path(shutil.copytree(ntu60_shards, tmp_path / "shards"))
+    path = shard_paths(root)[0]
+    path.write_bytes(path.read_bytes()[: load_index(root).row(1).member_offsets()[HEATMAP] + 9])
+    with pytest.raises(OSError, match=rf"^pipe:cat {path}: cannot be read as a tar behind \d samples"):
+        keys_of(sequential(root))
+
+
+def test_an_epoch_of_some_shards_is_shorter(ntu60_shards: Path):
+    assert len(sequential(ntu60_shards, [f"pipe:cat {path}" for path in shard_paths(ntu60_shards)[:2]])) == 4
+
+
 def test_a_pipe_that_fails_is_an_error(ntu60_shards: Path):
     urls = [f"pipe:cat {path}; exit 3" for path in shard_paths(ntu60_shards)]
     with pytest.raises(OSError, match="exit 3"):
@@ -134,6 +158,7 @@ def test_a_pipe_that_fails_is_an_error(ntu60_shards: Path):
         ({"balance": "class"}, r"^stream\.balance needs an index, which a sequential stream has not$"),
         ({"on_damage": "skip"}, r"^stream\.on_damage needs an index"),
         ({"batch_size": 3, "world": 2}, r"^stream\.batch_size must be a multiple of 2 ranks, got 3$"),
+        ({"urls": ["pipe:cat val-000000.tar"]}, r"^pipe:cat val-000000\.tar: must hold the name of one training shard"),
         ({"workers": 5}, r"^1 ranks of 5 loader processes need a shard each, got 4$"),
     ],
 )

@@ -61,7 +61,8 @@ def test_a_window_is_all_that_a_small_cache_holds(ntu60_shards: Path, tmp_path: 
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         make_stream(root, cache_dir=str(cache), cache_bytes=window - 1)
-    make_stream(root, training=False, cache_dir=str(cache), cache_bytes=sizes[0])  # one after another
+    with pytest.raises(ValueError, match=r"must hold the 3 shards that are read together"):  # of 4: loaders read ahead
+        make_stream(root, training=False, cache_dir=str(cache), cache_bytes=window)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -147,6 +148,19 @@ def test_nothing_is_read_outside_a_sample(ntu60_shards: Path):
             data.read(span.end - 9, 10)
         with pytest.raises(ValueError, match="lie outside the sample"):
             data.read(span.begin - 1, 10)
+
+
+@pytest.mark.parametrize("on_damage", ["raise", "skip"])
+def test_a_copy_that_went_bad_is_fetched_anew(ntu60_shards: Path, tmp_path: Path, on_damage: str):
+    """The data set is whole: nothing is damaged, and the batches are the right ones."""
+    root, cache = f"file://{ntu60_shards}", tmp_path / "cache"
+    list(make_stream(root, cache_dir=str(cache)).epoch(0))
+    for path in cache.glob("train-*.cached"):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2 :: 512] = b"\0" * len(data[len(data) // 2 :: 512])
+        path.write_bytes(data)
+    found = global_batches(root, 1, cache_dir=str(cache), on_damage=on_damage)
+    assert_same_batches(list(found), list(global_batches(ntu60_shards, 1)))
 
 
 def test_skipping_goes_on_without_a_replaced_shard(copied: Path, tmp_path: Path, fetched: list[str]):
