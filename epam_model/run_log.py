@@ -11,6 +11,8 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from epam_data.files import write_atomically
+
 LOG, METRICS, TENSORBOARD = "train.log", "metrics.jsonl", "tensorboard"
 
 
@@ -110,4 +112,4 @@ def _drop_after(path: Path, step: int, evaluated_epochs: int) -> None:
         if values["step"] > step or (values["part"] == "val" and values["epoch"] > evaluated_epochs):
             break
         kept.append(line)
-    path.write_text("".join(kept), encoding="utf-8")
+    write_atomically(path, "".join(kept).encode())
