@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from epam_data.files import write_atomically
 from epam_data.progress import duration
 from epam_model.metrics import split_name
 
@@ -140,4 +141,4 @@ def _drop_after(path: Path, step: int, evaluated_epochs: int) -> None:
         if values["step"] > step or (values["part"] == "val" and values["epoch"] > evaluated_epochs):
             break
         kept.append(line)
-    path.write_text("".join(kept), encoding="utf-8")
+    write_atomically(path, "".join(kept).encode())

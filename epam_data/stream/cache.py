@@ -112,7 +112,7 @@ class ShardCache:
         """Count shards that are here as used now, the first as the last: they are wanted in this order."""
         for shard in reversed(list(shards)):
             with contextlib.suppress(OSError):
-                os.utime(self.path(shard))
+                _mark_used(self.path(shard))
 
     def _open(self, shard: ShardEntry, ahead: Collection[Path] | None = None) -> int | None:
         """A descriptor, locked against removal.
@@ -128,7 +128,7 @@ class ShardCache:
             if descriptor is not None:
                 if os.fstat(descriptor).st_size == shard.num_bytes:
                     with contextlib.suppress(PermissionError):  # another user's: it can be read all the same
-                        os.utime(descriptor)
+                        _mark_used(descriptor)
                     return descriptor
                 release(descriptor)
                 remove(path)  # the machine stopped before the disk had it all
@@ -168,6 +168,7 @@ class ShardCache:
                 partial.replace(path)
                 sync_folder(self.folder)
                 fcntl.flock(descriptor, fcntl.LOCK_SH)
+                _mark_used(descriptor)
                 if is_at(path, descriptor):  # else it was removed in the moment between two locks
                     return True
         except BaseException:
@@ -259,6 +260,11 @@ def check_size(remote: RemoteFolder, shard: ShardEntry) -> None:
         raise ValueError(f"{where}: the manifest lists this shard, but there is no such object")
     if size != shard.num_bytes:
         raise ValueError(f"{where}: has {size} bytes, the manifest says {shard.num_bytes}")
+
+
+def _mark_used(file: Path | int) -> None:
+    now = time.time_ns()  # the kernel's own time of a file moves in steps of some milliseconds
+    os.utime(file, ns=(now, now))
 
 
 def _last_use(path: Path) -> int:
