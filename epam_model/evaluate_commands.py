@@ -262,12 +262,7 @@ def _predictions(command: TestCommand | PredictCommand, ranks: Ranks) -> tuple[P
     """What the checkpoint says of each clip of the split, and what the shards are."""
     assert command.shards is not None
     model, stream, finisher = restore(
-        command.checkpoint,
-        shards=command.shards,
-        split=command.split,
-        stream_settings=command.stream,
-        model_settings=command.model,
-        ranks=ranks,
+        command.checkpoint, command.shards, command.split, command.stream, command.model, ranks
     )
     predictions = collect(model, stream, finisher, ranks.device)
     report = damage_report(stream)

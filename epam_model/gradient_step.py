@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from epam_data.randomness import Purpose, seed_number
 from epam_model.config import PRECISIONS, TrainSettings
 from epam_model.distributed import Ranks, any_rank, data_parallel
 from epam_model.heads import prototype_banks
@@ -129,3 +130,11 @@ class GradientStep:
     def _statistics(self) -> list[tuple[Tensor, Tensor]]:
         """Buffers, with what they hold: a forward pass moves the statistics of batch norms."""
         return [(buffer, buffer.clone()) for buffer in self.model.buffers()]
+
+
+def step_seed(seed: int, step: int) -> int:
+    """The seed of torch's generators for one step (dropout): a run that goes on draws what it would have drawn.
+
+    All ranks have the same one, see `RanksDropout`.
+    """
+    return seed_number(Purpose.TRAINING_STEP, seed, step)

@@ -203,13 +203,9 @@ def convert_command(command: ConvertCommand) -> int:
 def features_command(command: FeaturesCommand) -> int:
     """Extract, then draw the overlays."""
     device = choose_device(command.device, 0)
+    ranks = Ranks(device=device)
     model, stream, finisher = restore(
-        command.checkpoint,
-        shards=command.shards,
-        split=command.split,
-        stream_settings=command.stream,
-        model_settings=command.model,
-        ranks=Ranks(device=device),
+        command.checkpoint, command.shards, command.split, command.stream, command.model, ranks
     )
     identity = {
         "checkpoint": file_sha256(command.checkpoint),

@@ -16,7 +16,6 @@ from epam_model.distributed import Ranks
 
 def restore(
     checkpoint_path: Path,
-    *,
     shards: Path | str,
     split: str,
     stream_settings: StreamSettings,

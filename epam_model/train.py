@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from epam_data.randomness import Purpose, seed_number
 from epam_data.stream import Batch, BatchFinisher, Stream, StreamSettings
 from epam_model.best import Best, check_measure, measure_name
 from epam_model.checkpoint import Checkpoint, load_checkpoint, load_weights, shards_identity
@@ -19,7 +18,7 @@ from epam_model.config import TrainSettings
 from epam_model.damage import damage_report
 from epam_model.distributed import Ranks, any_rank, average_buffers, gather, sum_over_ranks
 from epam_model.evaluate import check_model_fits, evaluate
-from epam_model.gradient_step import GradientStep, StepResult
+from epam_model.gradient_step import GradientStep, StepResult, step_seed
 from epam_model.label_shuffle import relabel, training_labels
 from epam_model.layers.sync_batch_norm import synchronise_batch_norms
 from epam_model.not_finite import write_not_finite
@@ -295,11 +294,3 @@ class Trainer:
         if self._folder.steps():
             raise ValueError(f"{self.out}: holds a run already; go on with --resume, or give another --out")
         return []
-
-
-def step_seed(seed: int, step: int) -> int:
-    """The seed of torch's generators for one step (dropout): a run that goes on draws what it would have drawn.
-
-    All ranks have the same one, see `RanksDropout`.
-    """
-    return seed_number(Purpose.TRAINING_STEP, seed, step)

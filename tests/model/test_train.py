@@ -13,10 +13,11 @@ from epam_data.stream import Stream
 from epam_model.build import build_model
 from epam_model.checkpoint import load_checkpoint, save_checkpoint
 from epam_model.config import ModelSettings
+from epam_model.gradient_step import step_seed
 from epam_model.heads import Logits, PrototypeBank
 from epam_model.label_shuffle import relabel, shuffled_labels
 from epam_model.objective import Losses
-from epam_model.train import Trainer, step_seed
+from epam_model.train import Trainer
 from tests.model.tiny import CLASSES, STREAM, TinyRecogniser, tiny_trainer, write_shards
 
 pytestmark = pytest.mark.usefixtures("one_thread")
