@@ -150,7 +150,7 @@ def main() -> None:
     launch, rows = find_launch(), []
     with tempfile.TemporaryDirectory() as temporary:
         if launch.rank == 0:
-            write_copies(command.shards, Path(temporary))
+            write_copies(Path(command.shards), Path(temporary))
         if launch.world > 1 and launch.rank == 0:  # the others wait where they join
             share = replace(command.stream, batch_size=command.stream.batch_size // launch.world)
             first = Ranks(device=choose_device(command.train.device, launch.local_rank))

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from epam_model.heads import Logits, TwoStreamHead, prototype_banks
 from epam_model.losses.prototype import diversity
-from epam_model.metrics import mean_probability
+from epam_model.metrics import probabilities
 from epam_model.objective import Losses, LossSettings, Objective
 from epam_model.published_names import PCAN_HEAD, inverse
 from tests.model.golden import GOLDENS, draw_features, draw_tensor, needs_goldens, sample_positions
@@ -159,7 +159,7 @@ def test_three_steps_are_the_published_ones(golden, dtype):
         assert losses.total.item() == pytest.approx(float(golden[f"{tag}/step{number}/total"]), abs=10 * atol)
         assert_same_gradients(head, golden, f"{tag}/step{number}", atol)
     logits = evaluated("eval3")
-    same("eval3/fused_prob_1_1", 2 * mean_probability(logits.streams))  # published: the sum
+    same("eval3/fused_prob_1_1", 2 * probabilities(logits.streams))  # published: the sum
 
 
 def assert_same_gradients(head: TwoStreamHead, golden: dict[str, np.ndarray], place: str, atol: float) -> None:
