@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, TypeVar
 
 from epam_data.isolated import end_with_parent
@@ -59,7 +60,10 @@ def available_cores() -> int:
 def local_executor(num_workers: int) -> Executor:
     """Processes of this machine. They are spawned: a fork would copy threads and locks of the parent's libraries."""
     return ProcessPoolExecutor(
-        num_workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(os.getpid(),)
+        num_workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(os.getpid(), Path.cwd()),
     )
 
 
@@ -180,7 +184,8 @@ class _Numbered:
         return task[0], self.function(task[1])
 
 
-def _start_worker(parent: int) -> None:
+def _start_worker(parent: int, folder: Path) -> None:
     # Ctrl-C goes to the whole terminal group; the parent alone decides what happens.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent(parent)
+    os.chdir(folder)  # multiprocessing goes to where the parent was at first: paths may be relative to where it is now

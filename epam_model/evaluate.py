@@ -53,7 +53,11 @@ def evaluate(model: nn.Module, stream: Stream, finisher: BatchFinisher, device: 
     Raises:
         FloatingPointError: a logit is not finite.
     """
-    predictions = collect(model, stream, finisher, device)
+    return measures_of(collect(model, stream, finisher, device), stream)
+
+
+def measures_of(predictions: Predictions, stream: Stream) -> dict[str, float]:
+    """What `evaluate` says of predictions of the split of `stream`."""
     measures = measure(predictions.logits, predictions.labels, stream.manifest.coarse_of)
     if measures and len(predictions.keys) < stream.num_samples:
         measures["num_samples"] = float(len(predictions.keys))

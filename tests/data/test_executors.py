@@ -60,6 +60,15 @@ def test_in_processes():
     assert os.getpid() not in {pid for _, pid in results}
 
 
+def current_folder(_: int) -> Path:
+    return Path.cwd()
+
+
+def test_processes_are_where_their_parent_is_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert set(run_local(current_folder, [1, 2], 2)) == {tmp_path}
+
+
 def test_tasks_of_a_worker_that_died_go_to_a_new_pool(tmp_path: Path, capfd):
     folder = str(tmp_path)
     results = list(run_local(die_once, [(folder, number) for number in range(4)], 2))

@@ -18,7 +18,7 @@ def test_a_recipe_and_overrides_make_the_settings(tmp_path: Path):
         "model: {streams: pose}\ntrain: {epochs: 3, lr: 0.05, warmup_epochs: 1}\n"
     )
     command = parse(str(recipe), "--shards", "s", "--train.lr", "0.1", "--train.shuffle_labels", "--resume")
-    assert (command.shards, command.out, command.resume) == (Path("s"), None, True)
+    assert (command.shards, command.out, command.resume) == ("s", None, True)
     assert (command.stream.batch_size, command.model.streams) == (6, "pose")
     assert command.train == TrainSettings(epochs=3, lr=0.1, warmup_epochs=1, shuffle_labels=True)
 
