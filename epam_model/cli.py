@@ -38,7 +38,7 @@ from epam_model.model_cli import (
     features_command,
     profile_command,
 )
-from epam_model.preemption import REQUEUE_EXIT_CODE, ignore_signals
+from epam_model.preemption import REQUEUE_EXIT_CODE, StopRequest, ignore_signals
 from epam_model.run_folder import RunFolder
 from epam_model.train import Trainer
 
@@ -84,7 +84,8 @@ def train_command(command: TrainCommand, argv: Sequence[str]) -> int:
             if trainer.stopped_by is not None:
                 ignore_signals()
             elif command.report:
-                report_run(out, command.shards, ranks)
+                with StopRequest():  # the training is whole: a signal now changes nothing
+                    report_run(out, command.shards, ranks, stream=command.stream)
     except FloatingPointError as error:
         print(f"epam-model train: {error}", file=sys.stderr)
         return 1

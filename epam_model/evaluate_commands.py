@@ -15,13 +15,13 @@ from epam_data.inspect import read_sample
 from epam_data.prepare import PrepareSettings
 from epam_data.readers import find_reader
 from epam_data.recording import SPLIT, recording_shards
-from epam_data.stream import StreamSettings
+from epam_data.stream import Stream, StreamSettings
 from epam_model.checkpoint import Checkpoint, load_checkpoint
 from epam_model.config import ModelSettings
 from epam_model.damage import damage_report
-from epam_model.distributed import Ranks, choose_device, distributed
-from epam_model.evaluate import TOP_CLASSES, Prediction, Predictions, collect, most_probable
-from epam_model.metrics import SCORES, confusion_matrix, measure, score_tables, split_name
+from epam_model.distributed import Ranks, choose_device, distributed, gather
+from epam_model.evaluate import TOP_CLASSES, Prediction, Predictions, collect, measures_of, most_probable
+from epam_model.metrics import SCORES, confusion_matrix, score_tables, split_name
 from epam_model.restore import restore
 from epam_model.submission import write_submission
 from epam_model.training_report import REPORT, Evaluation, write_report
@@ -111,8 +111,8 @@ class PredictCommand:
 def test_command(command: TestCommand) -> int:
     """Measure, print the measures of each stream and fusion on a line, write them as JSON and as a page."""
     with distributed(command.device) as ranks:
-        predictions, manifest = _predictions(command, ranks)
-        measures = measure(predictions.logits, predictions.labels, manifest.coarse_of)
+        predictions, stream = _predictions(command, ranks)
+        manifest, measures = stream.manifest, measures_of(predictions, stream)
         if not measures:
             raise ValueError(f"{command.shards}: every label of {command.split} is hidden: use epam-model predict")
         if ranks.is_main:
@@ -133,7 +133,9 @@ def report_command(command: ReportCommand) -> int:
     return 0
 
 
-def report_run(run: Path, shards: Path | str, ranks: Ranks, *, split: str = "val") -> None:
+def report_run(
+    run: Path, shards: Path | str, ranks: Ranks, *, split: str = "val", stream: StreamSettings | None = None
+) -> None:
     """Write `report.html` into the folder of a run; all ranks must call it.
 
     Args:
@@ -141,22 +143,24 @@ def report_run(run: Path, shards: Path | str, ranks: Ranks, *, split: str = "val
         shards: folder of the shards, or their URL.
         ranks: this process among all.
         split: whose clips are predicted once more, by the best checkpoint.
+        stream: how clips are read; None: as the checkpoint says, but without the cache of the machine that it is from.
 
     Raises:
         ValueError: the run has no best checkpoint, or it does not fit the shards.
     """
-    path = best_checkpoint(run)
+    path = gather(best_checkpoint(run) if ranks.is_main else None)[0]  # others may still see an older one
+    assert path is not None
     checkpoint = load_checkpoint(path)
     command = TestCommand(
         shards=str(shards),
         checkpoint=path,
         split=split,
-        stream=StreamSettings(**checkpoint.recipe["stream"]),
+        stream=stream or replace(StreamSettings(**checkpoint.recipe["stream"]), cache_dir=""),
         model=ModelSettings(**checkpoint.recipe["model"]),
     )
-    predictions, manifest = _predictions(command, ranks)
+    predictions, tested = _predictions(command, ranks)
     if ranks.is_main:
-        _write_report(command, checkpoint, predictions, manifest, run / REPORT)
+        _write_report(command, checkpoint, predictions, tested.manifest, run / REPORT)
 
 
 def best_checkpoint(run: Path) -> Path:
@@ -176,9 +180,14 @@ def predict_command(command: PredictCommand) -> int:
     if command.video is not None:
         return _predict_video(command)
     with distributed(command.device) as ranks:
-        predictions, manifest = _predictions(command, ranks)
+        predictions, stream = _predictions(command, ranks)
+        if command.submission is not None and len(predictions.keys) < stream.num_samples:
+            raise ValueError(
+                f"{command.submission}: a submission must have all {stream.num_samples} clips of {command.split}, "
+                f"{stream.num_samples - len(predictions.keys)} cannot be read"
+            )
         if ranks.is_main:
-            _write_files(command, predictions, manifest)
+            _write_files(command, predictions, stream.manifest)
     return 0
 
 
@@ -191,7 +200,8 @@ def _predict_video(command: PredictCommand) -> int:
         one_clip = TestCommand(
             shards=str(shards), checkpoint=command.checkpoint, split=SPLIT, stream=stream, model=command.model
         )
-        predictions, manifest = _predictions(one_clip, ranks)
+        predictions, shown = _predictions(one_clip, ranks)
+        manifest = shown.manifest
         lines = [
             f"{probability:7.2%}  {name}"
             for name, probability in most_probable(predictions, manifest.classes, command.scores)[0].top
@@ -258,8 +268,8 @@ def write_confusions(folder: Path, predictions: Predictions, classes: Sequence[s
             csv.writer(file).writerows(rows)
 
 
-def _predictions(command: TestCommand | PredictCommand, ranks: Ranks) -> tuple[Predictions, Manifest]:
-    """What the checkpoint says of each clip of the split, and what the shards are."""
+def _predictions(command: TestCommand | PredictCommand, ranks: Ranks) -> tuple[Predictions, Stream]:
+    """What the checkpoint says of each clip of the split, and the stream that they came from."""
     assert command.shards is not None
     model, stream, finisher = restore(
         command.checkpoint, command.shards, command.split, command.stream, command.model, ranks
@@ -269,4 +279,4 @@ def _predictions(command: TestCommand | PredictCommand, ranks: Ranks) -> tuple[P
     if ranks.is_main:
         for line in report:
             print(line, file=sys.stderr)
-    return predictions, stream.manifest
+    return predictions, stream

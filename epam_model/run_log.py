@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import shutil
 import sys
 from collections.abc import Mapping
@@ -62,8 +64,11 @@ class RunLog:
     def line(self, text: str) -> None:
         """One line for people."""
         if self._is_main:
-            tqdm.write(text, file=sys.stdout)  # keeps a progress bar whole
-            sys.stdout.flush()
+            try:
+                tqdm.write(text, file=sys.stdout)  # keeps a progress bar whole
+                sys.stdout.flush()
+            except BrokenPipeError:  # `| tee` was killed: no reason to stop
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             print(text, file=self._log, flush=True)
 
     def values(self, part: str, values: dict[str, float], *, epoch: int, place: tuple[int, int], step: int) -> None:
@@ -84,7 +89,8 @@ class RunLog:
         said = headlines(values) if part == "val" else values
         text = "  ".join(as_text(name, value) for name, value in said.items())
         self.line(f"Epoch({part}) [{epoch}][{place[0]}/{place[1]}]  {text}")
-        print(json.dumps({"part": part, "epoch": epoch, "step": step, **values}), file=self._metrics, flush=True)
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}  # JSON knows no others
+        print(json.dumps({"part": part, "epoch": epoch, "step": step, **finite}), file=self._metrics, flush=True)
         for name, value in values.items():
             self._tensorboard.add_scalar(f"{part}/{name}", value, step)
 

@@ -285,7 +285,8 @@ class Trainer:
         if checkpoint.scaler:
             step.scaler.load_state_dict(checkpoint.scaler)
         self.epoch, self.consumed, self.skipped = checkpoint.epoch, checkpoint.consumed, checkpoint.skipped
-        self.best = Best(score=checkpoint.best, epoch=checkpoint.best_epoch)
+        if checkpoint.recipe["train"].get("best_by", "") == self.settings.best_by:  # another measure starts anew
+            self.best = Best(score=checkpoint.best, epoch=checkpoint.best_epoch)
         self.measures = checkpoint.measures
         notes.append(f"going on from {path}")
         return [f"resume: {note}" for note in (*notes, *changed_settings(checkpoint, self.recipe))]

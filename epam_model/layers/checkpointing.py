@@ -30,7 +30,8 @@ def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractC
 @contextmanager
 def _statistics_kept(block: nn.Module) -> Iterator[None]:
     """The second forward pass must not count the same batch again in the running statistics."""
-    norms = [norm for norm in block.modules() if isinstance(norm, nn.BatchNorm3d | nn.SyncBatchNorm)]
+    kinds = nn.BatchNorm3d | nn.SyncBatchNorm
+    norms = [norm for norm in block.modules() if isinstance(norm, kinds) and norm.training]  # frozen ones do not count
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 0.0  # the share of the batch; without statistics at all, fewer tensors would be saved

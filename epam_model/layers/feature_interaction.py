@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from epam_model.layers.ranks_dropout import RanksDropout
+
 NUM_HEADS = 8
 ATTENTION_DROPOUT = 0.1
 
@@ -28,6 +30,7 @@ class CrossAttention(nn.Module):
         self.value = nn.Linear(channels, channels)
         self.out = nn.Linear(channels, channels)
         # The published root is rounded to float32, which float64 results show.
+        self.dropout = RanksDropout(ATTENTION_DROPOUT)
         self.scale = 1 / torch.tensor(channels / NUM_HEADS, dtype=torch.float32).sqrt().item()
 
     def forward(self, tokens: Tensor, others: Tensor) -> Tensor:
@@ -36,8 +39,11 @@ class CrossAttention(nn.Module):
             layer(sequence).unflatten(2, (NUM_HEADS, -1)).transpose(1, 2)  # (B, heads, T, C / heads)
             for layer, sequence in ((self.query, tokens), (self.key, others), (self.value, others))
         )
-        dropout = ATTENTION_DROPOUT if self.training else 0.0
-        attended = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=self.scale)
+        if self.training:  # step by step: torch's own dropout would depend on how ranks share the batch
+            weights = (query @ key.transpose(2, 3) * self.scale).softmax(dim=3)
+            attended = self.dropout(weights) @ value
+        else:
+            attended = functional.scaled_dot_product_attention(query, key, value, scale=self.scale)
         out: Tensor = self.out(attended.transpose(1, 2).flatten(2))
         return out
 

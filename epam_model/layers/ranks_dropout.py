@@ -9,14 +9,14 @@ from epam_model.distributed import num_ranks, own_rank
 
 
 class RanksDropout(nn.Dropout):
-    """Dropout of (B, C) whose mask is drawn for the batch of all ranks, of which this rank takes its rows.
+    """Dropout of (B, ...) whose mask is drawn for the batch of all ranks, of which this rank takes its rows.
 
     Row b of rank r is row b * world + r of the global batch, as the stream deals clips out. Ranks must draw from
     generators in the same state: the trainer seeds them alike before each step.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Drops elements of (B, C), float, in training."""
+        """Drops elements of (B, ...), float, in training."""
         world = num_ranks()
         if not self.training or self.p == 0 or world == 1:
             return super().forward(x)

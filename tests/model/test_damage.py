@@ -110,5 +110,8 @@ def test_commands_say_what_was_left_out(
     said = capsys.readouterr()
     assert "val-000001.tar: val-6: " in said.err and "5 clips of val" in said.out
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 6
+    submission = tmp_path / "submission.csv"
+    assert main(["predict", *common, "--split", "val", "--submission", str(submission)]) == 2
+    assert f"{submission}: a submission must have all 7 clips of val, 2 cannot be read" in capsys.readouterr().err
     assert main(["features", *common, "--split", "val", "--out", str(tmp_path / "features.h5")]) == 2
     assert "stream.on_damage must be raise for a row per clip, got skip" in capsys.readouterr().err

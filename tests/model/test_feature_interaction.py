@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from epam_model.layers import ranks_dropout
 from epam_model.layers.feature_interaction import CrossAttention, FeatureInteraction
 
 
@@ -23,6 +24,17 @@ def test_attention_drops_out_in_training_only():
     assert not torch.equal(attention(tokens, tokens), attention(tokens, tokens))
     attention.eval()
     assert torch.equal(attention(tokens, tokens), attention(tokens, tokens))
+
+
+def test_attention_drops_out_the_same_on_any_ranks(monkeypatch: pytest.MonkeyPatch):
+    attention, tokens, others = CrossAttention(16), torch.randn(4, 5, 16), torch.randn(4, 5, 16)
+    torch.manual_seed(3)
+    alone = attention(tokens, others)
+    monkeypatch.setattr(ranks_dropout, "num_ranks", lambda: 2)
+    for rank in range(2):
+        monkeypatch.setattr(ranks_dropout, "own_rank", lambda rank=rank: rank)
+        torch.manual_seed(3)
+        torch.testing.assert_close(attention(tokens[rank::2], others[rank::2]), alone[rank::2])
 
 
 @pytest.mark.parametrize("ratio", [1, 3, 4])

@@ -84,6 +84,10 @@ def test_the_best_goes_by_the_named_measure(shards: Path, tmp_path: Path, monkey
     tiny_trainer(shards, tmp_path / "run", best_by="top1_pose").fit()
     assert (tmp_path / "run" / "best.pt").resolve().name == "best_top1_pose_epoch_2.pt"
     assert "best checkpoint: top1_pose 0.9000 at epoch 2, saved as best_top1_pose_epoch_2.pt" in capsys.readouterr().out
+    measures = iter([{"top1_fused": 0.3, "top1_pose": 0.1}])
+    other = tiny_trainer(shards, tmp_path / "run", best_by="top1_fused", epochs=3)
+    other.fit(resume=True)
+    assert other.best.score == 0.3, "scores of two measures are not compared"
     with pytest.raises(ValueError, match=r"train\.best_by must be one of top1_fused, "):
         tiny_trainer(shards, tmp_path / "other", best_by="accuracy")
 

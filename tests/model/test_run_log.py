@@ -1,7 +1,10 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from epam_model.run_log import RunLog, as_text, headlines
@@ -68,3 +71,28 @@ def test_other_ranks_write_nothing(tmp_path: Path, capsys):
         log.pictures({"a": np.zeros((2, 2, 3), np.uint8)}, step=0)
         log.line("x")
     assert not (tmp_path / "run").exists() and capsys.readouterr().out == ""
+
+
+def test_what_is_not_finite_is_no_json(tmp_path: Path):
+    """An overflow of fp16, which the scaler takes care of."""
+    with RunLog(tmp_path, is_main=True) as log:
+        log.values("train", {"loss": 2.0, "grad_norm": float("inf")}, epoch=1, place=(1, 2), step=1)
+    (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(line, parse_constant=pytest.fail) == {"part": "train", "epoch": 1, "step": 1, "loss": 2.0}
+
+
+def test_a_terminal_that_goes_away_stops_nothing(tmp_path: Path):
+    """`epam-model train | tee` whose tee is killed: the log goes on."""
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom epam_model.run_log import RunLog\n"
+        f"with RunLog(Path({str(tmp_path)!r}), is_main=True) as log:\n"
+        "    log.line('one')\n    sys.stdin.readline()\n    log.line('two')\n    log.line('three')\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None and process.stdout is not None
+    assert process.stdout.readline() == "one\n"
+    process.stdout.close()
+    process.stdin.write("\n")
+    process.stdin.close()
+    assert process.wait(60) == 0
+    assert (tmp_path / "train.log").read_text().split() == ["one", "two", "three"]
