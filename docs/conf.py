@@ -3,8 +3,6 @@
 import sys
 from pathlib import Path
 
-from sphinx.application import Sphinx
-
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
@@ -28,17 +26,3 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 default_role = "code"
 napoleon_google_docstring, napoleon_numpy_docstring = True, False
-
-LATER = ("streaming", "training", "clusters", "mmaction2")  # index.md has their places; each appears once it is written
-
-
-def leave_out_what_is_not_written(app: Sphinx, name: str, source: list[str]) -> None:
-    """Drop the lines of the index that name a document of `LATER` which is not there."""
-    absent = {later for later in LATER if not (Path(app.srcdir) / f"{later}.md").exists()}
-    if name == "index":
-        source[0] = "".join(line for line in source[0].splitlines(keepends=True) if line.strip() not in absent)
-
-
-def setup(app: Sphinx) -> None:
-    """Sphinx calls this."""
-    app.connect("source-read", leave_out_what_is_not_written)

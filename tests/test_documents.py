@@ -26,10 +26,11 @@ from epam_model.objective import Objective
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted((ROOT / "docs").glob("*.md"))
+READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
 KEYS = {key for command in (BuildCommand, CheckCommand, TrainCommand) for key, _ in _leaf_types(command)}
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*READMES, *DOCUMENTS], ids=lambda path: path.name)
 def test_recipe_keys_that_a_document_names_exist(path: Path) -> None:
     sections = "|".join(RECIPE_SECTIONS)
     spans = re.findall(rf"`(?:--)?((?:{sections})\.[a-z_.]+[a-z_])(?:: [^`]*)?`", path.read_text(encoding="utf-8"))
@@ -72,24 +73,67 @@ def test_an_issue_form_is_one(path: Path) -> None:
         assert (ROOT / place).exists(), f"{path.name} names {place}"
 
 
+def all_blocks(path: Path) -> list[tuple[str, str]]:
+    """The language and the text of each code block of a document."""
+    return re.findall(r"^```(\S*)\n(.*?)^```$", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
 def blocks(path: Path, language: str) -> Iterator[str]:
-    """The code blocks of a document."""
-    yield from re.findall(rf"^```{language}\n(.*?)^```$", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    """The code blocks of a document in one language."""
+    yield from (code for written_in, code in all_blocks(path) if written_in == language)
 
 
-# What a page says of MMAction2 is run where MMAction2 is: tests/mmaction/test_docs.py.
-PYTHON = [(path.name, code) for path in DOCUMENTS if path.stem != "mmaction2" for code in blocks(path, "python")]
-COMMANDS = [
-    (path.name, line)
+# What a page says of MMAction2 is run where MMAction2 is: tests/mmaction/test_docs.py. `dask_jobqueue` wants a cluster.
+PYTHON = [
+    (path.name, code)
     for path in DOCUMENTS
-    for block in blocks(path, "sh")
-    for line in block.replace("\\\n", " ").splitlines()
-    if line.startswith(("epam-data ", "epam-model "))
+    if path.stem != "mmaction2"
+    for code in blocks(path, "python")
+    if "dask_jobqueue" not in code
 ]
+LAUNCHERS = {
+    r"torchrun .*-m epam_model\.cli ": "epam-model ",
+    r"sbatch .*slurm/train\.sbatch ": "epam-model train ",
+    r"sbatch .*slurm/finalise\.sbatch ": "epam-data finalise ",
+}
+
+
+def commands(path: Path) -> Iterator[str]:
+    """The commands of ours in the sh blocks of a document, without what launches them."""
+    for block in blocks(path, "sh"):
+        for line in block.replace("\\\n", " ").splitlines():
+            for launcher, program in LAUNCHERS.items():
+                line = re.sub(f"^{launcher}", program, line)
+            if line.startswith(("epam-data ", "epam-model ")):
+                yield line
+
+
+COMMANDS = [(path.name, line) for path in (*READMES, *DOCUMENTS) for line in commands(path)]
 
 
 def test_there_are_snippets() -> None:
-    assert PYTHON and len(COMMANDS) > 2
+    assert PYTHON and {path.name for path in READMES} < {name for name, _ in COMMANDS}
+
+
+def test_both_readmes_hold_the_same_code() -> None:
+    """But for the comments in it, which are translated."""
+    english, chinese = (
+        [(language, re.sub(r"(^|\s+)#.*$", "", code, flags=re.MULTILINE)) for language, code in all_blocks(path)]
+        for path in READMES
+    )
+    assert english == chinese
+
+
+@pytest.mark.parametrize("path", READMES, ids=lambda path: path.name)
+def test_the_links_of_a_readme_lead_somewhere(path: Path) -> None:
+    """Those of the documents are held by `make docs`, which does not see the READMEs."""
+    links = re.findall(r"\]\((?!https?:)([^)#]+)(?:#([^)]+))?\)", path.read_text(encoding="utf-8"))
+    assert ({other.name for other in READMES} - {path.name}) < {place for place, _ in links}
+    for place, heading in links:
+        assert (ROOT / place).exists(), f"no {place}"
+        if heading:
+            headings = re.findall(r"^#+ (.+)$", (ROOT / place).read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in [line.lower().replace(" ", "-") for line in headings], f"no #{heading} in {place}"
 
 
 @pytest.mark.parametrize(("name", "code"), PYTHON)
@@ -103,7 +147,7 @@ def test_python_of_a_document_runs(name: str, code: str, tmp_path: Path, monkeyp
 @pytest.mark.parametrize(("name", "line"), COMMANDS)
 def test_a_command_of_a_document_is_understood(name: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)  # recipes are named from here
-    program, *words = shlex.split(line, comments=True)
+    program, *words = shlex.split(line.partition(" > ")[0], comments=True)
 
     def parse_only(prog: str, commands: CommandTable, words: list[str]) -> int:
         command, _, positionals = commands[words[0]]
