@@ -203,4 +203,4 @@ def test_a_replaced_shard_is_refused(server: Any, folder: Path, tmp_path: Path):
     process = start(URL, server.environment, workers=1, cache_dir=tmp_path / "cache")
     _, error = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert re.search(rf"ValueError: {entry.name}\.tar: \S+: {URL}/{entry.name}\.tar: its SHA-256 is ", error)
+    assert re.search(rf"DamageError: {entry.name}\.tar: \S+: {URL}/{entry.name}\.tar: its SHA-256 is ", error)
