@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 _ATTEMPTS = 2  # a child may have been killed for another's sake (the machine's memory): it gets one more chance
@@ -76,7 +77,7 @@ class IsolatedProcess:
                 self.close()
             self._calls += 1
             try:
-                succeeded, value = self._exchange((function, arguments))
+                succeeded, value = self._exchange((Path.cwd(), function, arguments))
             except _ChildDiedError as error:
                 if attempt == _ATTEMPTS - 1:
                     raise CallFailedError(f"the decoding process died {_ATTEMPTS} times: {error}") from error
@@ -167,10 +168,11 @@ def _serve(descriptor: int, parent: int, memory_bytes: int) -> None:
     pipe = Connection(descriptor)
     while True:
         try:
-            function, arguments = pipe.recv()
+            folder, function, arguments = pipe.recv()
         except (EOFError, ConnectionError):
             return
         try:
+            os.chdir(folder)  # paths may be relative to where the caller is now
             answer = (True, function(*arguments))
         except Exception as error:  # the boundary: it goes to the caller, whatever it is
             answer = (False, error)

@@ -41,6 +41,12 @@ def child():
     process.close()
 
 
+def test_the_child_is_where_the_caller_is_now(child: IsolatedProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    assert child.call(Path.cwd) == Path.cwd()
+    monkeypatch.chdir(tmp_path)
+    assert child.call(Path.cwd) == tmp_path
+
+
 def test_calls_share_a_child_until_it_is_recycled(child: IsolatedProcess):
     pids = [child.call(os.getpid) for _ in range(4)]
     assert len(set(pids[:3])) == 1 and pids[0] != os.getpid()
