@@ -20,7 +20,9 @@ class FaultySocketError(Exception):
 
 
 class FaultyS3:
-    """Serves S3 at `endpoint`; each request fails with probability `fault_rate`. A context manager.
+    """Serves S3 at `endpoint`; each request fails with probability `fault_rate`, the first `sure_faults` for certain.
+
+    A context manager.
 
     `written` holds the name of every object in the order in which they became visible, `read` the name of the object
     and the first byte of every part of one that was sent whole.
@@ -31,7 +33,7 @@ class FaultyS3:
         self.seed = seed
         self._random, self._lock = random.Random(seed), threading.Lock()
         self.fault_rate = 0.0
-        self.faults = 0
+        self.faults = self.sure_faults = 0
         self.written: list[str] = []
         self.read: list[tuple[str, int]] = []
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
@@ -55,7 +57,7 @@ class FaultyS3:
 
     def _draw(self) -> str | None:
         with self._lock:
-            if self._random.random() >= self.fault_rate:
+            if self.faults >= self.sure_faults and self._random.random() >= self.fault_rate:
                 return None
             self.faults += 1
             return self._random.choice(["500", "503", "cut before", "cut in the body", "answer lost", "answer torn"])
