@@ -10,6 +10,7 @@ import io
 import json
 import tokenize
 import zlib
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -166,17 +167,24 @@ def decode_heatmap(data: bytes | memoryview) -> NDArray[np.uint8]:
     """
     try:
         raw = zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
-        file = io.BytesIO(raw)
-        version = np.lib.format.read_magic(file)
-        if version != (1, 0):
-            raise ValueError(f"expected npy format 1.0, got {version}")
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-        if dtype != np.uint8 or fortran:
-            raise ValueError(f"expected C-ordered uint8, got {dtype}, fortran_order={fortran}")
+        start = 10 + int.from_bytes(raw[8:10], "little")
         # A view of the decompressed bytes: np.load would copy the volume once more.
-        return np.frombuffer(raw, np.uint8, offset=file.tell()).reshape(shape)
+        return np.frombuffer(raw, np.uint8, offset=start).reshape(_heatmap_shape(raw[:start]))
     except (zstandard.ZstdError, *_NPY_ERRORS) as error:
         raise ValueError(f"heatmap.npy.zst: damaged ({error})") from error
+
+
+@lru_cache(maxsize=4096)  # NumPy compiles it as Python source, and clips of one length have the same
+def _heatmap_shape(header: bytes) -> tuple[int, ...]:
+    """What the header of a npy file of bytes says."""
+    file = io.BytesIO(header)
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):
+        raise ValueError(f"expected npy format 1.0, got {version}")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype != np.uint8 or fortran:
+        raise ValueError(f"expected C-ordered uint8, got {dtype}, fortran_order={fortran}")
+    return shape
 
 
 def decode_frames(mjpeg: bytes | memoryview, offsets: list[int], indices: Any, out: NDArray[np.uint8]) -> None:
