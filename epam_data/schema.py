@@ -44,6 +44,11 @@ def check_key(key: str) -> str:
     return key
 
 
+def stored_label(label: int | None) -> int:
+    """A label as integers hold it: -1 where it is hidden."""
+    return -1 if label is None else label
+
+
 def _expect(ok: bool, key: str, what: str, wanted: object, got: object) -> None:
     if not ok:
         raise ValueError(f"{key}: {what} must be {wanted}, got {got}")

@@ -19,11 +19,11 @@ from typing import Any
 
 from epam_data.codec import MEMBERS, encode
 from epam_data.files import naming, sync_folder, temporary_path
-from epam_data.schema import Sample, SampleInfo, check_key
+from epam_data.schema import Sample, SampleInfo, check_key, stored_label
 
 BLOCK = tarfile.BLOCKSIZE
 
-_ADVISES = hasattr(os, "posix_fadvise")  # Linux
+_ADVISES = hasattr(os, "posix_fadvise") and hasattr(os, "RWF_NOWAIT")  # Linux
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,8 +132,8 @@ class ShardWriter:
         self._rows.append(
             IndexRow(
                 key=info.key,
-                label=-1 if info.label is None else info.label,
-                coarse_label=-1 if info.coarse_label is None else info.coarse_label,
+                label=stored_label(info.label),
+                coarse_label=stored_label(info.coarse_label),
                 num_frames=info.num_frames,
                 offset=offset,
                 member_bytes=tuple(len(members[ending]) for ending in MEMBERS),
@@ -219,6 +219,15 @@ def read_exactly(descriptor: int, offset: int, num_bytes: int, *, what: str) -> 
     if len(data) != num_bytes:
         raise ValueError(f"{what}: cut short, expected {num_bytes} bytes at {offset}, got {len(data)}")
     return data
+
+
+def read_cached(descriptor: int, offset: int, num_bytes: int) -> memoryview | None:
+    """Bytes of an open file if the page cache holds all of them; None if not, or if the system does not say."""
+    data = bytearray(num_bytes)
+    with contextlib.suppress(OSError):  # whoever waits for them will see what is wrong
+        if _ADVISES and os.preadv(descriptor, [data], offset, os.RWF_NOWAIT) == num_bytes:
+            return memoryview(data)
+    return None
 
 
 def will_read(descriptor: int, offset: int, num_bytes: int) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from epam_data.files import sync_folder, temporary_path
-from epam_data.schema import SPLITS, Clip, Problem
+from epam_data.schema import SPLITS, Clip, Problem, stored_label
 
 _CHUNK_CLIPS = 1024
 _MARGIN_BYTES = 4 << 20  # two chunks of numbers, and HDF5's own tables
@@ -190,7 +190,7 @@ class _Columns:
             "key": clip.key.encode(),
             "name": clip.name.encode(),
             "split": SPLITS.index(clip.split),
-            "label": -1 if clip.label is None else clip.label,
+            "label": stored_label(clip.label),
             "image_size": clip.image_size,
             "shape": clip.scores.shape,
             "is_float32": kind == "float32",

@@ -9,7 +9,7 @@ import numpy as np
 from epam_data.checks.finding import Finding
 from epam_data.checks.splits import split_of_clips
 from epam_data.index import Index, Manifest
-from epam_data.schema import Problem, check_key, key_from_name
+from epam_data.schema import Problem, check_key, key_from_name, stored_label
 from epam_data.skeleton import LAYOUTS
 from epam_data.taxonomy import TAXONOMIES
 
@@ -108,7 +108,7 @@ def annotation_findings(
                 yield Finding(
                     check="annotation", key=key, what=f"annotated for {split}, but neither there nor reported"
                 )
-        elif (splits[row], index.label[row]) != (split, -1 if label is None else label):
+        elif (splits[row], index.label[row]) != (split, stored_label(label)):
             what = f"annotated as {split}, label {label}; the index has {splits[row]}, label {index.label[row]}"
             yield Finding(check="annotation", key=key, what=what)
     for key in sorted(unseen):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from epam_data.codec import MEMBERS, checksum, decode_frames, decode_heatmap, decode_info, decode_keypoints
 from epam_data.index import Manifest, ShardEntry
-from epam_data.schema import SampleInfo, key_from_name
+from epam_data.schema import SampleInfo, key_from_name, stored_label
 from epam_data.shard import IndexRow
 from epam_data.skeleton import LAYOUTS
 
@@ -88,7 +88,7 @@ def json_faults(info: SampleInfo, row: IndexRow, entry: ShardEntry, manifest: Ma
         yield f"name: {error}"
     if info.split != entry.split:
         yield f"says split {info.split}, the shard is of {entry.split}"
-    labels = [-1 if label is None else label for label in (info.label, info.coarse_label)]
+    labels = [stored_label(label) for label in (info.label, info.coarse_label)]
     if [*labels, info.num_frames] != [row.label, row.coarse_label, row.num_frames]:
         yield (
             f"label, coarse label and frames are {labels[0]}, {labels[1]}, {info.num_frames}, "

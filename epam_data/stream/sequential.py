@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from epam_data.codec import MEMBERS
 from epam_data.index import Manifest
 from epam_data.randomness import Purpose, generator, seed_number
+from epam_data.schema import stored_label
 from epam_data.stream.augment import draw_training
 from epam_data.stream.batch import Batch
 from epam_data.stream.clips import RGB, ClipDecoder, SampleHead
@@ -144,8 +145,8 @@ class SequentialStream:
             raise ValueError(f"KEY.json is of {head.info.key}")
         number = zlib.crc32(head.info.key.encode())
         draws = [draw_training(head.info.num_frames, self.settings, seed=self.seed, epoch=epoch, position=number)]
-        out["label"][:] = -1 if head.info.label is None else head.info.label
-        out["coarse_label"][:] = -1 if head.info.coarse_label is None else head.info.coarse_label
+        out["label"][:] = stored_label(head.info.label)
+        out["coarse_label"][:] = stored_label(head.info.coarse_label)
         decoder.put_draws(draws, out)
         decoder.put_pose(head, decoder.decode_pose(head, members[MEMBERS[decoder.pose_member]]), draws, out)
         decoder.put_frames(head, draws, lambda places: [frames[at : at + size] for at, size in places], out)
