@@ -11,12 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from epam_data.index import Index, Manifest, load_index
+from epam_data.index import Index, Manifest
 from epam_data.randomness import Purpose, generator
 from epam_data.stream import Batch, Stream
 from epam_model.config import TrainSettings
@@ -41,13 +40,13 @@ def relabel(batch: Batch, labels: Mapping[str, int], coarse_of: tuple[int, ...])
     return replace(batch, label=label, coarse_label=torch.tensor(coarse_of)[label])
 
 
-def training_labels(shards: Path | str, stream: Stream, settings: TrainSettings) -> dict[str, int]:
+def training_labels(stream: Stream, settings: TrainSettings) -> dict[str, int]:
     """The label of each training clip to use in place of its own: empty unless `shuffle_labels` asks for it.
 
     Raises:
         ValueError: a training clip has no label, or no evaluation clip has one.
     """
-    manifest, index = stream.manifest, load_index(shards)
+    shards, manifest, index = stream.root, stream.manifest, stream.index
     splits = np.array([shard.split for shard in manifest.shards])[index.shard]
     hidden = index.keys[(splits == "train") & (index.label < 0)]
     if len(hidden):

@@ -82,7 +82,7 @@ class Trainer:
         self._train_stream = Stream(shards, split="train", training=True, seed=settings.seed, **common)  # type: ignore[arg-type]
         self._val_stream = Stream(shards, split="val", training=False, **common)  # type: ignore[arg-type]
         self.manifest = self._train_stream.manifest
-        self._labels = training_labels(shards, self._train_stream, settings)
+        self._labels = training_labels(self._train_stream, settings)
         if stream.batch_size % (ranks.world * settings.accumulate):
             raise ValueError(
                 f"stream.batch_size must be a multiple of {ranks.world} ranks times train.accumulate "

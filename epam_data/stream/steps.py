@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from epam_data.index import Manifest, load_index
+from epam_data.index import Index, Manifest, load_index
 from epam_data.stream.augment import draw_evaluation, draw_training
 from epam_data.stream.balance import BalancedSamples, balanced_samples
 from epam_data.stream.damage import Damage, DamageError
@@ -92,6 +92,11 @@ class StepReader:
             )
 
     @property
+    def index(self) -> Index:
+        """Where the samples of all splits lie."""
+        return self._reader.index
+
+    @property
     def clip_sizes_px(self) -> tuple[int, int]:
         """Height and width of the frames and of the heatmaps that a model sees."""
         return self._reader.decoder.rgb_size_px, self._reader.decoder.heatmap_size_px
@@ -151,7 +156,7 @@ class StepReader:
 
     def _fill_sample(self, place: int, row: int, epoch: int, position: int, arrays: Arrays) -> str:
         """Draw and read one sample; returns its key."""
-        num_frames = int(self._reader.index.num_frames[row])
+        num_frames = int(self.index.num_frames[row])
         if self.training:
             draws = [draw_training(num_frames, self.settings, seed=self.seed, epoch=epoch, position=position)]
         else:

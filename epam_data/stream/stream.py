@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from epam_data.index import load_manifest
+from epam_data.index import Index, load_manifest
 from epam_data.remote import is_url
 from epam_data.stream.batch import Batch, page_lock
 from epam_data.stream.damage import Damage
@@ -70,6 +70,11 @@ class Stream:
 
     def __getstate__(self) -> dict[str, Any]:  # another process starts a loader of its own
         return {name: value for name, value in self.__dict__.items() if name not in ("_loader", "_running")}
+
+    @property
+    def index(self) -> Index:
+        """Where the samples of all splits lie, with their labels."""
+        return self._reader.index
 
     @property
     def clip_sizes_px(self) -> tuple[int, int]:
