@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from epam_data.index import READ_ATTEMPTS, Manifest
 from epam_data.remote import RemoteFolder, is_url
-from epam_data.shard import IndexRow, ShardReader, read_exactly, will_read
+from epam_data.shard import IndexRow, ShardReader, read_cached, read_exactly, will_read
 from epam_data.stream.cache import ShardCache, check_size
 from epam_data.stream.clips import Place
 from epam_data.stream.settings import StreamSettings
@@ -35,7 +35,7 @@ class SampleBytes(Protocol):
     def read(self, offset: int, num_bytes: int) -> bytes:
         """Some of them; a ValueError if they are not there."""
 
-    def read_many(self, start: int, places: list[Place]) -> Iterator[bytes]:
+    def read_many(self, start: int, places: list[Place]) -> Iterator[bytes | memoryview]:
         """Those at some places behind `start`; raises as `read` does."""
 
 
@@ -85,10 +85,19 @@ class _OpenFile:
     def read(self, offset: int, num_bytes: int) -> bytes:
         return read_exactly(self._descriptor, offset, num_bytes, what=self._what)
 
-    def read_many(self, start: int, places: list[Place]) -> Iterator[bytes]:
+    def read_many(self, start: int, places: list[Place]) -> Iterator[bytes | memoryview]:
+        for number, (offset, num_bytes) in enumerate(places):
+            data = read_cached(self._descriptor, start + offset, num_bytes)
+            if data is None:
+                yield from self._read_from_disk(start, places[number:])
+                return
+            yield data
+
+    def _read_from_disk(self, start: int, places: list[Place]) -> Iterator[bytes]:
         for offset, num_bytes in places:  # the disk is at work on all of them while the first are decoded
             will_read(self._descriptor, start + offset, num_bytes)
-        return (self.read(start + offset, num_bytes) for offset, num_bytes in places)
+        for offset, num_bytes in places:
+            yield self.read(start + offset, num_bytes)
 
 
 class _Fetched:
@@ -103,7 +112,7 @@ class _Fetched:
             raise ValueError(f"{num_bytes} bytes at {offset} lie outside the sample")
         return self._data[first:last]
 
-    def read_many(self, start: int, places: list[Place]) -> Iterator[bytes]:
+    def read_many(self, start: int, places: list[Place]) -> Iterator[bytes | memoryview]:
         return (self.read(start + offset, num_bytes) for offset, num_bytes in places)
 
 
