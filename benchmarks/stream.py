@@ -51,7 +51,7 @@ from epam_data.stream import Stream
 from epam_data.stream.augment import draw_training
 from epam_data.stream.steps import StepReader
 
-NUM_CLIPS, SHARD_CLIPS, TURNS = 768, 64, 3
+NUM_CLIPS, SHARD_CLIPS, TURNS = 768, 64, 7
 INDEX_SAMPLES = 60_000
 TABLES = ("stream", "stream_start", "stream_cold")
 FLOOR, OURS_ONE, OURS_TWO = "floor: bare decoding, one process", "ours, 1 worker", "ours, 2 workers"
