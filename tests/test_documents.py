@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -136,12 +137,31 @@ def test_the_links_of_a_readme_lead_somewhere(path: Path) -> None:
             assert heading in [line.lower().replace(" ", "-") for line in headings], f"no #{heading} in {place}"
 
 
-@pytest.mark.parametrize(("name", "code"), PYTHON)
-def test_python_of_a_document_runs(name: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def beside_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run in a folder that holds `shards/ntu60_xsub`."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "shards").mkdir()
     (tmp_path / "shards" / "ntu60_xsub").symlink_to(ROOT / "tests" / "data" / "schema_1")
+
+
+@pytest.mark.parametrize(("name", "code"), PYTHON)
+@pytest.mark.usefixtures("beside_shards")
+def test_python_of_a_document_runs(name: str, code: str) -> None:
     exec(compile(code, name, "exec"), {})
+
+
+@pytest.mark.usefixtures("beside_shards")
+def test_python_of_the_readme_runs() -> None:
+    """From top to bottom, on the CPU and in small batches; the keypoints are the reader's own."""
+    names: dict[str, Any] = {"keypoints": np.full((8, 17, 3), 20, np.float32)}
+    for code in blocks(ROOT / "README.md", "python"):
+        for here, there in (("batch_size=32", "batch_size=2"), ('"cuda"', '"cpu"')):
+            code = code.replace(here, there)
+        exec(compile(code, "README.md", "exec"), names)
+    assert names["first_jpeg"].startswith(b"\xff\xd8") and names["heatmap"].shape == (17, 8, 56, 56)
+    assert names["rgb"].shape[:3] == (2, 3, 16) and names["pose"].shape[:3] == (2, 17, 48)
+    assert names["rgb_features"].shape[:3] == (2, 432, 16) and names["pose_features"].shape[:3] == (2, 216, 48)
 
 
 @pytest.mark.parametrize(("name", "line"), COMMANDS)
