@@ -8,8 +8,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from epam_model.layers.frame_conv import FrameConvNorm
-from epam_model.layers.time_conv import TimeConvNorm
+from epam_model.layers.conv_norm import ConvNorm
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -21,7 +20,7 @@ def fold_batch_norms(model: Model) -> Model:
     """
     folded = copy.deepcopy(model).eval()
     for module in folded.modules():
-        if isinstance(module, FrameConvNorm | TimeConvNorm) and isinstance(module.norm, nn.BatchNorm3d):
+        if isinstance(module, ConvNorm) and isinstance(module.norm, nn.BatchNorm3d):
             norm = module.norm
             assert norm.running_mean is not None and norm.running_var is not None
             with torch.no_grad():

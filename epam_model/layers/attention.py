@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from epam_model.layers.frame_conv import FrameConv, FrameConvNorm
+from epam_model.layers.conv_norm import ConvNorm
+from epam_model.layers.frame_conv import FrameConv
 
 
 class CBAMNestedAttention(nn.Module):
@@ -23,7 +24,7 @@ class CBAMNestedAttention(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.spatial = FrameConvNorm(2, 1, 7, momentum=0.01)  # the published momentum
+        self.spatial = ConvNorm(FrameConv(2, 1, 7), momentum=0.01)  # the published momentum
         self.temporal = nn.Conv1d(1, 1, 7, padding=3, bias=False)
         self.init_weights()
 

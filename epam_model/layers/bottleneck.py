@@ -5,8 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from epam_model.layers.frame_conv import FrameConvNorm
-from epam_model.layers.time_conv import TimeConvNorm
+from epam_model.layers.conv_norm import ConvNorm
+from epam_model.layers.frame_conv import FrameConv
+from epam_model.layers.time_conv import TimeConv
 
 EXPANSION = 4
 
@@ -28,11 +29,11 @@ class Bottleneck(nn.Module):
     def __init__(self, in_channels: int, width: int, *, stride: int = 1, temporal: bool = False) -> None:
         super().__init__()
         out_channels = width * EXPANSION
-        self.reduce = TimeConvNorm(in_channels, width) if temporal else FrameConvNorm(in_channels, width)
-        self.spatial = FrameConvNorm(width, width, 3, stride=stride)
-        self.expand = FrameConvNorm(width, out_channels)
+        self.reduce = ConvNorm(TimeConv(in_channels, width) if temporal else FrameConv(in_channels, width))
+        self.spatial = ConvNorm(FrameConv(width, width, 3, stride=stride))
+        self.expand = ConvNorm(FrameConv(width, out_channels))
         changes = stride != 1 or in_channels != out_channels
-        self.shortcut = FrameConvNorm(in_channels, out_channels, stride=stride) if changes else nn.Identity()
+        self.shortcut = ConvNorm(FrameConv(in_channels, out_channels, stride=stride)) if changes else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, C_in, T, H, W) to (B, 4 * width, T, H / stride, W / stride), sizes rounded up."""

@@ -1,4 +1,4 @@
-"""A convolution that looks at one frame at a time, and its normalised form."""
+"""A convolution that looks at one frame at a time."""
 
 from __future__ import annotations
 
@@ -74,40 +74,3 @@ class FrameConv(nn.Module):
         """The weight's shape and the stride, for `print(model)`."""
         shape = tuple(self.weight.shape)
         return f"{shape}, stride={self.stride}, groups={self.groups}, bias={self.bias is not None}"
-
-
-class FrameConvNorm(nn.Module):
-    """A `FrameConv` without bias, then batch normalisation; activations are left to the caller.
-
-    Args:
-        in_channels: as in `FrameConv`, like the next four.
-        out_channels: channels of the output.
-        kernel_size: side of the spatial kernel.
-        stride: spatial stride.
-        groups: groups of channels.
-        momentum: share of the newest batch in the running statistics.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int = 1,
-        *,
-        stride: int = 1,
-        groups: int = 1,
-        momentum: float = 0.1,
-    ) -> None:
-        super().__init__()
-        self.conv = FrameConv(in_channels, out_channels, kernel_size, stride=stride, groups=groups)
-        self.norm = nn.BatchNorm3d(out_channels, momentum=momentum)
-
-    def reset_parameters(self) -> None:
-        """Resets both parts to the published start; also forgets the running statistics."""
-        self.conv.reset_parameters()
-        self.norm.reset_parameters()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (B, C_in, T, H, W) to (B, C_out, T, H / stride, W / stride), sizes rounded up."""
-        out: Tensor = self.norm(self.conv(x))
-        return out

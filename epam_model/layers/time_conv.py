@@ -1,4 +1,4 @@
-"""A convolution along time alone, and its normalised form."""
+"""A convolution along time alone."""
 
 from __future__ import annotations
 
@@ -42,28 +42,3 @@ class TimeConv(nn.Module):
     def extra_repr(self) -> str:
         """The weight's shape and the stride, for `print(model)`."""
         return f"{tuple(self.weight.shape)}, stride={self.stride}"
-
-
-class TimeConvNorm(nn.Module):
-    """A `TimeConv` of stride 1, then batch normalisation; activations are left to the caller.
-
-    Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        kernel_size: frames that the kernel spans.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3) -> None:
-        super().__init__()
-        self.conv = TimeConv(in_channels, out_channels, kernel_size)
-        self.norm = nn.BatchNorm3d(out_channels)
-
-    def reset_parameters(self) -> None:
-        """Resets both parts to the published start; also forgets the running statistics."""
-        self.conv.reset_parameters()
-        self.norm.reset_parameters()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (B, C_in, T, H, W) to (B, C_out, T, H, W)."""
-        out: Tensor = self.norm(self.conv(x))
-        return out

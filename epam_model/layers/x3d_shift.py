@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from epam_model.layers.frame_conv import FrameConv, FrameConvNorm
+from epam_model.layers.conv_norm import ConvNorm
+from epam_model.layers.frame_conv import FrameConv
 from epam_model.layers.temporal_shift import temporal_shift
 
 SQUEEZE_RATIO = 1 / 16
@@ -72,11 +73,11 @@ class ShiftBlock(nn.Module):
         if stride == 1 and in_channels != out_channels:
             raise ValueError(f"ShiftBlock: stride 1 needs equal channels, got {in_channels} in and {out_channels} out")
         self.fold = fold
-        self.shortcut = nn.Identity() if stride == 1 else FrameConvNorm(in_channels, out_channels, stride=stride)
-        self.expand = FrameConvNorm(in_channels, inner_channels)
-        self.depthwise = FrameConvNorm(inner_channels, inner_channels, 3, stride=stride, groups=inner_channels)
+        self.shortcut = nn.Identity() if stride == 1 else ConvNorm(FrameConv(in_channels, out_channels, stride=stride))
+        self.expand = ConvNorm(FrameConv(in_channels, inner_channels))
+        self.depthwise = ConvNorm(FrameConv(inner_channels, inner_channels, 3, stride=stride, groups=inner_channels))
         self.squeeze_excite = SqueezeExcite(inner_channels) if squeeze_excite else nn.Identity()
-        self.project = FrameConvNorm(inner_channels, out_channels)
+        self.project = ConvNorm(FrameConv(inner_channels, out_channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, C_in, T, H, W) to (B, C_out, T, H / stride, W / stride), sizes rounded up."""

@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from epam_model.layers.bottleneck import EXPANSION, Bottleneck
 from epam_model.layers.checkpointing import run_blocks
-from epam_model.layers.frame_conv import FrameConv, FrameConvNorm, fold_time, unfold_time
+from epam_model.layers.conv_norm import ConvNorm
+from epam_model.layers.frame_conv import FrameConv, fold_time, unfold_time
 from epam_model.layers.time_conv import TimeConv
 
 
@@ -52,7 +53,7 @@ class ResNetPath(nn.Module):
         self.stem_stride = stem_stride
         self.stride: int = stem_stride**2 * math.prod(stage_strides)
         self.checkpoint_activations = False
-        self.stem = FrameConvNorm(in_channels, base_channels, 7, stride=stem_stride)
+        self.stem = ConvNorm(FrameConv(in_channels, base_channels, 7, stride=stem_stride))
         self.stages = nn.ModuleList()
         channels = base_channels
         for index, depth in enumerate(num_blocks):

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from epam_model.layers.checkpointing import run_blocks
-from epam_model.layers.frame_conv import FrameConv, FrameConvNorm
+from epam_model.layers.conv_norm import ConvNorm
+from epam_model.layers.frame_conv import FrameConv
 from epam_model.layers.x3d_shift import ShiftBlock
 
 STEM_CHANNELS = 24
@@ -41,7 +42,7 @@ class XShiftNet(nn.Module):
         self.in_channels = in_channels
         self.stride: int = stem_stride * 2 ** len(num_blocks)
         self.checkpoint_activations = False
-        self.stem = FrameConvNorm(in_channels, STEM_CHANNELS, 3, stride=stem_stride)
+        self.stem = ConvNorm(FrameConv(in_channels, STEM_CHANNELS, 3, stride=stem_stride))
         self.stages = nn.ModuleList()
         width_in = STEM_CHANNELS
         for index, depth in enumerate(num_blocks):
@@ -49,7 +50,7 @@ class XShiftNet(nn.Module):
             self.stages.append(_stage(width_in, width, depth, fold_divisor))
             width_in = width
         self.out_channels = int(width_in * EXPANSION)
-        self.last = FrameConvNorm(width_in, self.out_channels)
+        self.last = ConvNorm(FrameConv(width_in, self.out_channels))
         self.init_weights()
 
     def init_weights(self) -> None:

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from epam_model.layers.frame_conv import FrameConv, FrameConvNorm
+from epam_model.layers.frame_conv import FrameConv
 
 CASES = [  # in, out, kernel, stride, groups, bias
     (3, 8, 3, 2, 1, False),
@@ -45,13 +45,6 @@ def test_gradients_have_the_strides_of_the_weight(c_in, c_out, kernel, stride, g
 def test_channels_last_is_kept_so_that_folding_time_is_a_view():
     x = torch.randn(2, 8, 4, 6, 6).contiguous(memory_format=torch.channels_last_3d)
     assert FrameConv(8, 16, 3)(x).is_contiguous(memory_format=torch.channels_last_3d)
-    assert FrameConvNorm(8, 16, 3)(x).is_contiguous(memory_format=torch.channels_last_3d)
-
-
-def test_sync_batch_norm_conversion_reaches_the_norm():
-    layer = nn.SyncBatchNorm.convert_sync_batchnorm(FrameConvNorm(3, 4, momentum=0.01))
-    assert isinstance(layer.norm, nn.SyncBatchNorm)
-    assert layer.norm.momentum == 0.01
 
 
 def test_print_shows_weight_and_stride():
