@@ -191,7 +191,7 @@ def pilot_command(command: PilotCommand) -> int:
         )
         report = pilot(plan, command.pilot, ExecutorSettings(workers=command.workers), progress)
     print(json.dumps(asdict(report), indent=1) if command.json else report.describe())
-    return 0
+    return 0 if report.num_built else 2
 
 
 def status_command(command: StatusCommand) -> int:

@@ -123,7 +123,7 @@ def open_binary(place: str) -> BinaryIO:
 def _from_directory(place: str, key: str) -> Members:
     manifest, index = load_manifest(place), load_index(place)
     if key not in index.row_of_key:
-        raise ValueError(f"{place}: no clip {key!r} among {len(index)}")
+        raise ValueError(_no_clip(place, key, list(index.row_of_key)))
     number = index.row_of_key[key]
     row = index.row(number)
     in_shard = int(index.shard[number])
@@ -136,13 +136,18 @@ def _from_directory(place: str, key: str) -> Members:
 
 
 def _from_tar(place: str, key: str) -> Members:
-    count = 0
+    known = []
     with open_binary(place) as file:
         for name, places in _clips_of_tar(file, place):
-            count += 1
+            known.append(name)
             if name == key:
                 return {ending: _read_at(file, *spot) for ending, spot in places.items()}
-    raise ValueError(f"{place}: no clip {key!r} among {count}")
+    raise ValueError(_no_clip(place, key, known))
+
+
+def _no_clip(place: str, key: str, known: list[str]) -> str:
+    such_as = f", such as {known[0]}" if known else ""
+    return f"{place}: no clip {key!r} among {len(known)}{such_as}"
 
 
 def _clips_of_tar(file: BinaryIO, place: str) -> Iterator[tuple[str, dict[str, tuple[int, int]]]]:

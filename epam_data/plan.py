@@ -174,7 +174,8 @@ def plan_tasks(plan: BuildPlan, store: SkeletonStore, sources: dict[str, str]) -
                 )
             )
     if not tasks:
-        chosen_by = "" if plan.selection == Selection() else f" that is of {plan.selection}"
+        asked = [f"{name} {value}" for name, value in vars(plan.selection).items() if value]
+        chosen_by = f" that is of {' and '.join(asked)}" if asked else ""
         raise ValueError(f"{plan.raw.skeletons}: no usable clip of protocol {plan.raw.protocol!r}{chosen_by}")
     return tasks
 

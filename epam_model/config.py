@@ -179,7 +179,10 @@ class TrainSettings:
         if not lowest <= self.lr < float("inf"):
             raise ValueError(f"train.lr must be >= min_lr {lowest}, got {self.lr}")
         if not 0 <= self.warmup_epochs <= self.epochs:
-            raise ValueError(f"train.warmup_epochs must be in 0..{self.epochs} (epochs), got {self.warmup_epochs}")
+            raise ValueError(
+                f"train.warmup_epochs must be in 0..{self.epochs} (epochs), got {self.warmup_epochs}; "
+                "fewer epochs want a shorter warm-up"
+            )
         if (self.schedule == "multistep") != bool(self.milestones):
             raise ValueError(
                 f"train.milestones belong to train.schedule multistep, got {self.milestones} and {self.schedule}"

@@ -143,16 +143,16 @@ def profile_command(command: ProfileCommand) -> int:
     shapes = clip_shapes(command.dataset, command.prepare, command.stream)
     rgb, pose = (torch.zeros(1, *shape, device=device) for shape in shapes)
     costs = profile.part_costs(model, rgb, pose)
-    print(profile.format_costs(costs), flush=True)
+    print(f"{profile.format_costs(costs)}\n\n{profile.speeds_header(device)}", flush=True)
     rows: list[profile.Speed] = []
     for variant in command.variants:
         for training in (False, True):
             per_clip = 0.0  # seconds, of the batch before
             for size in sorted(command.batch_sizes):
                 rows.append(_speed(command, model, (rgb, pose), variant, training, size, per_clip))
+                print(profile.format_speed(rows[-1]), flush=True)
                 speed = rows[-1].clips_per_second
                 per_clip = 1 / speed if speed else per_clip
-    print("\n" + profile.format_speeds(rows, device))
     if command.json is not None:
         content = profile.as_json(costs, rows, device)
         command.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import torch
 
+from epam_data.progress import duration
 from epam_data.stream import Batch
 
 _FIRST_STEPS = 10
@@ -90,8 +91,8 @@ class Pace:
         if self._steps != min(_FIRST_STEPS, self._steps_per_epoch):
             return None
         return (
-            f"estimate: {self._per_step():.3g} s per step, {self._per_step() * self._steps_per_epoch / 60:.3g} min per "
-            f"epoch, {self._per_step() * steps_left / 3600:.3g} h to the end, besides evaluations"
+            f"estimate: {self._per_step():.3g} s per step, {duration(self._per_step() * self._steps_per_epoch)} per "
+            f"epoch, {duration(self._per_step() * steps_left)} to the end, besides evaluations"
         )
 
     def _per_step(self) -> float:

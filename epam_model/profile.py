@@ -93,7 +93,7 @@ def measure_speed(
         "batch_size": len(rgb),
     }
     if training and variant == "fp32-folded":
-        return Speed(**row, left_out="folded norms cannot train")
+        return Speed(**row, left_out="cannot train")
     prepared = fold_batch_norms(model) if variant == "fp32-folded" else model.train(training)
     called = torch.compile(prepared) if variant.endswith("compiled") else prepared
     run = _pass(called, rgb, pose, training=training, precision=variant[:4])
@@ -140,21 +140,21 @@ def format_costs(costs: Sequence[PartCost]) -> str:
     return "\n".join(lines)
 
 
-def format_speeds(rows: Sequence[Speed], device: torch.device) -> str:
-    """The table of timings, beside the figures of the first user's card."""
-    lines = [
+def speeds_header(device: torch.device) -> str:
+    """The first line of the table of timings."""
+    return (
         f"{'on ' + device.type:<14} {'mode':<11} {'batch':>5} {'clips/s':>9} {'activations':>12}"
-        f"   {'RTX 3090, features: clips/s, memory'}"
-    ]
-    for row in rows:
-        theirs = USERS_CARD.get(row.batch_size)
-        beside = f"{theirs[0]:.1f}, {theirs[1]:.1f} GB" if theirs and row.mode == "evaluation" else ""
-        speed = row.left_out if row.clips_per_second is None else f"{row.clips_per_second:>9.2f}"
-        memory = "-" if row.activation_mb is None else f"{row.activation_mb:,.0f} MB"
-        lines.append(
-            f"{row.variant:<14} {row.mode:<11} {row.batch_size:>5} {speed:>9} {memory:>12}   {beside}".rstrip()
-        )
-    return "\n".join(lines)
+        "   for comparison, a user's RTX 3090: clips/s, memory"
+    )
+
+
+def format_speed(row: Speed) -> str:
+    """A line of it, beside the figures of the first user's card."""
+    theirs = USERS_CARD.get(row.batch_size)
+    beside = f"{theirs[0]:.1f}, {theirs[1]:.1f} GB" if theirs and row.mode == "evaluation" else ""
+    memory = "-" if row.activation_mb is None else f"{row.activation_mb:,.0f} MB"
+    cost = f"{row.left_out:>22}" if row.clips_per_second is None else f"{row.clips_per_second:>9.2f} {memory:>12}"
+    return f"{row.variant:<14} {row.mode:<11} {row.batch_size:>5} {cost}   {beside}".rstrip()
 
 
 def as_json(costs: Sequence[PartCost], rows: Sequence[Speed], device: torch.device) -> dict[str, Any]:

@@ -58,6 +58,8 @@ def test_a_pilot(arguments: list[str], tmp_path: Path, capsys):
     assert main(["pilot", *arguments, "--pilot.clips", "4", "--json", "--out", str(kept)]) == 0
     assert json.loads(capsys.readouterr().out)["num_built"] == 4
     assert main(["inspect", str(kept)]) == 0
+    assert main(["pilot", *arguments, "--raw.videos", str(tmp_path), "--pilot.clips", "4"]) == 2  # no videos there
+    assert "built 0 of 4 random clips" in capsys.readouterr().out
 
 
 def test_a_build_to_a_url(arguments: list[str], ntu60_raw: Path, tmp_path: Path, capsys):

@@ -58,7 +58,7 @@ def test_hidden_labels_and_absent_members_are_said(ma52_shards: Path, tmp_path: 
 
 def test_what_cannot_be_read_is_refused(ntu60_shards: Path, tmp_path: Path):
     for place in (*places(ntu60_shards), *places(ntu60_shards / "val-000001.tar")):
-        with pytest.raises(ValueError, match=r"no clip 'nobody' among (19|1)$"):
+        with pytest.raises(ValueError, match=r"no clip 'nobody' among (19|1), such as S001"):
             read_sample(place, "nobody")
     for place in places(tmp_path / "none.tar"):
         with pytest.raises(ValueError, match=r"none\.tar: no such file"):

@@ -54,6 +54,6 @@ def test_the_whole_time_is_estimated_once(monkeypatch):
     clock = Clock(monkeypatch)
     lines = run(Pace(torch.device("cpu"), clips_per_step=8, steps_per_epoch=50), clock, [(0, 99)] + [(1, 1)] * 14)
     assert [number for number, line in enumerate(lines, start=1) if line] == [10]
-    assert lines[9] == "estimate: 2 s per step, 1.67 min per epoch, 0.0556 h to the end, besides evaluations"
+    assert lines[9] == "estimate: 2 s per step, 1 min 40 s per epoch, 3 min 20 s to the end, besides evaluations"
     short = run(Pace(torch.device("cpu"), clips_per_step=8, steps_per_epoch=3), clock, [(1, 1)] * 3)
     assert [bool(line) for line in short] == [False, False, True]
