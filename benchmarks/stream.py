@@ -43,7 +43,7 @@ import torch
 from benchmarks.copies import link_copies, write_copies
 from benchmarks.measure import publish
 from benchmarks.other_loaders import BATCH, SETTINGS
-from epam_data import shard
+from epam_data import file_reads
 from epam_data.codec import decode_heatmap
 from epam_data.index import load_index, load_manifest
 from epam_data.shard import ShardReader
@@ -164,7 +164,7 @@ def cold_rows(root: Path) -> Iterator[dict[str, object]]:
             ("cold, frames asked for ahead", True, True),
             ("cold, plain reads", True, False),
         ):
-            shard._ADVISES = advises
+            file_reads._ADVISES = advises
             reader = StepReader(
                 root,
                 load_manifest(root),
@@ -186,7 +186,7 @@ def cold_rows(root: Path) -> Iterator[dict[str, object]]:
             seconds, read = time.perf_counter() - begun, _bytes_read() - before
             clips = reader.num_steps * BATCH
             results.setdefault(name, []).append((clips / seconds, read / clips))
-    shard._ADVISES = True
+    file_reads._ADVISES = True
     for name, runs in results.items():
         rates, sizes = zip(*runs, strict=True)
         yield {"reads": name, "clips/s": median(rates), "best clips/s": max(rates), "kB per clip": median(sizes) / 1e3}

@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from epam_data.codec import MEMBERS, encode
+from epam_data.file_reads import read_exactly, read_nothing_unasked
 from epam_data.files import naming, sync_folder, temporary_path
 from epam_data.schema import Sample, SampleInfo, check_key, stored_label
 
 BLOCK = tarfile.BLOCKSIZE
-
-_ADVISES = hasattr(os, "posix_fadvise") and hasattr(os, "RWF_NOWAIT")  # Linux
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,42 +197,11 @@ class ShardReader:
             raise ValueError(f"{path}: the manifest lists this shard, but there is no such file") from None
         except PermissionError as error:
             raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
-        if _ADVISES:  # nothing is read ahead that nobody asked for
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+        read_nothing_unasked(descriptor)
         self._descriptors[shard] = descriptor
         if len(self._descriptors) > self._MAX_OPEN:
             os.close(self._descriptors.popitem(last=False)[1])
         return descriptor
-
-
-def read_exactly(descriptor: int, offset: int, num_bytes: int, *, what: str) -> bytes:
-    """`num_bytes` from `offset` of an open file.
-
-    Raises:
-        ValueError: the file cannot be read, or ends before; `what` names it.
-    """
-    try:
-        data = os.pread(descriptor, num_bytes, offset)
-    except OSError as error:  # a bad sector, for one
-        raise ValueError(f"{what}: cannot be read at {offset} ({error.strerror})") from error
-    if len(data) != num_bytes:
-        raise ValueError(f"{what}: cut short, expected {num_bytes} bytes at {offset}, got {len(data)}")
-    return data
-
-
-def read_cached(descriptor: int, offset: int, num_bytes: int) -> memoryview | None:
-    """Bytes of an open file if the page cache holds all of them; None if not, or if the system does not say."""
-    data = bytearray(num_bytes)
-    with contextlib.suppress(OSError):  # whoever waits for them will see what is wrong
-        if _ADVISES and os.preadv(descriptor, [data], offset, os.RWF_NOWAIT) == num_bytes:
-            return memoryview(data)
-    return None
-
-
-def will_read(descriptor: int, offset: int, num_bytes: int) -> None:
-    """Have bytes of an open file fetched from the disk while other work goes on."""
-    if _ADVISES:
-        os.posix_fadvise(descriptor, offset, num_bytes, os.POSIX_FADV_WILLNEED)
 
 
 def read_shard(path: Path) -> Iterator[tuple[str, int, dict[str, bytes]]]:

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from epam_data.file_reads import read_cached, read_exactly, will_read
 from epam_data.index import READ_ATTEMPTS, Manifest
 from epam_data.remote import RemoteFolder, is_url
-from epam_data.shard import IndexRow, ShardReader, read_cached, read_exactly, will_read
+from epam_data.shard import IndexRow, ShardReader
 from epam_data.stream.cache import ShardCache, check_size
 from epam_data.stream.clips import Place
 from epam_data.stream.settings import StreamSettings

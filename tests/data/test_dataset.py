@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from epam_data import shard
+from epam_data import file_reads
 from epam_data.codec import MEMBERS, decode, decode_info
 from epam_data.index import Index, Manifest, load_index, load_manifest
 from epam_data.schema import Sample
@@ -76,7 +76,7 @@ def test_the_disk_is_told_which_frames_are_read(
     """From the first that the page cache lacks on, before that is read; a system without advice reads the same."""
     told, advise = list[tuple[int, ...]](), os.posix_fadvise
     monkeypatch.setattr(os, "posix_fadvise", lambda *values: (told.append(values), advise(*values)))
-    monkeypatch.setattr(shard, "_ADVISES", advises)
+    monkeypatch.setattr(file_reads, "_ADVISES", advises)
     in_cache = iter([True] * cached)
 
     def read_cached(descriptor: int, buffers: list[bytearray], offset: int, flags: int) -> int:
