@@ -1,4 +1,4 @@
-"""Other libraries on the samples of our shards, with the same decoding: what a user of them would write.
+"""Other libraries on the samples of our shards, with the same codecs: what a user of them would write.
 
     PYTHON -m benchmarks.other_loaders litdata SHARDS WORKERS
 

@@ -168,8 +168,9 @@ def decode_heatmap(data: bytes | memoryview) -> NDArray[np.uint8]:
     try:
         raw = zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
         start = 10 + int.from_bytes(raw[8:10], "little")
+        shape = _heatmap_shape(raw[:start])
         # A view of the decompressed bytes: np.load would copy the volume once more.
-        return np.frombuffer(raw, np.uint8, offset=start).reshape(_heatmap_shape(raw[:start]))
+        return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
     except (zstandard.ZstdError, *_NPY_ERRORS) as error:
         raise ValueError(f"heatmap.npy.zst: damaged ({error})") from error
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 
-_ADVISES = hasattr(os, "posix_fadvise") and hasattr(os, "RWF_NOWAIT")  # Linux
+_ADVISES = hasattr(os, "posix_fadvise")  # Linux
+_ASKS_CACHE = hasattr(os, "RWF_NOWAIT")  # Linux, and a Python that was built on one of 2017 or later
 
 
 def read_nothing_unasked(descriptor: int) -> None:
@@ -31,10 +32,11 @@ def read_exactly(descriptor: int, offset: int, num_bytes: int, *, what: str) -> 
 
 def read_cached(descriptor: int, offset: int, num_bytes: int) -> memoryview | None:
     """Bytes of an open file if the page cache holds all of them; None if not, or if the system does not say."""
-    data = bytearray(num_bytes)
-    with contextlib.suppress(OSError):  # whoever waits for them will see what is wrong
-        if _ADVISES and os.preadv(descriptor, [data], offset, os.RWF_NOWAIT) == num_bytes:
-            return memoryview(data)
+    if _ASKS_CACHE:
+        data = bytearray(num_bytes)
+        with contextlib.suppress(OSError):  # whoever waits for them will see what is wrong
+            if os.preadv(descriptor, [data], offset, os.RWF_NOWAIT) == num_bytes:
+                return memoryview(data)
     return None
 
 

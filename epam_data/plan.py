@@ -174,7 +174,11 @@ def plan_tasks(plan: BuildPlan, store: SkeletonStore, sources: dict[str, str]) -
                 )
             )
     if not tasks:
-        asked = [f"{name} {value}" for name, value in vars(plan.selection).items() if value]
+        asked = [
+            f"{name} {value}"
+            for name, value in (("split", plan.selection.split), ("only", plan.selection.only))
+            if value
+        ]
         chosen_by = f" that is of {' and '.join(asked)}" if asked else ""
         raise ValueError(f"{plan.raw.skeletons}: no usable clip of protocol {plan.raw.protocol!r}{chosen_by}")
     return tasks

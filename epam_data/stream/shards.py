@@ -87,6 +87,7 @@ class _OpenFile:
         return read_exactly(self._descriptor, offset, num_bytes, what=self._what)
 
     def read_many(self, start: int, places: list[Place]) -> Iterator[bytes | memoryview]:
+        # What lies in the page cache needs no advice, which takes as long as the read.
         for number, (offset, num_bytes) in enumerate(places):
             data = read_cached(self._descriptor, start + offset, num_bytes)
             if data is None:
