@@ -27,16 +27,16 @@ import numpy as np
 
 from benchmarks.loading import on_the_fly
 from benchmarks.measure import peak_bytes, publish
-from epam_data.build import make_members
-from epam_data.plan import BuildPlan
-from epam_data.prepare import PrepareSettings
+from epam_data.build.build_shard import make_members
+from epam_data.build.plan import BuildPlan
 from epam_data.readers import READERS, RawSettings
 from epam_data.readers.pickles import load_pickle
+from epam_data.readers.videos import VideoFinder
+from epam_data.samples.settings import PrepareSettings
 from epam_data.schema import Clip
-from epam_data.shard import ShardSettings
+from epam_data.shards.settings import ShardSettings
 from epam_data.stream import StreamSettings
-from epam_data.stream.augment import draw_training
-from epam_data.video import VideoFinder
+from epam_data.stream.order.draws import draw_training
 
 COPIES, SHARD_CLIPS, TURNS = 96, 12, 7
 
@@ -130,7 +130,7 @@ def _family(pid: int) -> Iterator[tuple[int, str]]:
         with contextlib.suppress(OSError):
             command = Path(f"/proc/{child}/cmdline").read_bytes()
             if b"resource_tracker" not in command:
-                yield child, "decoder" if b"epam_data.isolated" in command else "worker"
+                yield child, "decoder" if b"epam_data.system.isolated" in command else "worker"
 
 
 def main() -> None:

@@ -16,15 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measure import publish, seconds_per_call
-from epam_data.check_shard import CheckShard, ShardCheckTask
-from epam_data.checks.alignment import expected_box
-from epam_data.checks.heatmaps import heatmap_error
-from epam_data.heatmap import quantise
-from epam_data.index import Manifest, ShardEntry
-from epam_data.prepare import PrepareSettings, draw_heatmap
-from epam_data.reference import reference_heatmap
+from epam_data.check.check_shard import CheckShard, ShardCheckTask
+from epam_data.check.rules.alignment import expected_box
+from epam_data.check.rules.heatmaps import heatmap_error
+from epam_data.check.rules.reference import reference_heatmap
+from epam_data.samples.heatmap import quantise
+from epam_data.samples.prepare import draw_heatmap
+from epam_data.samples.settings import PrepareSettings
 from epam_data.schema import Sample, SampleInfo
-from epam_data.shard import ShardSettings, ShardSummary, ShardWriter
+from epam_data.shards.layout import ShardSummary
+from epam_data.shards.manifest import Manifest, ShardEntry
+from epam_data.shards.settings import ShardSettings
+from epam_data.shards.writer import ShardWriter
 from epam_data.skeleton import COCO17
 from epam_data.synth import figure_motion
 from epam_data.taxonomy import TAXONOMIES

@@ -8,9 +8,13 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from epam_data.index import INDEX, MANIFEST, Manifest, ShardEntry, index_bytes, load_index, load_manifest
 from epam_data.schema import SampleInfo
-from epam_data.shard import ShardReader, ShardSettings, ShardSummary, ShardWriter
+from epam_data.shards.index import index_bytes, load_index
+from epam_data.shards.layout import ShardSummary
+from epam_data.shards.manifest import INDEX, MANIFEST, Manifest, ShardEntry, load_manifest
+from epam_data.shards.reader import ShardReader
+from epam_data.shards.settings import ShardSettings
+from epam_data.shards.writer import ShardWriter
 
 
 def write_copies(source: Path, target: Path, *, clips: int, shard_clips: int) -> Manifest:

@@ -17,13 +17,14 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import publish
-from epam_data.codec import MEMBERS
-from epam_data.index import load_index, load_manifest
-from epam_data.shard import BLOCK
+from epam_data.shards.codec import MEMBERS
+from epam_data.shards.index import load_index
+from epam_data.shards.layout import BLOCK
+from epam_data.shards.manifest import load_manifest
 from epam_data.stream import StreamSettings
-from epam_data.stream.augment import Draw
 from epam_data.stream.damage import DamageError
-from epam_data.stream.dataset import ClipReader
+from epam_data.stream.loading.clip_reader import ClipReader
+from epam_data.stream.order.draws import Draw
 
 FLIPS = 1000
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measure import publish, seconds_per_call
-from epam_data.heatmap import draw_joints
+from epam_data.samples.heatmap import draw_joints
 
 
 def numpy_heatmap(
@@ -46,7 +46,7 @@ def main() -> None:
         "heatmap",
         [
             {"painter": "NumPy loops", "ms per clip": slow * 1e3, "times faster": 1.0},
-            {"painter": "epam_data.heatmap", "ms per clip": fast * 1e3, "times faster": slow / fast},
+            {"painter": "epam_data.samples.heatmap", "ms per clip": fast * 1e3, "times faster": slow / fast},
         ],
     )
 

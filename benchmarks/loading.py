@@ -33,19 +33,20 @@ from benchmarks.copies import write_copies
 from benchmarks.heatmap import numpy_heatmap
 from benchmarks.measure import publish, seconds_per_call
 from benchmarks.other_loaders import clips_per_second, with_webdataset
-from epam_data.build import build
-from epam_data.heatmap import to_heatmap_pixels
-from epam_data.index import load_index, load_manifest
-from epam_data.inspect import read_sample
-from epam_data.plan import BuildPlan
-from epam_data.prepare import PrepareSettings
+from epam_data.build.build import build
+from epam_data.build.plan import BuildPlan
 from epam_data.readers import RawSettings
+from epam_data.readers.videos import VideoFinder
+from epam_data.samples.geometry import to_heatmap_pixels
+from epam_data.samples.settings import PrepareSettings
 from epam_data.schema import Sample, SampleInfo
-from epam_data.shard import ShardSettings
+from epam_data.shards.index import load_index
+from epam_data.shards.manifest import load_manifest
+from epam_data.shards.settings import ShardSettings
+from epam_data.show.describe import read_sample
 from epam_data.skeleton import LAYOUTS
 from epam_data.stream import Stream, StreamSettings
-from epam_data.stream.augment import Draw, draw_training
-from epam_data.video import VideoFinder
+from epam_data.stream.order.draws import Draw, draw_training
 
 BATCH, NUM_CLIPS, SHARD_CLIPS, TURNS = 16, 512, 64, 5
 SETTINGS = StreamSettings(batch_size=BATCH, workers=0)

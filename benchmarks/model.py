@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from benchmarks.measure import publish
 from benchmarks.reference_epam import ReferenceEPAM
 from epam_model import EPAMBackbone
-from epam_model.fold import fold_batch_norms
 from epam_model.layers.frame_conv import FrameConv
-from epam_model.profile import activation_bytes
+from epam_model.networks.fold import fold_batch_norms
+from epam_model.tools.profile import activation_bytes
 
 Clips = tuple[Tensor, Tensor]
 TOLERANCE = 1e-9  # of features, gradients and statistics in float64, relative to their largest value

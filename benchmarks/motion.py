@@ -10,10 +10,10 @@ import argparse
 from pathlib import Path
 
 from benchmarks.measure import publish
-from epam_data.checks.motion import Motion, motion_of
-from epam_data.codec import decode
+from epam_data.check.rules.motion import Motion, motion_of
 from epam_data.schema import Sample
-from epam_data.shard import read_shard
+from epam_data.shards.codec import decode
+from epam_data.shards.reader import read_shard
 
 SHIFTS = (0, 2, 3, 4, 5, 6)
 WINDOW, STEP = 45, 5

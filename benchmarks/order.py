@@ -24,7 +24,7 @@ import webdataset as wds
 from numpy.typing import NDArray
 
 from benchmarks.measure import publish, seconds_per_call
-from epam_data.stream.order import EpochOrder
+from epam_data.stream.order.order import EpochOrder
 
 Ints = NDArray[np.int64]
 SHARD, NEIGHBOURS, BATCH = 250, 16, 32

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from epam_data.stream.order import EpochOrder, training_positions
+from epam_data.stream.order.order import EpochOrder, training_positions
 
 SHARDS, SAMPLES, WINDOW, WORLD, BATCH = 6, 6, 3, 2, 6
 OUT = Path(__file__).parents[1] / "docs" / "streaming_order.png"

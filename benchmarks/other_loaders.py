@@ -24,7 +24,7 @@ import torch
 import zstandard
 from torch.utils.data import DataLoader, default_collate
 
-from epam_data.stream.augment import draw_training
+from epam_data.stream.order.draws import draw_training
 from epam_data.stream.settings import StreamSettings
 
 BATCH = 16

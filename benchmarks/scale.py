@@ -22,18 +22,19 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import peak_bytes, publish
-from epam_data.build import finalise
-from epam_data.estimate import estimate
-from epam_data.files import file_sha256
-from epam_data.ingest import ingest, store_identity
-from epam_data.plan import BuildPlan, plan_tasks
-from epam_data.prepare import PrepareSettings
+from epam_data.build.build import finalise
+from epam_data.build.estimate import estimate
+from epam_data.build.ingest import ingest, store_identity
+from epam_data.build.plan import BuildPlan, plan_tasks
+from epam_data.build.receipts import ShardResult, write_receipt
+from epam_data.build.skeleton_store import SkeletonStore, write_store
 from epam_data.readers import RawSettings
 from epam_data.readers.ntu60 import missing_skeletons
-from epam_data.receipts import ShardResult, write_receipt
+from epam_data.samples.settings import PrepareSettings
 from epam_data.schema import Clip
-from epam_data.shard import IndexRow, ShardSettings, ShardSummary
-from epam_data.store import SkeletonStore, write_store
+from epam_data.shards.layout import IndexRow, ShardSummary
+from epam_data.shards.settings import ShardSettings
+from epam_data.system.files import file_sha256
 
 NTU60_CLIPS, MANY_CLIPS = 56_578, 1_000_000
 STEPS = ("import only", "ingest", "ingest again", "plan", "finalise", "dry run of many")

@@ -43,13 +43,14 @@ import torch
 from benchmarks.copies import link_copies, write_copies
 from benchmarks.measure import publish
 from benchmarks.other_loaders import BATCH, SETTINGS
-from epam_data import file_reads
-from epam_data.codec import decode_heatmap
-from epam_data.index import load_index, load_manifest
-from epam_data.shard import ShardReader
+from epam_data.shards.codec import decode_heatmap
+from epam_data.shards.index import load_index
+from epam_data.shards.manifest import load_manifest
+from epam_data.shards.reader import ShardReader
 from epam_data.stream import Stream
-from epam_data.stream.augment import draw_training
-from epam_data.stream.steps import StepReader
+from epam_data.stream.loading.step_reader import StepReader
+from epam_data.stream.order.draws import draw_training
+from epam_data.system import file_reads
 
 NUM_CLIPS, SHARD_CLIPS, TURNS = 768, 64, 7
 INDEX_SAMPLES = 60_000

@@ -28,16 +28,16 @@ import torch
 
 from benchmarks.measure import publish
 from benchmarks.stream import write_copies
-from epam_data.config import parse_command
+from epam_data.recipe import parse_command
 from epam_data.stream import BatchFinisher, Stream
 from epam_model.build import build_for
-from epam_model.cli import TrainCommand
-from epam_model.distributed import Ranks, choose_device, distributed, gather
-from epam_model.gradient_step import GradientStep
-from epam_model.launch import find_launch
-from epam_model.layers.sync_batch_norm import synchronise_batch_norms
-from epam_model.objective import Objective
-from epam_model.pace import Pace
+from epam_model.commands.train import TrainCommand
+from epam_model.losses.objective import Objective
+from epam_model.ranks.distributed import Ranks, choose_device, distributed, gather
+from epam_model.ranks.launch import find_launch
+from epam_model.ranks.sync_batch_norm import synchronise_batch_norms
+from epam_model.train.gradient_step import GradientStep
+from epam_model.train.pace import Pace
 
 TURNS, WARM_UP_STEPS = 3, 3
 

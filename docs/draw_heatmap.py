@@ -9,7 +9,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from epam_data.heatmap import draw_joints, draw_limbs, quantise
+from epam_data.samples.heatmap import draw_joints, draw_limbs, quantise
 
 SIZE, SIGMA_PX = (12, 12), 0.6
 ENDS = np.array([[[[3.3, 2.6], [8.4, 8.2]]]], np.float32)  # (M, T, V, 2): two joints

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from epam_data.schema import SCHEMA_VERSION, Clip, Sample
 
 if TYPE_CHECKING:
-    from epam_data.heatmap import generate_pose_heatmap
+    from epam_data.samples.heatmap import generate_pose_heatmap
 
 __version__ = "0.1.0"
 __all__ = ["SCHEMA_VERSION", "Clip", "Sample", "generate_pose_heatmap"]
@@ -22,6 +22,6 @@ def __getattr__(name: str) -> Any:
     if name != "generate_pose_heatmap":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     # Loaded when it is asked for: a loader's worker starts in half the time without numba.
-    from epam_data.heatmap import generate_pose_heatmap
+    from epam_data.samples.heatmap import generate_pose_heatmap
 
     return generate_pose_heatmap

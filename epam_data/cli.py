@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from epam_data.build_commands import (
+from epam_data.build.commands import (
     BuildCommand,
     FinaliseCommand,
     PilotCommand,
@@ -17,11 +17,12 @@ from epam_data.build_commands import (
     pilot_command,
     status_command,
 )
-from epam_data.check_commands import CheckCommand, InspectCommand, check_command, inspect_command
-from epam_data.config import CommandTable, run_command
-from epam_data.executors import available_cores
-from epam_data.progress import Progress
+from epam_data.check.commands import CheckCommand, check_command
+from epam_data.recipe import CommandTable, run_command
+from epam_data.show.commands import InspectCommand, inspect_command
 from epam_data.synth import VIDEO_FOLDER, SynthSettings, synthesise
+from epam_data.system.executors import available_cores
+from epam_data.system.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from epam_data.executors import run_local
-from epam_data.progress import OnProgress, silent
 from epam_data.skeleton import COCO17
+from epam_data.system.executors import run_local
+from epam_data.system.progress import OnProgress, silent
 from epam_data.taxonomy import TAXONOMIES
 
 VIDEO_FOLDER, SKELETON_FILE = "videos", "synthetic.pkl"

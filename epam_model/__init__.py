@@ -4,8 +4,8 @@
 adds a classifier and returns `Logits`.
 """
 
-from epam_model.heads import Logits, TwoStreamHead
 from epam_model.networks.epam import EPAMBackbone
+from epam_model.networks.heads import Logits, TwoStreamHead
 from epam_model.networks.recogniser import TwoStreamRecogniser, build_epam
 
 __all__ = ["EPAMBackbone", "Logits", "TwoStreamHead", "TwoStreamRecogniser", "build_epam"]

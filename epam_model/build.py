@@ -8,17 +8,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from epam_data.index import Manifest
-from epam_model.config import ModelSettings
-from epam_model.convert import load_foreign, model_formats
-from epam_model.evaluate import heatmap_channels
-from epam_model.heads import StreamHead, TwoStreamHead
+from epam_data.shards.manifest import Manifest
 from epam_model.networks.epam import EPAMBackbone
+from epam_model.networks.heads import StreamHead, TwoStreamHead
 from epam_model.networks.recogniser import TwoStreamRecogniser
 from epam_model.networks.resnet_path import ResNetPath, pose_path, rgb_path
 from epam_model.networks.rgbpose_conv3d import RGBPoseConv3D
+from epam_model.networks.settings import ModelSettings
 from epam_model.networks.single_stream import SingleStreamRecogniser
 from epam_model.networks.x_shift_net import XShiftNet, pose_stream, rgb_stream
+from epam_model.weights.convert import load_foreign, model_formats
 
 
 def build_model(
@@ -65,7 +64,7 @@ def build_for(
     return build_model(
         settings,
         num_classes=len(manifest.classes),
-        num_joints=heatmap_channels(manifest),
+        num_joints=manifest.num_channels,
         num_coarse_classes=len(manifest.groups),
         seed=seed,
         tell=tell,

@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy, kl_div
 from epam_data.stream import BatchFinisher, Stream
 from epam_model import build_epam
 from epam_model.build import build_for
-from epam_model.config import ModelSettings
+from epam_model.networks.settings import ModelSettings
 
 TEMPERATURE = 2.0
 

@@ -8,7 +8,7 @@ from small_data import CLIPS, small_shards
 
 from epam_data.stream import BatchFinisher, Stream
 from epam_model import build_epam
-from epam_model.features import extract
+from epam_model.tools.features import extract
 
 stream = Stream(small_shards(), split="val", settings=CLIPS, training=False)
 finish = BatchFinisher.for_shards(stream.manifest)

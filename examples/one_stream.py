@@ -7,7 +7,7 @@ from small_data import CLIPS, small_shards
 
 from epam_data.stream import BatchFinisher, Stream
 from epam_model.build import build_for
-from epam_model.config import ModelSettings
+from epam_model.networks.settings import ModelSettings
 
 stream = Stream(small_shards(), split="val", settings=CLIPS, training=False)
 finish = BatchFinisher.for_shards(stream.manifest)

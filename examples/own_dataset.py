@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from small_data import CLIPS, small_shards
 
-from epam_data.build import build
-from epam_data.plan import BuildPlan
-from epam_data.prepare import PrepareSettings
+from epam_data.build.build import build
+from epam_data.build.plan import BuildPlan
 from epam_data.readers import RawSettings
 from epam_data.readers.pickles import load_pickle
-from epam_data.shard import ShardSettings
+from epam_data.samples.settings import PrepareSettings
+from epam_data.shards.settings import ShardSettings
 from epam_data.stream import Stream
 
 # Stands for your recordings: three synthetic videos under other names, and a pickle in a layout of its own.

@@ -6,8 +6,8 @@ import torch
 
 from epam_model import EPAMBackbone, build_epam
 from epam_model.build import build_model
-from epam_model.config import ModelSettings
-from epam_model.convert import to_published
+from epam_model.networks.settings import ModelSettings
+from epam_model.weights.convert import to_published
 
 # Stands for a file that you downloaded: a network for 60 classes, saved under the published names.
 theirs = build_epam(num_classes=60)

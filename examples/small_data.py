@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from epam_data.build import build
-from epam_data.plan import BuildPlan
-from epam_data.prepare import PrepareSettings
+from epam_data.build.build import build
+from epam_data.build.plan import BuildPlan
 from epam_data.readers import RawSettings
-from epam_data.shard import ShardSettings
+from epam_data.samples.settings import PrepareSettings
+from epam_data.shards.settings import ShardSettings
 from epam_data.stream import StreamSettings
 from epam_data.synth import SynthSettings, synthesise
 

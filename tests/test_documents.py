@@ -17,13 +17,13 @@ from PIL import Image
 
 import epam_data.cli
 import epam_model.cli
-from epam_data.build_commands import BuildCommand
-from epam_data.check_commands import CheckCommand
-from epam_data.config import RECIPE_SECTIONS, CommandTable, _leaf_types, parse_command
+from epam_data.build.commands import BuildCommand
+from epam_data.check.commands import CheckCommand
+from epam_data.recipe import RECIPE_SECTIONS, CommandTable, _leaf_types, parse_command
 from epam_data.stream import StreamSettings
-from epam_model.cli import TrainCommand
-from epam_model.config import TrainSettings
-from epam_model.objective import Objective
+from epam_model.commands.train import TrainCommand
+from epam_model.losses.objective import Objective
+from epam_model.train.settings import TrainSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted((ROOT / "docs").glob("*.md"))
@@ -142,7 +142,7 @@ def beside_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run in a folder that holds `shards/ntu60_xsub`."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "shards").mkdir()
-    (tmp_path / "shards" / "ntu60_xsub").symlink_to(ROOT / "tests" / "data" / "schema_1")
+    (tmp_path / "shards" / "ntu60_xsub").symlink_to(ROOT / "tests" / "data" / "shards" / "schema_1")
 
 
 @pytest.mark.parametrize(("name", "code"), PYTHON)

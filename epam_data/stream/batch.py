@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from epam_data.stream.slots import SharedSlots
+from epam_data.stream.loading.slots import SharedSlots
 
 _IN_FLIGHT: deque[tuple[torch.cuda.Event, Batch]] = deque()
 """Batches that a GPU is still copying: their memory must not be used again before."""

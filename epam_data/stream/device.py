@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample
 
-from epam_data.index import Manifest
+from epam_data.shards.manifest import Manifest
 from epam_data.skeleton import LAYOUTS
 from epam_data.stream.batch import Batch
 
@@ -117,7 +117,7 @@ def resized_crop(images: Tensor, box: Tensor, size_px: int) -> Tensor:
 
 
 def draw_joints(keypoints: Tensor, size_px: int, sigma_px: float) -> Tensor:
-    """One Gaussian per visible joint, persons combined by maximum: what `epam_data.heatmap.draw_joints` draws.
+    """One Gaussian per visible joint, persons combined by maximum: what `epam_data.samples.heatmap.draw_joints` draws.
 
     Args:
         keypoints: (N, M, V, T', 3) float64: x, y in heatmap pixels, height; finite, height 0: missing.

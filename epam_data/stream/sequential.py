@@ -24,15 +24,15 @@ from typing import Any
 import webdataset
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from epam_data.codec import MEMBERS
-from epam_data.index import Manifest
 from epam_data.randomness import Purpose, generator, seed_number
 from epam_data.schema import stored_label
-from epam_data.stream.augment import draw_training
+from epam_data.shards.codec import MEMBERS
+from epam_data.shards.manifest import Manifest
 from epam_data.stream.batch import Batch
-from epam_data.stream.clips import RGB, ClipDecoder, SampleHead
+from epam_data.stream.loading.clip_decoder import RGB, ClipDecoder, SampleHead
+from epam_data.stream.loading.slots import Arrays
+from epam_data.stream.order.draws import draw_training
 from epam_data.stream.settings import StreamSettings
-from epam_data.stream.slots import Arrays
 
 
 class SequentialStream:

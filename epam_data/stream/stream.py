@@ -7,13 +7,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from epam_data.index import Index, load_manifest
-from epam_data.remote import is_url
+from epam_data.shards.index import Index
+from epam_data.shards.manifest import load_manifest
 from epam_data.stream.batch import Batch, page_lock
 from epam_data.stream.damage import Damage
-from epam_data.stream.loader import SlotLoader
+from epam_data.stream.loading.loader import SlotLoader
+from epam_data.stream.loading.step_reader import StepReader
 from epam_data.stream.settings import StreamSettings
-from epam_data.stream.steps import StepReader
+from epam_data.system.remote import is_url
 
 
 class Stream:

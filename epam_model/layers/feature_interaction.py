@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from epam_model.layers.ranks_dropout import RanksDropout
+from epam_model.ranks.dropout import RanksDropout
 
 NUM_HEADS = 8
 ATTENTION_DROPOUT = 0.1

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from epam_model.distributed import sum_with_gradient
+from epam_model.ranks.distributed import sum_with_gradient
 
 ALPHA = TEMPERATURE = 0.125
 MOMENTUM = 0.9

@@ -7,10 +7,10 @@ from pathlib import Path
 from mmaction.registry import MODELS
 from torch import Tensor
 
-from epam_model.convert import load_pretrained
 from epam_model.mmaction.state_names import save_under
 from epam_model.networks import epam, rgbpose_conv3d
-from epam_model.published_names import BACKBONES
+from epam_model.weights.convert import load_pretrained
+from epam_model.weights.published_names import BACKBONES
 
 SixElements = tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]
 """(rgb, pose, rgb1, pose1, gt, gt_coarse): features, copies of them for losses of one's own, the labels given."""

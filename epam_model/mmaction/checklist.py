@@ -16,9 +16,9 @@ from mmengine.registry import DefaultScope
 from torch import Tensor
 
 from epam_model import mmaction as plugin
-from epam_model.doctor import Tick, tick
-from epam_model.heads import prototype_banks
-from epam_model.profile import activation_bytes
+from epam_model.networks.heads import prototype_banks
+from epam_model.tools.diagnosis import Tick, tick
+from epam_model.tools.profile import activation_bytes
 
 CLIP_LENGTHS = {"EPAMBackbone": (16, 48), "PCANRGBPoseConv3D": (8, 32), "RGBPoseConv3D": (8, 32)}
 """Frames of the published clips, RGB and pose, by backbone."""

@@ -10,10 +10,11 @@ from mmaction.registry import MODELS
 from torch import Tensor
 
 from epam_data.taxonomy import TAXONOMIES
-from epam_model.heads import Logits, TwoStreamHead, prototype_banks
+from epam_model.losses.objective import Objective
+from epam_model.losses.settings import LossSettings
 from epam_model.mmaction.state_names import save_under
-from epam_model.objective import LossSettings, Objective
-from epam_model.published_names import LINEAR_HEADS, PCAN_HEAD
+from epam_model.networks.heads import Logits, TwoStreamHead, prototype_banks
+from epam_model.weights.published_names import LINEAR_HEADS, PCAN_HEAD
 
 COMPONENTS = ("rgb", "pose")
 COARSE_COMPONENTS = ("rgb_coarse", "pose_coarse")

@@ -13,10 +13,11 @@ from mmaction.registry import DATASETS
 from mmaction.structures import ActionDataSample
 from torch.utils.data import Dataset
 
-from epam_data.index import load_index, load_manifest
+from epam_data.shards.index import load_index
+from epam_data.shards.manifest import load_manifest
 from epam_data.stream import BatchFinisher, StreamSettings
-from epam_data.stream.augment import Draw, draw_evaluation, draw_training
-from epam_data.stream.dataset import ClipReader
+from epam_data.stream.loading.clip_reader import ClipReader
+from epam_data.stream.order.draws import Draw, draw_evaluation, draw_training
 
 _OF_LOADERS = ("batch_size", "window_shards", "workers", "timeout_seconds", "balance", "class_weights")
 """Keys of the section `stream` that MMEngine's loader and sampler decide here."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from epam_model.published_names import Names, inverse
+from epam_model.weights.published_names import Names, inverse
 
 
 def save_under(module: nn.Module, published: Names) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from epam_model.convert import load_pretrained
 from epam_model.layers.attention import CBAMNestedAttention, SpatialTemporalAttention
 from epam_model.networks.two_streams import frame_ratio, keep_frozen
 from epam_model.networks.x_shift_net import pose_stream, rgb_stream
+from epam_model.weights.convert import load_pretrained
 
 Attention = CBAMNestedAttention | SpatialTemporalAttention
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from epam_model.heads import Logits, TwoStreamHead
 from epam_model.networks.epam import EPAMBackbone
+from epam_model.networks.heads import Logits, TwoStreamHead
 
 
 class TwoStreamRecogniser(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from epam_model.heads import Logits, StreamHead, StreamScores
+from epam_model.networks.heads import Logits, StreamHead, StreamScores
 
 
 class SingleStreamRecogniser(nn.Module):

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from epam_data.build import build
-from epam_data.plan import BuildPlan
+from epam_data.build.build import build
+from epam_data.build.plan import BuildPlan
 from epam_data.readers import RawSettings
-from epam_data.remote import RemoteFolder
-from epam_data.shard import ShardSettings
+from epam_data.shards.settings import ShardSettings
+from epam_data.system.remote import RemoteFolder
 from tests.data.people import write_people
 from tests.data.raw_data import SMALL, ntu60_plan, write_ma52, write_ntu60
 

@@ -11,11 +11,13 @@ from typing import Any
 import h5py
 import numpy as np
 
-from epam_data.codec import MEMBERS, decode, encode
-from epam_data.files import file_sha256
-from epam_data.index import INDEX, MANIFEST, index_bytes, load_index, load_manifest
 from epam_data.schema import Sample
-from epam_data.shard import IndexRow, ShardSummary, read_shard
+from epam_data.shards.codec import MEMBERS, decode, encode
+from epam_data.shards.index import index_bytes, load_index
+from epam_data.shards.layout import IndexRow, ShardSummary
+from epam_data.shards.manifest import INDEX, MANIFEST, load_manifest
+from epam_data.shards.reader import read_shard
+from epam_data.system.files import file_sha256
 
 Members = dict[str, bytes]
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 
-from epam_data.checks.finding import Finding
-from epam_data.codec import MEMBERS, decode
-from epam_data.index import INDEX, MANIFEST, PROBLEMS, load_index, load_manifest
-from epam_data.shard import read_shard
+from epam_data.check.rules.finding import Finding
+from epam_data.shards.codec import MEMBERS, decode
+from epam_data.shards.index import load_index
+from epam_data.shards.manifest import INDEX, MANIFEST, PROBLEMS, load_manifest
+from epam_data.shards.reader import read_shard
 from tests.data.damage import (
     change_bytes,
     change_index,

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from epam_data.heatmap import heatmap_scale, quantise
-from epam_data.index import INDEX, MANIFEST, Manifest, ShardEntry, index_bytes
-from epam_data.prepare import PrepareSettings, draw_heatmap
+from epam_data.samples.heatmap import heatmap_scale, quantise
+from epam_data.samples.prepare import draw_heatmap
+from epam_data.samples.settings import PrepareSettings
 from epam_data.schema import Sample
-from epam_data.shard import ShardSettings, ShardWriter
+from epam_data.shards.index import index_bytes
+from epam_data.shards.manifest import INDEX, MANIFEST, Manifest, ShardEntry
+from epam_data.shards.settings import ShardSettings
+from epam_data.shards.writer import ShardWriter
 from epam_data.skeleton import COCO17, joint_is_missing
 from epam_data.taxonomy import TAXONOMIES
 from tests.data.raw_data import background, sample_info

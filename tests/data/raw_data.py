@@ -8,11 +8,11 @@ from typing import Any
 import av
 import numpy as np
 
-from epam_data.plan import BuildPlan
-from epam_data.prepare import PrepareSettings
+from epam_data.build.plan import BuildPlan
 from epam_data.readers import RawSettings
+from epam_data.samples.settings import PrepareSettings
 from epam_data.schema import Sample, SampleInfo
-from epam_data.shard import ShardSettings
+from epam_data.shards.settings import ShardSettings
 
 SMALL_HW = (96, 128)
 SMALL = PrepareSettings(rgb_size_px=64, heatmap_size_px=16)

@@ -5,13 +5,13 @@ import pytest
 from mmaction.datasets.transforms import GeneratePoseTarget, MMCompact, MMUniformSampleFrames, UniformSampleFrames
 from scipy.stats import chi2_contingency
 
-from epam_data.heatmap import draw_joints, draw_limbs
-from epam_data.prepare import person_box
+from epam_data.samples.heatmap import draw_joints, draw_limbs
+from epam_data.samples.prepare import person_box
 from epam_data.skeleton import COCO17, LAYOUTS
 from epam_data.stream import StreamSettings
-from epam_data.stream.augment import draw_evaluation
-from epam_data.stream.sampling import test_frames as repeatable_frames
-from epam_data.stream.sampling import uniform_frames
+from epam_data.stream.order.draws import draw_evaluation
+from epam_data.stream.order.sampling import test_frames as repeatable_frames
+from epam_data.stream.order.sampling import uniform_frames
 
 LENGTHS = (8, 16, 32, 48)
 

@@ -12,8 +12,8 @@ import torch
 from mmaction.registry import MODELS
 from mmengine.runner import Runner
 
-from epam_model.doctor import TROUBLES
 from epam_model.mmaction import EPAMBackbone, PCANRGBPoseHead
+from epam_model.tools.diagnosis import TROUBLES
 from tests.mmaction.small import CONFIGS
 
 ROOT = Path(__file__).parents[2]

@@ -6,9 +6,10 @@ from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 
 from epam_data.taxonomy import TAXONOMIES
-from epam_model.heads import TwoStreamHead, prototype_banks
+from epam_model.losses.objective import Objective
+from epam_model.losses.settings import LossSettings
 from epam_model.mmaction.heads import PCANRGBPoseHead, coarse_table, loss_factors
-from epam_model.objective import LossSettings, Objective
+from epam_model.networks.heads import TwoStreamHead, prototype_banks
 
 FEATURES = torch.rand(4, 432, 4, 2, 2), torch.rand(4, 216, 12, 2, 2)
 TUPLE = (*FEATURES, *FEATURES, None, None)

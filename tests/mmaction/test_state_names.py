@@ -6,9 +6,9 @@ from mmaction.registry import MODELS
 from mmengine.runner.checkpoint import get_state_dict, load_state_dict
 from torch import nn
 
-from epam_model.convert import convert, model_formats
 from epam_model.mmaction.state_names import save_under
 from epam_model.networks.recogniser import build_epam
+from epam_model.weights.convert import convert, model_formats
 
 
 class Pair(nn.Module):

@@ -18,9 +18,9 @@ import torch._dynamo  # optimisers import it late: once here, not in each fork
 from torch import nn
 
 from epam_model.build import build_model
-from epam_model.config import ModelSettings
-from epam_model.distributed import Ranks, distributed, gather
-from epam_model.layers.sync_batch_norm import RanksBatchNorm, synchronise_batch_norms
+from epam_model.networks.settings import ModelSettings
+from epam_model.ranks.distributed import Ranks, distributed, gather
+from epam_model.ranks.sync_batch_norm import RanksBatchNorm, synchronise_batch_norms
 from tests.model.tiny import CLASSES, TinyRecogniser, tiny_trainer
 
 

@@ -16,9 +16,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from epam_model.convert import epam_from_published, epam_to_published
+from epam_model.weights.convert import epam_from_published, epam_to_published
+from tests.paths import SHARED
 
-GOLDENS = Path(__file__).resolve().parents[3] / "shared" / "goldens"
+GOLDENS = SHARED / "goldens"
 FIXTURE = Path(__file__).with_name("golden_epam.json")
 
 needs_goldens = pytest.mark.skipif(

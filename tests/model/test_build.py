@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from epam_model.build import build_model
-from epam_model.checkpoint import Checkpoint, save_checkpoint
-from epam_model.config import ModelSettings
-from epam_model.heads import prototype_banks
+from epam_model.networks.heads import prototype_banks
 from epam_model.networks.recogniser import TwoStreamRecogniser
 from epam_model.networks.rgbpose_conv3d import RGBPoseConv3D
+from epam_model.networks.settings import ModelSettings
 from epam_model.networks.single_stream import SingleStreamRecogniser
+from epam_model.weights.checkpoint import Checkpoint, save_checkpoint
 
 CLIPS = {"epam": (4, 12), "rgbpose_conv3d": (2, 8)}
 

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from epam_model import cli
-from epam_model.checkpoint import load_checkpoint
 from epam_model.cli import main
+from epam_model.commands import train
+from epam_model.weights.checkpoint import load_checkpoint
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -114,7 +114,7 @@ def test_ctrl_c_says_how_to_go_on(recipe: Path, shards: Path, tmp_path: Path, mo
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.Trainer, "fit", interrupted)
+    monkeypatch.setattr(train.Trainer, "fit", interrupted)
     out = tmp_path / "run"
     command = ["train", str(recipe), "--shards", str(shards), "--out", str(out)]
     assert main(command) == 130

@@ -10,17 +10,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from epam_data.index import INDEX, MANIFEST, Manifest, ShardEntry, index_bytes
-from epam_data.prepare import PrepareSettings
+from epam_data.samples.settings import PrepareSettings
 from epam_data.schema import Sample, SampleInfo
-from epam_data.shard import ShardSettings, ShardWriter
+from epam_data.shards.index import index_bytes
+from epam_data.shards.manifest import INDEX, MANIFEST, Manifest, ShardEntry
+from epam_data.shards.settings import ShardSettings
+from epam_data.shards.writer import ShardWriter
 from epam_data.skeleton import LAYOUTS, SkeletonLayout
 from epam_data.stream import StreamSettings
 from epam_data.taxonomy import TAXONOMIES, Taxonomy
-from epam_model.distributed import Ranks
-from epam_model.heads import Logits
-from epam_model.layers.ranks_dropout import RanksDropout
-from epam_model.train import Trainer, TrainSettings
+from epam_model.networks.heads import Logits
+from epam_model.ranks.distributed import Ranks
+from epam_model.ranks.dropout import RanksDropout
+from epam_model.train.trainer import Trainer, TrainSettings
 
 CLASSES = TAXONOMIES["synthetic"]
 RGB_PX, HEATMAP_PX = 32, 8

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from epam_model import train
-from epam_model.distributed import average_buffers, distributed, gather, sum_over_ranks
-from epam_model.evaluate import collect, evaluate
+from epam_model.evaluate.predict import collect, evaluate
 from epam_model.networks.recogniser import build_epam
+from epam_model.ranks.distributed import average_buffers, distributed, gather, sum_over_ranks
+from epam_model.train import trainer as train
 from tests.model.tiny import CLASSES, STREAM, FrozenNorms, TinyRecogniser, tiny_trainer
 
 

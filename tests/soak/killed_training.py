@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from epam_model.run_folder import RunFolder
+from epam_model.train.run_folder import RunFolder
 from tests.model.gloo_ranks import start_ranks, train
 
 SETTINGS = {

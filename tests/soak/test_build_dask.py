@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from epam_data.build import BuildOptions, build
-from epam_data.executors import ExecutorSettings
-from epam_data.shard import ShardSettings
+from epam_data.build.build import BuildOptions, build
+from epam_data.shards.settings import ShardSettings
+from epam_data.system.executors import ExecutorSettings
 from tests.data.raw_data import folder_bytes, ntu60_plan, write_ntu60
 
 pytestmark = pytest.mark.soak

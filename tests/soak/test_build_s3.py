@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from epam_data.output import UrlOutput
+from epam_data.build.output import UrlOutput
 from tests.data.raw_data import folder_bytes, write_ntu60
 from tests.soak.test_build_kills import RECIPE
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from epam_model.export import export_model
 from epam_model.networks.recogniser import build_epam
+from epam_model.tools.export import export_model
 
 onnxruntime = pytest.importorskip("onnxruntime")
 

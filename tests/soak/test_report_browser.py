@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import torch
 
-from epam_data.check import CheckSettings, check
-from epam_data.executors import ExecutorSettings
-from epam_data.report import write_report
+from epam_data.check.check import CheckSettings, check
+from epam_data.check.report import write_report
 from epam_data.stream import BatchFinisher, Stream, StreamSettings
-from epam_model.checkpoint import load_checkpoint
-from epam_model.evaluate import collect
-from epam_model.evaluate_commands import best_checkpoint
-from epam_model.training_report import REPORT, Evaluation
-from epam_model.training_report import write_report as write_training_report
+from epam_data.system.executors import ExecutorSettings
+from epam_model.commands.evaluate import best_checkpoint
+from epam_model.evaluate.predict import collect
+from epam_model.reports.page import REPORT, Evaluation
+from epam_model.reports.page import write_report as write_training_report
+from epam_model.weights.checkpoint import load_checkpoint
 from tests.data.damage import change_bytes, rewrite_first, with_json
 from tests.data.raw_data import ntu60_plan, write_ntu60
 
@@ -43,7 +43,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The report of good shards, and that of the same shards with several kinds of damage."""
-    from epam_data.build import build
+    from epam_data.build.build import build
 
     folder = tmp_path_factory.mktemp("report")
     good, bad = folder / "good", folder / "bad"

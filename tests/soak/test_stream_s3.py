@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 
-from epam_data.index import load_manifest
+from epam_data.shards.manifest import load_manifest
 from epam_data.stream import Batch, Stream, StreamSettings
 from tests.data.people import write_people
 

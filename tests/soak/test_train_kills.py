@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.model.test_sync_batch_norm import ROOT
-from tests.model.test_train import assert_same_run
+from tests.model.ranks.test_sync_batch_norm import ROOT
 from tests.model.tiny import write_shards
+from tests.model.train.test_trainer import assert_same_run
 from tests.soak.killed_training import SETTINGS
 
 pytestmark = pytest.mark.soak

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.model.test_sync_batch_norm import ROOT, TOLERANCE, assert_same_curve, run_gloo_ranks
-from tests.model.test_train import assert_same_run, logged
+from tests.model.ranks.test_sync_batch_norm import ROOT, TOLERANCE, assert_same_curve, run_gloo_ranks
 from tests.model.tiny import write_shards
+from tests.model.train.test_trainer import assert_same_run, logged
 
 pytestmark = pytest.mark.soak
 

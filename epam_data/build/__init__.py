@@ -1,0 +1,1 @@
+"""Raw recordings -> a directory of shards: plan, ingest, build, resume, finalise."""

@@ -1,0 +1,43 @@
+"""A build's plan and its finished shards -> `Manifest`."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+
+from epam_data.build.plan import BuildPlan, tool_versions
+from epam_data.shards.layout import ShardSummary
+from epam_data.shards.manifest import Manifest, ShardEntry
+from epam_data.skeleton import LAYOUTS
+
+
+def make_manifest(
+    plan: BuildPlan, sources: dict[str, str], shards: list[ShardSummary], index: bytes, problems: dict[str, int]
+) -> Manifest:
+    """What `manifest.json` says of finished shards.
+
+    Args:
+        plan: what was built.
+        sources: hash of each skeleton file.
+        shards: all of them.
+        index: bytes of `index.h5`.
+        problems: number of clips by action.
+    """
+    taxonomy = plan.taxonomy
+    return Manifest(
+        dataset=plan.dataset,
+        protocol=plan.raw.protocol,
+        skeleton=plan.skeleton,
+        joints=LAYOUTS[plan.skeleton].joints,
+        taxonomy=taxonomy.name,
+        classes=taxonomy.classes,
+        groups=taxonomy.groups,
+        coarse_of=taxonomy.coarse_of,
+        prepare=asdict(plan.prepare),
+        shard=asdict(plan.shard),
+        sources=sources,
+        versions=tool_versions(),
+        problems=problems,
+        index_sha256=hashlib.sha256(index).hexdigest(),
+        shards=tuple(map(ShardEntry.of, shards)),
+    )

@@ -1,0 +1,227 @@
+"""What a build will do: a pure function of the clips and the settings."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from epam_data.build.output import WORK_FOLDER, Output, open_output
+from epam_data.build.skeleton_store import SkeletonStore
+from epam_data.randomness import Purpose, generator
+from epam_data.readers import RawSettings, find_reader
+from epam_data.readers.videos import VideoFinder
+from epam_data.samples.settings import PrepareSettings
+from epam_data.schema import SCHEMA_VERSION, SPLITS
+from epam_data.shards.settings import ShardSettings
+from epam_data.system.remote import is_url
+from epam_data.taxonomy import Taxonomy
+
+_TOOLS = (
+    "epam",
+    "numpy",
+    "av",
+    "decord2",
+    "simplejpeg",
+    "zstandard",
+    "h5py",
+)  # their versions may change the bytes of a shard
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipLimits:
+    """What one clip may cost before it is given up."""
+
+    clip_seconds: float = 120.0
+    """A clip that takes longer is skipped; its process is killed."""
+    process_mb: int = 2048
+    """Memory that a decoding process may allocate, in 10^6 bytes; a clip that wants more is skipped."""
+
+    def __post_init__(self) -> None:
+        if not self.clip_seconds > 0:
+            raise ValueError(f"limits.clip_seconds must be > 0, got {self.clip_seconds}")
+        if self.process_mb < 256:
+            raise ValueError(f"limits.process_mb must be >= 256, got {self.process_mb}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which clips of the data set to build; the default is all."""
+
+    split: str | None = None
+    """One split only."""
+    only: tuple[str, ...] = ()
+    """These keys only."""
+    limit: int | None = None
+    """So many clips at most: a random choice by `shard.shuffle_seed` among what the others leave."""
+
+    def __post_init__(self) -> None:
+        if self.split is not None and self.split not in SPLITS:
+            raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {self.split!r}")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit must be >= 1, got {self.limit}")
+
+    def is_whole(self, split: str) -> bool:
+        """Whether all clips of a split are taken."""
+        return not self.only and self.limit is None and self.split in (None, split)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildPlan:
+    """What to build: everything that the bytes of the shards depend on, and where they go."""
+
+    dataset: str
+    raw: RawSettings
+    prepare: PrepareSettings
+    shard: ShardSettings
+    out: Path | str
+    """A folder, or an fsspec URL."""
+    work: Path | None = None
+    """For a URL: a folder that all workers of the build see. A folder keeps its own, `.build`."""
+    limits: ClipLimits = field(default_factory=ClipLimits)
+    selection: Selection = field(default_factory=Selection)
+
+    def __post_init__(self) -> None:
+        # Refuses what cannot be read; and the values travel with the plan, so that no worker needs a reader's module.
+        _ = self.skeleton, self.taxonomy
+        if is_url(self.out) and self.work is None:
+            raise ValueError(f"out is the URL {self.out}: give --work FOLDER, for the skeleton store and the lock")
+        if self.work is not None and not is_url(self.out):
+            raise ValueError(f"work goes with an out that is a URL; the folder {self.out} keeps its own {WORK_FOLDER}")
+
+    @property
+    def work_folder(self) -> Path:
+        """Where a build keeps the skeleton store, its lock and its progress."""
+        return self.work or Path(self.out) / WORK_FOLDER
+
+    @property
+    def store(self) -> Path:
+        """The skeleton store."""
+        return self.work_folder / "skeletons.h5"
+
+    @cached_property
+    def skeleton(self) -> str:
+        """Name of the joint layout."""
+        return find_reader(self.dataset).skeleton
+
+    @cached_property
+    def taxonomy(self) -> Taxonomy:
+        """The classes."""
+        return find_reader(self.dataset).taxonomy
+
+    @cached_property
+    def output(self) -> Output:
+        """Where shards, receipts, index and manifest go."""
+        return open_output(self.out, self.work_folder)
+
+    def inputs(self, sources: dict[str, str]) -> dict[str, Any]:
+        """Everything that a shard depends on but its clips and their recordings."""
+        return {
+            "schema": SCHEMA_VERSION,
+            "dataset": self.dataset,
+            "protocol": self.raw.protocol,
+            "prepare": asdict(self.prepare),
+            "shard": asdict(self.shard),
+            "sources": sources,
+            "versions": tool_versions(),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardTask:
+    """One shard to build."""
+
+    name: str
+    split: str
+    rows: tuple[int, ...]  # of the skeleton store
+    videos: tuple[str | None, ...]  # below `raw.videos`, one per row; None: not found
+    fingerprint: str  # hash of everything that the shard's bytes depend on
+
+
+def plan_tasks(plan: BuildPlan, store: SkeletonStore, sources: dict[str, str]) -> list[ShardTask]:
+    """Shuffle the clips of each split by the seed and cut them into shards.
+
+    Raises:
+        ValueError: no clip is left, or `plan.selection` names a key that the data set does not have.
+    """
+    finder = VideoFinder(plan.raw.videos)
+    inputs = json.dumps(plan.inputs(sources), sort_keys=True)
+    chosen = select(plan, store)
+    tasks = []
+    for number, split in enumerate(SPLITS):
+        rows = store.rows_of_split(split)
+        generator(Purpose.SHARD_ASSIGNMENT, plan.shard.shuffle_seed, number).shuffle(rows)
+        rows = rows[chosen[rows]]
+        for start in range(0, len(rows), plan.shard.samples_per_shard):
+            of_shard = tuple(rows[start : start + plan.shard.samples_per_shard].tolist())
+            videos = tuple(finder.find(store.names[row]) for row in of_shard)
+            what = json.dumps({"keys": [store.keys[row] for row in of_shard], "videos": videos})
+            tasks.append(
+                ShardTask(
+                    name=f"{split}-{start // plan.shard.samples_per_shard:06d}",
+                    split=split,
+                    rows=of_shard,
+                    videos=videos,
+                    fingerprint=hashlib.sha256(f"{inputs}{what}".encode()).hexdigest(),
+                )
+            )
+    if not tasks:
+        asked = [
+            f"{name} {value}"
+            for name, value in (("split", plan.selection.split), ("only", plan.selection.only))
+            if value
+        ]
+        chosen_by = f" that is of {' and '.join(asked)}" if asked else ""
+        raise ValueError(f"{plan.raw.skeletons}: no usable clip of protocol {plan.raw.protocol!r}{chosen_by}")
+    return tasks
+
+
+def select(plan: BuildPlan, store: SkeletonStore) -> NDArray[np.bool_]:
+    """(N,) which rows of the store `plan.selection` takes."""
+    selection, chosen = plan.selection, np.ones(len(store), bool)
+    if selection.split is not None:
+        chosen[:] = False
+        chosen[store.rows_of_split(selection.split)] = True
+    if selection.only:
+        unknown = set(selection.only).difference(store.keys)
+        if unknown:
+            refused = {problem.name.rpartition("/")[2]: problem.reason for problem in store.problems}
+            what = "; ".join(refused.get(key) or _with_nearest(key, store.keys) for key in sorted(unknown))
+            raise ValueError(f"only: {what}")
+        wanted = frozenset(selection.only)
+        chosen &= np.fromiter((key in wanted for key in store.keys), bool, len(store))
+    if selection.limit is not None:
+        rows = np.flatnonzero(chosen)
+        generator(Purpose.SELECTION, plan.shard.shuffle_seed).shuffle(rows)
+        chosen[rows[selection.limit :]] = False
+    return chosen
+
+
+def _with_nearest(key: str, keys: list[str]) -> str:
+    near = difflib.get_close_matches(key, keys, n=1)
+    return f"the data set has no clip {key}" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def tool_versions() -> dict[str, str]:
+    """Versions of this package and of the libraries that the bytes of a shard depend on."""
+    return {name: version(name) for name in _TOOLS}
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Which values differ between two tables of settings, as `key: old -> new`."""
+    lines = []
+    for key in dict.fromkeys((*old, *new)):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            lines += differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            lines.append(f"{prefix}{key}: {before} -> {after}")
+    return lines

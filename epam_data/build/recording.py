@@ -1,0 +1,93 @@
+"""One recording that no build holds, a video and its skeleton -> a shard directory of one hidden test clip.
+
+So a model sees it through the same shards and stream as every other clip.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from epam_data.build.build_shard import make_members
+from epam_data.build.manifest import make_manifest
+from epam_data.build.plan import BuildPlan
+from epam_data.readers import RawSettings
+from epam_data.readers.annotations import clip_of
+from epam_data.readers.pickles import load_pickle
+from epam_data.samples.settings import PrepareSettings
+from epam_data.schema import Clip, key_from_name
+from epam_data.shards.index import index_bytes
+from epam_data.shards.manifest import INDEX, MANIFEST
+from epam_data.shards.settings import ShardSettings
+from epam_data.shards.writer import ShardWriter
+
+SPLIT = "test"
+
+
+@contextmanager
+def recording_shards(video: Path, skeleton: Path, dataset: str, prepare: PrepareSettings) -> Iterator[tuple[Path, str]]:
+    """Shards of one recording, in a temporary folder that ends with the block.
+
+    Args:
+        video: any file that the build reads.
+        skeleton: see `read_recording`.
+        dataset: whose joints and classes are meant: `ntu60`, `ma52` or `synthetic`.
+        prepare: as for the shards that the model learnt from.
+
+    Yields:
+        The shard directory and the clip's key.
+
+    Raises:
+        ValueError: no skeleton is that of the video, or the clip cannot be used; it says why.
+    """
+    clip = read_recording(video, skeleton)
+    with tempfile.TemporaryDirectory(prefix="epam-recording-") as folder:
+        root = Path(folder)
+        raw = RawSettings(videos=video.parent, skeletons=skeleton)
+        plan = BuildPlan(dataset=dataset, raw=raw, prepare=prepare, shard=ShardSettings(), out=root)
+        info, members, _ = make_members(plan, clip)
+        with ShardWriter(root, f"{SPLIT}-000000", SPLIT, plan.shard) as writer:
+            writer.write_members(info, members)
+            shards = [writer.finish()]
+        index = index_bytes(shards)
+        (root / INDEX).write_bytes(index)
+        (root / MANIFEST).write_bytes(make_manifest(plan, {}, shards, index, {}).to_json())
+        yield root, clip.key
+
+
+def read_recording(video: Path, skeleton: Path) -> Clip:
+    """The clip of one video, its label hidden.
+
+    Args:
+        video: the file; an ending `_rgb` of its name (NTU RGB+D's) belongs to no clip's name.
+        skeleton: a pickle of one annotation, of a list of them, or with `annotations`, as the data sets have. Of
+            several, the one that is named like the video is taken.
+
+    Raises:
+        ValueError: there is no such video or skeleton, or the annotation is none.
+    """
+    if not video.is_file():
+        raise ValueError(f"{video}: no such video")
+    annotations = _annotations(load_pickle(skeleton), skeleton)
+    key = key_from_name(video.stem.removesuffix("_rgb"))
+    named = [each for each in annotations if _is_named(each, key)]
+    if not named and len(annotations) > 1:
+        raise ValueError(f"{skeleton}: none of its {len(annotations)} annotations is named like the video {video.name}")
+    annotation = {"frame_dir": key, **(named or annotations)[0]}
+    return replace(clip_of(annotation, SPLIT, None), key=key, video=video)
+
+
+def _annotations(content: Any, skeleton: Path) -> list[Any]:
+    if isinstance(content, dict):
+        content = content.get("annotations", [content])
+    if not isinstance(content, list) or not content or not all(isinstance(each, dict) for each in content):
+        raise ValueError(f"{skeleton}: expected an annotation or a list of them, got {type(content).__name__}")
+    return content
+
+
+def _is_named(annotation: dict[str, Any], key: str) -> bool:
+    return str(annotation.get("frame_dir")).rpartition("/")[2] == key

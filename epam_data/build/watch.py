@@ -1,0 +1,148 @@
+"""How far a build is: its finished shards, and the clips done so far of the shards in work.
+
+A shard takes minutes. So each worker notes its shard's figures in a small file of the work folder, and the build's own
+process, or `epam-data status` at another terminal or host, sees clips go by.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from epam_data.build.plan import ShardTask
+from epam_data.build.receipts import ShardResult
+from epam_data.system.files import write_atomically
+from epam_data.system.progress import OnProgress
+
+_NOTE_EVERY_SECONDS = 1.0
+_TASKS = "tasks.json"
+
+
+@dataclass(frozen=True)
+class Count:
+    """Clips that are done, built or skipped."""
+
+    clips: int = 0
+    skipped: int = 0  # of the clips
+    frames: int = 0  # of the clips that were built
+
+    def __add__(self, other: Count) -> Count:
+        return Count(self.clips + other.clips, self.skipped + other.skipped, self.frames + other.frames)
+
+    @classmethod
+    def of(cls, result: ShardResult) -> Count:
+        """Of a finished shard."""
+        return cls(len(result.summary.rows) + result.num_skipped, result.num_skipped, result.num_frames)
+
+
+class ShardNotes:
+    """The notes of the shards in work: one file each in `folder`."""
+
+    def __init__(self, work_folder: Path) -> None:
+        self._folder = work_folder / "progress"
+        self._last = float("-inf")  # the clock may be young: it counts from the start of the machine
+
+    def write(self, name: str, count: Count) -> None:
+        """Note how far a shard is; at most once a second."""
+        if time.monotonic() - self._last >= _NOTE_EVERY_SECONDS:
+            self._last = time.monotonic()
+            # Under another name first, so that nobody reads half of it. It may be lost: the build goes on without.
+            with contextlib.suppress(OSError):
+                self._folder.mkdir(exist_ok=True)
+                new = self._folder / f".{name}"
+                new.write_text(json.dumps(asdict(count)))
+                new.replace(self._folder / name)
+
+    def read(self) -> dict[str, Count]:
+        """All notes, by shard."""
+        counts = {}
+        for path in self._folder.glob("[!.]*"):
+            try:
+                counts[path.name] = Count(**json.loads(path.read_text()))
+            except (FileNotFoundError, ValueError):  # finished in this moment, or cut off by a full disk
+                continue
+        return counts
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove the notes of shards that are finished, or not yet begun."""
+        for name in names:
+            for path in (self._folder / name, self._folder / f".{name}"):
+                path.unlink(missing_ok=True)
+
+    def remove_all(self) -> None:
+        """Remove all notes: the build is finished."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def write_tasks(work_folder: Path, tasks: list[ShardTask]) -> None:
+    """Note the shards that the build shall have."""
+    noted = {task.name: (len(task.rows), task.fingerprint) for task in tasks}
+    write_atomically(work_folder / _TASKS, json.dumps(noted).encode())
+
+
+def read_tasks(work_folder: Path) -> dict[str, tuple[int, str]]:
+    """The shards that a build shall have: name -> (clips, fingerprint).
+
+    Raises:
+        ValueError: no build was begun here.
+    """
+    try:
+        noted = json.loads((work_folder / _TASKS).read_bytes())
+    except FileNotFoundError:
+        raise ValueError(f"{work_folder}: holds no {_TASKS}; no build was begun here") from None
+    return {name: (clips, fingerprint) for name, (clips, fingerprint) in noted.items()}
+
+
+class BuildWatch:
+    """Tells `progress` once a second how far the tasks of a build are; a context manager.
+
+    Args:
+        notes: of the shards in work.
+        tasks: all that the build is about.
+        reused: results of those that were finished before.
+        progress: is told (clips done, clips in all, a note).
+    """
+
+    def __init__(
+        self, notes: ShardNotes, tasks: list[ShardTask], reused: list[ShardResult], progress: OnProgress
+    ) -> None:
+        self._notes, self._progress = notes, progress
+        self._total = sum(len(task.rows) for task in tasks)
+        self._open = {task.name for task in tasks} - {result.summary.name for result in reused}
+        self._finished = self._before = sum(map(Count.of, reused), Count())
+        self._begun = time.monotonic()
+        self._lock, self._ended = threading.Lock(), threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> BuildWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._tell()
+
+    def finished(self, result: ShardResult) -> None:
+        """A shard of the build is done."""
+        with self._lock:
+            self._finished += Count.of(result)
+            self._open.discard(result.summary.name)
+
+    def _run(self) -> None:
+        self._tell()
+        while not self._ended.wait(_NOTE_EVERY_SECONDS):
+            self._tell()
+
+    def _tell(self) -> None:
+        with self._lock:
+            in_work = (count for name, count in self._notes.read().items() if name in self._open)
+            now = sum(in_work, self._finished)
+        frames = (now.frames - self._before.frames) / max(time.monotonic() - self._begun, 1e-9)
+        self._progress(now.clips, self._total, f"{frames:.0f} frames/s, {now.skipped} skipped")

@@ -1,0 +1,228 @@
+"""Check: a directory of shards -> what is wrong with it.
+
+In breadth, for every sample: hashes, tar structure, members, shapes, labels, frames' places, the set as a whole.
+In depth, for a seeded random subset: the heatmap is drawn anew, and joints, crop and frame counts must fit; with `rgb`,
+every frame is decoded as well, and what moves in the frames must move with the joints. A shard whose hash
+is wrong is looked at in depth whole, to name what is damaged.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from epam_data.check.check_shard import CheckShard, ClipMeasures, ShardCheck, ShardCheckTask
+from epam_data.check.rules.catalogue import annotation_findings, index_findings, problem_findings, taxonomy_findings
+from epam_data.check.rules.finding import Finding
+from epam_data.check.rules.motion import set_shift
+from epam_data.check.rules.splits import (
+    balance_findings,
+    duplicate_findings,
+    label_findings,
+    notes,
+    split_findings,
+)
+from epam_data.readers import READERS, RawSettings
+from epam_data.readers.videos import VideoFinder
+from epam_data.samples.settings import PrepareSettings
+from epam_data.schema import Clip, Problem
+from epam_data.shards.index import Index, load_index
+from epam_data.shards.manifest import INDEX, PROBLEMS, Manifest, load_manifest
+from epam_data.system.executors import ExecutorSettings, run
+from epam_data.system.files import file_sha256
+from epam_data.system.progress import OnProgress, silent
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckSettings:
+    """How deep to look."""
+
+    sample: int | str = 64
+    """Clips to check in depth: a number, a share as `1%`, or `all`; everything is checked in breadth."""
+    rgb: bool = False
+    """In depth, decode every frame and compare what moves in it with the joints."""
+    seed: int = 0
+    """Chooses the clips."""
+    skeletons: Path | None = None
+    """The skeleton pickles that the set was built from: every clip of them must be there, or reported."""
+    videos: Path | None = None
+    """The recordings that it was built from: in depth, the frames that their containers announce are compared."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\d+|\d+(\.\d+)?%|all", str(self.sample)) or self.num_deep(100) > 100:
+            raise ValueError(f"check.sample must be a number, a share as 1%, or all, got {self.sample!r}")
+
+    def num_deep(self, num_samples: int) -> int:
+        """How many of `num_samples` clips to check in depth; a share gives at least one."""
+        if self.sample == "all":
+            return num_samples
+        text = str(self.sample)
+        if text.endswith("%"):
+            return math.ceil(num_samples * float(text[:-1]) / 100)
+        return min(int(text), num_samples)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckReport:
+    """What was found in a directory."""
+
+    root: Path
+    manifest: Manifest
+    index: Index
+    settings: CheckSettings
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+    measures: tuple[ClipMeasures, ...]
+
+    @property
+    def num_samples(self) -> int:
+        """Clips that could be opened."""
+        return len(self.measures)
+
+    @property
+    def num_deep(self) -> int:
+        """Clips whose heatmap was drawn anew."""
+        return sum(clip.heatmap_error is not None for clip in self.measures)
+
+    @property
+    def num_decoded(self) -> int:
+        """Clips of which every frame was decoded."""
+        return sum(clip.decoded for clip in self.measures)
+
+    @property
+    def heatmap_error(self) -> float:
+        """Largest `|stored - reference| / scale` over the clips checked in depth."""
+        return max((clip.heatmap_error for clip in self.measures if clip.heatmap_error is not None), default=0.0)
+
+
+def check(root: Path, settings: CheckSettings, where: ExecutorSettings, progress: OnProgress = silent) -> CheckReport:
+    """Check a directory of shards.
+
+    Args:
+        root: the directory.
+        settings: how deep to look.
+        where: where shards are checked.
+        progress: is told of the shards that are done.
+
+    Raises:
+        ValueError: manifest or index cannot be read at all, or what the settings name to compare with.
+    """
+    manifest, index = load_manifest(root), load_index(root)
+    try:
+        PrepareSettings(**manifest.prepare)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{root}: the manifest's settings are no settings of a build ({error})") from error
+    if settings.videos is not None:
+        VideoFinder(settings.videos)
+    # Before the shards, of which none is needed: what cannot be compared with is refused at once, not after hours.
+    of_set = [*directory_findings(root, manifest), *set_findings(root, manifest, index, settings)]
+    tasks = shard_tasks(manifest, index, deep_keys(index, settings))
+    checker = CheckShard(root=root, manifest=manifest, rgb=settings.rgb, videos=settings.videos)
+    results: dict[str, ShardCheck] = {}
+    num_found = 0
+    for name, result in run(checker, tasks, where):
+        results[name] = result
+        num_found += len(result.findings)
+        progress(len(results), len(tasks), f"{num_found} problems")
+    in_order = [results[name] for name in dict.fromkeys(task.entry.name for task in tasks)]
+    measures = tuple(clip for result in in_order for clip in result.measures)
+    contents = [content for result in in_order for content in result.contents]
+    shift = set_shift([clip.motion for clip in measures if clip.motion])
+    findings = [
+        *of_set,
+        *duplicate_findings(contents),
+        *(finding for result in in_order for finding in result.findings),
+        *([shift] if shift else []),
+    ]
+    return CheckReport(
+        root=root,
+        manifest=manifest,
+        index=index,
+        settings=settings,
+        findings=tuple(sorted(_with_shards(findings, manifest, index), key=lambda finding: finding.order)),
+        notes=tuple(notes(manifest, index)),
+        measures=measures,
+    )
+
+
+def shard_tasks(manifest: Manifest, index: Index, deep: frozenset[str]) -> list[ShardCheckTask]:
+    """One task for each shard that the manifest lists."""
+    tasks = []
+    for number, entry in enumerate(manifest.shards):
+        rows = tuple(index.row(row) for row in np.flatnonzero(index.shard == number).tolist())
+        tasks.append(ShardCheckTask(entry=entry, rows=rows, deep=deep.intersection(row.key for row in rows)))
+    return tasks
+
+
+def deep_keys(index: Index, settings: CheckSettings) -> frozenset[str]:
+    """The seeded random subset of keys to check in depth."""
+    chosen = np.random.default_rng(settings.seed).choice(len(index), settings.num_deep(len(index)), replace=False)
+    return frozenset(key.decode() for key in index.keys[chosen].tolist())
+
+
+def directory_findings(root: Path, manifest: Manifest) -> Iterator[Finding]:
+    """The files that are there against the manifest."""
+    if file_sha256(root / INDEX) != manifest.index_sha256:
+        yield Finding(check="index", what=f"{INDEX} is not the one that the manifest was written with")
+    listed = {f"{shard.name}.tar" for shard in manifest.shards}
+    for path in sorted(root.glob("*.tar")):
+        if path.name not in listed:
+            yield Finding(check="index", shard=path.stem, what="a shard that the manifest does not list")
+
+
+def set_findings(root: Path, manifest: Manifest, index: Index, settings: CheckSettings) -> Iterator[Finding]:
+    """Everything that concerns the set as a whole and needs no shard."""
+    yield from index_findings(manifest, index)
+    yield from taxonomy_findings(manifest)
+    yield from split_findings(manifest, index)
+    yield from label_findings(manifest, index)
+    yield from balance_findings(manifest, index, settings.seed)
+    try:
+        problems = load_problems(root)
+    except ValueError as error:
+        yield Finding(check="annotation", what=str(error))
+        return
+    yield from problem_findings(manifest, index, problems)
+    if settings.skeletons is not None:
+        yield from annotation_findings(manifest, index, problems, _annotated(settings.skeletons, manifest))
+
+
+def load_problems(root: Path) -> list[Problem]:
+    """`problems.jsonl`, which a build writes beside the shards.
+
+    Raises:
+        ValueError: it is absent or damaged.
+    """
+    try:
+        lines = (root / PROBLEMS).read_text(encoding="utf-8").splitlines()
+        return [Problem(**json.loads(line)) for line in lines]
+    except FileNotFoundError:
+        raise ValueError(f"{PROBLEMS} is missing") from None
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{PROBLEMS} is damaged ({error})") from error
+
+
+def _annotated(skeletons: Path, manifest: Manifest) -> Iterator[tuple[str, str, int | None]]:
+    """(key, split, label) of each clip of the skeleton files."""
+    if manifest.dataset not in READERS:  # a manifest must not name code to import
+        raise ValueError(f"check.skeletons: data set must be one of {', '.join(READERS)}, got {manifest.dataset!r}")
+    raw = RawSettings(videos=skeletons, skeletons=skeletons, protocol=manifest.protocol)
+    for clip in READERS[manifest.dataset].read(raw):
+        if isinstance(clip, Clip):
+            yield clip.key, clip.split, clip.label
+
+
+def _with_shards(findings: list[Finding], manifest: Manifest, index: Index) -> Iterator[Finding]:
+    """Findings about a clip whose check did not know the shard: the index does."""
+    for finding in findings:
+        row = index.row_of_key.get(finding.key) if finding.key and not finding.shard else None
+        if row is not None and 0 <= index.shard[row] < len(manifest.shards):
+            yield Finding(**{**finding.__dict__, "shard": manifest.shards[index.shard[row]].name})
+        else:
+            yield finding

@@ -1,0 +1,231 @@
+"""Check one shard: its bytes, every clip in breadth, chosen clips in depth."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from epam_data.check.rules.alignment import alignment_faults, container_faults, joint_places
+from epam_data.check.rules.finding import Finding
+from epam_data.check.rules.heatmaps import heatmap_error, property_faults
+from epam_data.check.rules.members import Fault, OpenedSample, decode_all_frames, open_sample
+from epam_data.check.rules.motion import Motion, motion_of
+from epam_data.check.rules.splits import ClipContent
+from epam_data.check.rules.tar_layout import MemberPlace, compare_with_index, expected_places, walk_tar
+from epam_data.readers.videos import VideoFinder
+from epam_data.shards.codec import MEMBERS
+from epam_data.shards.layout import IndexRow
+from epam_data.shards.manifest import Manifest, ShardEntry
+from epam_data.skeleton import joint_is_missing
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipMeasures:
+    """What was measured of one clip, for statistics and to rank clips."""
+
+    key: str
+    shard: str
+    num_frames: int
+    jpeg_bytes: int  # of all frames
+    num_persons: int  # that are visible in some frame
+    joint_scores: tuple[float, ...]  # (V,) mean score of each joint where it is visible; NaN: nowhere
+    crop_px: tuple[int, int]  # (H, W) of the person box in the video
+    visible: float  # share of the joints
+    outside_image: float  # share of the visible joints
+    outside_crop: float  # share of the visible joints inside the image
+    heatmap_error: float | None = None  # of the scale; None: not checked in depth
+    decoded: bool = False  # every pixel of its frames
+    motion: Motion | None = None  # None: not decoded, or too short
+
+
+@dataclass(frozen=True, kw_only=True)
+class Depth:
+    """What a look in depth gave; the defaults: there was none."""
+
+    faults: tuple[Fault, ...] = ()
+    heatmap_error: float | None = None
+    decoded: bool = False
+    motion: Motion | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardCheckTask:
+    """One shard to check."""
+
+    entry: ShardEntry
+    rows: tuple[IndexRow, ...]  # what the index says of its samples
+    deep: frozenset[str]  # keys to check in depth
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardCheck:
+    """What was found in one shard."""
+
+    findings: tuple[Finding, ...]
+    measures: tuple[ClipMeasures, ...] = ()  # of the clips that open
+    contents: tuple[ClipContent, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckShard:
+    """Checks shards of one directory, one a call: picklable, for the executors."""
+
+    root: Path
+    manifest: Manifest
+    rgb: bool  # decode every frame of the clips in depth
+    videos: Path | None  # where the recordings are, to compare what their containers announce
+
+    def __call__(self, task: ShardCheckTask) -> tuple[str, ShardCheck]:
+        """The name of the shard, and what was found in it."""
+        entry = task.entry
+        try:
+            data = _mapped(self.root / f"{entry.name}.tar")
+        except FileNotFoundError:
+            missing = Finding(check="shard", shard=entry.name, what="the shard is missing")
+            return entry.name, ShardCheck(findings=(missing,))
+        except OSError as error:  # a directory in its place, no permission, a disk that fails
+            unread = Finding(check="shard", shard=entry.name, what=f"cannot be read ({error.strerror})")
+            return entry.name, ShardCheck(findings=(unread,))
+        findings = list(shard_findings(data, entry))
+        damaged = bool(findings)
+        expected = expected_places(task.rows)
+        members, wrong = walk_tar(data, entry.name, expected)
+        findings += [*wrong, *compare_with_index(members, expected, entry.name)]
+        places = {(member.key, member.ending): member for member in members}
+        measures, contents = [], []
+        for row in task.rows:
+            mine = {ending: places[row.key, ending] for ending in MEMBERS if (row.key, ending) in places}
+            if len(mine) < len(MEMBERS):
+                continue
+            clip = {ending: data[place.start : place.start + place.size] for ending, place in mine.items()}
+            try:
+                # To name what is damaged, a shard whose hash is wrong is looked at whole.
+                faults, measured = self.check_clip(
+                    clip, row, entry, deep=damaged or row.key in task.deep, rgb=damaged or self.rgb
+                )
+            except Exception as error:  # one clip of many: what no check foresaw must not cost the others their check
+                what = f"cannot be checked ({type(error).__name__}: {error})"
+                findings.append(Finding(check="clip", shard=entry.name, key=row.key, what=what))
+                continue
+            findings += [_finding(fault, entry.name, mine) for fault in faults]
+            if measured:
+                measures.append(measured)
+                contents.append(_content(clip, row.key, entry.split))
+        return entry.name, ShardCheck(findings=tuple(findings), measures=tuple(measures), contents=tuple(contents))
+
+    def check_clip(
+        self, members: dict[str, memoryview], row: IndexRow, entry: ShardEntry, *, deep: bool, rgb: bool
+    ) -> tuple[tuple[Fault, ...], ClipMeasures | None]:
+        """What is wrong with one clip, and what was measured of it; None where it does not open."""
+        opened = open_sample(members, row, entry, self.manifest)
+        depth = self.look_deep(members, opened, rgb=rgb) if deep else Depth()
+        measures = clip_measures(opened, row, entry, depth, len(members["rgb.mjpeg"]))
+        return (*opened.faults, *depth.faults), measures
+
+    @cached_property
+    def finder(self) -> VideoFinder | None:
+        """Finds recordings; one for all clips, as it lists each folder once."""
+        return None if self.videos is None else VideoFinder(self.videos)
+
+    def look_deep(self, members: dict[str, memoryview], opened: OpenedSample, *, rgb: bool) -> Depth:
+        """One clip in depth: heatmap, alignment and, with `rgb`, frames and motion."""
+        info, keypoints, heatmap = opened.info, opened.keypoints, opened.heatmap
+        if info is None:
+            return Depth()
+        openable = not any(fault.check == "frames" for fault in opened.faults)
+        frames, fault = decode_all_frames(members["rgb.mjpeg"], opened) if rgb and openable else (None, None)
+        faults = [fault] if fault else []
+        if keypoints is None:
+            return Depth(faults=tuple(faults), decoded=frames is not None)
+        error, motion, prepare = None, None, self.manifest.prepare
+        if heatmap is not None:
+            error = heatmap_error(info, keypoints, heatmap, bool(prepare["use_scores"]))
+            wrong = [] if error.allowed else [str(error)]
+            wrong += property_faults(info, keypoints, heatmap, bool(prepare["use_scores"]))
+            faults += [Fault(check="heatmap", member="heatmap.npy.zst", what=what) for what in wrong]
+        askew = list(alignment_faults(info, keypoints, joint_places(info, keypoints), prepare))
+        if self.finder is not None:
+            askew += container_faults(info, self.finder, prepare)
+        if frames is not None:
+            motion = motion_of(info, keypoints, frames)
+            askew += [motion.alarm] if motion and motion.shifted else []
+        faults += [Fault(check="alignment", member="keypoints.npy", what=what) for what in askew]
+        return Depth(
+            faults=tuple(faults),
+            heatmap_error=None if error is None else error.largest,
+            decoded=frames is not None,
+            motion=motion,
+        )
+
+
+def clip_measures(
+    opened: OpenedSample, row: IndexRow, entry: ShardEntry, depth: Depth, jpeg_bytes: int
+) -> ClipMeasures | None:
+    """The measures of one clip; None where it does not open."""
+    info, keypoints = opened.info, opened.keypoints
+    if info is None or keypoints is None or opened.heatmap is None:
+        return None
+    joints = joint_places(info, keypoints)
+    scores = np.where(joint_is_missing(keypoints[..., :2], keypoints[..., 2]), np.nan, keypoints[..., 2])
+    return ClipMeasures(
+        key=row.key,
+        shard=entry.name,
+        num_frames=info.num_frames,
+        jpeg_bytes=jpeg_bytes,
+        num_persons=int(np.isfinite(scores).any(axis=(1, 2)).sum()),
+        joint_scores=_mean_scores(scores),
+        crop_px=(info.box[3] - info.box[1], info.box[2] - info.box[0]),
+        visible=joints.visible,
+        outside_image=joints.outside_image,
+        outside_crop=joints.outside_crop,
+        heatmap_error=depth.heatmap_error,
+        decoded=depth.decoded,
+        motion=depth.motion,
+    )
+
+
+def shard_findings(data: memoryview, entry: ShardEntry) -> Iterator[Finding]:
+    """Size and hash of a whole shard against the manifest."""
+    if len(data) != entry.num_bytes:
+        yield Finding(
+            check="shard", shard=entry.name, what=f"has {len(data)} bytes, the manifest says {entry.num_bytes}"
+        )
+    elif hashlib.sha256(data).hexdigest() != entry.sha256:
+        yield Finding(check="shard", shard=entry.name, what=f"its sha256 is not the manifest's {entry.sha256[:12]}...")
+
+
+def _mapped(path: Path) -> memoryview:
+    """The bytes of a file, of which only those that are looked at are read."""
+    with path.open("rb") as file:
+        if not path.stat().st_size:  # cannot be mapped
+            return memoryview(b"")
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def _finding(fault: Fault, shard: str, places: dict[str, MemberPlace]) -> Finding:
+    place = places[fault.member]
+    what = fault.what.removeprefix(f"{fault.member}: ")  # a codec's error names its member, as the finding does
+    offset = place.start + fault.offset
+    return Finding(check=fault.check, shard=shard, key=place.key, member=fault.member, offset=offset, what=what)
+
+
+def _content(members: dict[str, memoryview], key: str, split: str) -> ClipContent:
+    parts = {"frames": "rgb.mjpeg", "keypoints": "keypoints.npy"}
+    digests = {name: hashlib.sha256(members[ending]).digest()[:16] for name, ending in parts.items()}
+    return ClipContent(key=key, split=split, digests=digests)
+
+
+def _mean_scores(scores: NDArray[np.floating]) -> tuple[float, ...]:
+    """(V,) mean over persons and frames of (M, T, V) scores, NaN where none is visible."""
+    values = scores.astype(np.float64)
+    count = np.isfinite(values).sum(axis=(0, 1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means: list[float] = (np.nansum(values, axis=(0, 1)) / count).tolist()
+    return tuple(means)

@@ -1,0 +1,145 @@
+"""A check's result -> one self-contained HTML page: it needs no network and nothing beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from epam_data.check.check import CheckReport
+from epam_data.check.plots import plots
+from epam_data.check.ranking import Ranking, rankings
+from epam_data.check.rules.splits import PUBLISHED_CLIPS, split_of_clips
+from epam_data.schema import SPLITS, Sample
+from epam_data.shards.codec import HEATMAP_TOLERANCE, decode
+from epam_data.shards.reader import ShardReader
+from epam_data.show.page import environment, image_url
+from epam_data.show.picture import contact_sheet
+
+_MAX_FINDINGS = 1000  # rows of the table; the page says when there are more
+_MAX_PROBLEM_CLIPS = 12  # with a picture
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipPicture:
+    """A clip to look at."""
+
+    key: str
+    title: str  # class and split
+    alt: str
+    url: str  # the picture as a data URL; "": the clip cannot be drawn
+    width: int = 0
+    height: int = 0
+    why_not: str = ""
+
+
+def write_report(report: CheckReport, folder: Path, *, num_clips: int = 6, seed: int = 0) -> Path:
+    """Write `folder/index.html`, with pictures of the clips with problems, of seeded random ones and of extreme ones.
+
+    Args:
+        report: what `check` found.
+        folder: made if need be.
+        num_clips: random clips.
+        seed: chooses them.
+
+    Returns:
+        The page's path.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    ranked = rankings(report.measures)
+    problem_clips, random_clips, extreme_clips = _choose(report, ranked, num_clips, seed)
+    path = folder / "index.html"
+    path.write_text(
+        environment("epam_data")
+        .get_template("report.html.j2")
+        .render(
+            manifest=report.manifest,
+            report=report,
+            findings=report.findings[:_MAX_FINDINGS],
+            kinds=sorted({finding.check for finding in report.findings}),
+            tolerance=HEATMAP_TOLERANCE,
+            splits=_split_table(report),
+            class_table=_class_table(report),
+            num_bytes=sum(shard.num_bytes for shard in report.manifest.shards),
+            plots=plots(report),
+            rankings=ranked,
+            problem_clips=problem_clips,
+            random_clips=random_clips,
+            flipped=_draw(report, random_clips[0].key, num_frames=2, flip=True) if random_clips else None,
+            extreme_clips=extreme_clips,
+            drawn={clip.key for clip in (*problem_clips, *random_clips, *extreme_clips)},
+        ),
+        encoding="utf-8",
+    )
+    return path
+
+
+def _choose(
+    report: CheckReport, ranked: list[Ranking], num_clips: int, seed: int
+) -> tuple[list[ClipPicture], list[ClipPicture], list[ClipPicture]]:
+    """Clips with problems, random clips, and the most extreme of each ranking; no clip is drawn twice."""
+    index = report.index
+    faulty = [key for key in dict.fromkeys(finding.key for finding in report.findings) if key in index.row_of_key]
+    chosen = faulty[:_MAX_PROBLEM_CLIPS]
+    order = np.random.default_rng(seed).permutation(len(index)).tolist()
+    random = [key for key in (index.row(row).key for row in order) if key not in chosen][:num_clips]
+    extreme = list(dict.fromkeys(ranking.clips[0][0] for ranking in ranked))
+    extreme = [key for key in extreme if key not in chosen and key not in random]
+    return (
+        [_draw(report, key, num_frames=1) for key in chosen],
+        [_draw(report, key, num_frames=2) for key in random],
+        [_draw(report, key, num_frames=1) for key in extreme],
+    )
+
+
+def _draw(report: CheckReport, key: str, *, num_frames: int, flip: bool = False) -> ClipPicture:
+    """The picture of a clip, or why there is none: its problem is among the findings."""
+    index, manifest = report.index, report.manifest
+    number = index.row_of_key[key]
+    row, shard = index.row(number), int(index.shard[number])
+    known = 0 <= row.label < len(manifest.classes)
+    name = f"{row.label} {manifest.classes[row.label]}" if known else "hidden label"
+    title = f"{name}, {split_of_clips(manifest, index)[number]}"
+    try:
+        image = contact_sheet(_read(report, shard, number), num_frames, flip=flip)
+    except (ValueError, IndexError, OSError) as error:
+        return ClipPicture(key=key, title=title, alt="", url="", why_not=str(error))
+    mirrored = "mirrored " if flip else ""
+    alt = f"{key}, {name}: {mirrored}frame, skeleton and heatmap, {num_frames} moments"
+    return ClipPicture(key=key, title=title, alt=alt, url=image_url(image), width=image.width, height=image.height)
+
+
+def _read(report: CheckReport, shard: int, number: int) -> Sample:
+    reader = ShardReader(report.root, [entry.name for entry in report.manifest.shards])
+    try:
+        return decode(reader.read_members(shard, report.index.row(number)))
+    finally:
+        reader.close()
+
+
+def _split_table(report: CheckReport) -> list[tuple[str, int, int, int | None]]:
+    """(split, shards, clips, clips of the published files) of each split that there is."""
+    manifest = report.manifest
+    published = PUBLISHED_CLIPS.get((manifest.dataset, manifest.protocol), {})
+    rows = []
+    for split in SPLITS:
+        shards = [shard for shard in manifest.shards if shard.split == split]
+        if shards or split in published:
+            rows.append((split, len(shards), sum(shard.num_samples for shard in shards), published.get(split)))
+    return rows
+
+
+def _class_table(report: CheckReport) -> list[tuple[int, str, str, list[int]]]:
+    """(label, class, group, clips of each split) of each class."""
+    manifest, index = report.manifest, report.index
+    splits = split_of_clips(manifest, index)
+    counts = [
+        np.bincount(index.label[(splits == split) & (index.label >= 0)], minlength=len(manifest.classes))
+        for split in SPLITS
+    ]
+    return [
+        (label, name, manifest.groups[group], [int(count[label]) for count in counts])
+        for label, (name, group) in enumerate(zip(manifest.classes, manifest.coarse_of, strict=False))
+        if 0 <= group < len(manifest.groups)
+    ]

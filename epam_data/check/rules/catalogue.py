@@ -1,0 +1,129 @@
+"""Index, manifest, problems and the annotation against each other: what should be there, and what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from epam_data.check.rules.finding import Finding
+from epam_data.check.rules.splits import split_of_clips
+from epam_data.schema import Problem, check_key, key_from_name, stored_label
+from epam_data.shards.index import Index
+from epam_data.shards.manifest import Manifest
+from epam_data.skeleton import LAYOUTS
+from epam_data.taxonomy import TAXONOMIES
+
+
+def index_findings(manifest: Manifest, index: Index) -> Iterator[Finding]:
+    """The columns of the index against the manifest."""
+    names = [shard.name for shard in manifest.shards]
+    strays = np.flatnonzero((index.shard < 0) | (index.shard >= len(names)))
+    for row in strays.tolist():
+        yield _of_key(index, row, f"is in shard number {index.shard[row]}, the manifest lists {len(names)}", "index")
+    counts = np.bincount(index.shard.clip(0), minlength=len(names))
+    for shard, count in zip(manifest.shards, counts, strict=False):
+        if count != shard.num_samples:
+            what = f"the manifest counts {shard.num_samples} samples, the index {count}"
+            yield Finding(check="index", shard=shard.name, what=what)
+    for name, repeats in _repeated(names):
+        yield Finding(check="index", shard=_text(name), what=f"the manifest lists this shard {repeats} times")
+    for key, repeats in _repeated(index.keys.tolist()):
+        yield Finding(check="index", key=_text(key), what=f"the key stands {repeats} times in the index")
+    for row, key in enumerate(index.keys.tolist()):
+        try:
+            check_key(_text(key))
+        except ValueError as error:
+            yield _of_key(index, row, str(error), "index")
+    num_classes = len(manifest.classes)
+    bad = (index.label < -1) | (index.label >= num_classes)
+    for row in np.flatnonzero(bad).tolist():
+        yield _of_key(
+            index, row, f"label must be in 0..{num_classes - 1} (-1: hidden), got {index.label[row]}", "label"
+        )
+    coarse = np.append(np.array(manifest.coarse_of, np.int64), -1)[np.where(bad, -1, index.label)]
+    for row in np.flatnonzero(~bad & (coarse != index.coarse_label)).tolist():
+        what = (
+            f"coarse label of class {index.label[row]} must be {coarse[row]}, the index has {index.coarse_label[row]}"
+        )
+        yield _of_key(index, row, what, "label")
+
+
+def taxonomy_findings(manifest: Manifest) -> Iterator[Finding]:
+    """The joints of the manifest are its layout's; each group has a class; all is as in the table of that name."""
+
+    def found(what: str) -> Finding:
+        return Finding(check="label", what=f"manifest: {what}")
+
+    layout = LAYOUTS.get(manifest.skeleton)
+    if layout is None or layout.joints != manifest.joints:
+        yield found(f"joints are not those of skeleton {manifest.skeleton!r}, allowed: {', '.join(LAYOUTS)}")
+    uncovered = sorted(set(range(len(manifest.groups))) - set(manifest.coarse_of))
+    if uncovered:
+        yield found(f"no class is in the groups {', '.join(manifest.groups[number] for number in uncovered)}")
+    table = TAXONOMIES.get(manifest.taxonomy)
+    if table is None:
+        return
+    for name in ("classes", "groups", "coarse_of"):
+        here, there = getattr(manifest, name), getattr(table, name)
+        if here != there:
+            differing = [number for number, (a, b) in enumerate(zip(here, there, strict=False)) if a != b]
+            place = f"number {differing[0]} is {here[differing[0]]!r}" if differing else f"there are {len(here)}"
+            wanted = repr(there[differing[0]]) if differing else len(there)
+            yield found(f"{name} are not those of the {manifest.taxonomy} table: {place}, expected {wanted}")
+
+
+def problem_findings(manifest: Manifest, index: Index, problems: list[Problem]) -> Iterator[Finding]:
+    """`problems.jsonl` against the manifest's counts and the index: a skipped clip is absent, a mended one is there."""
+    counts = {action: sum(p.action == action for p in problems) for action in {p.action for p in problems}}
+    if counts != manifest.problems:
+        what = f"problems.jsonl counts {dict(sorted(counts.items()))}, the manifest {manifest.problems}"
+        yield Finding(check="annotation", what=what)
+    for problem in problems:
+        key = key_from_name(problem.name)
+        if (key in index.row_of_key) != (problem.action == "mended"):
+            there = "is in the index" if key in index.row_of_key else "is not in the index"
+            what = f"problems.jsonl says {problem.action}, but the clip {there}"
+            yield Finding(check="annotation", key=key, what=what)
+
+
+def annotation_findings(
+    manifest: Manifest, index: Index, problems: list[Problem], annotated: Iterable[tuple[str, str, int | None]]
+) -> Iterator[Finding]:
+    """The index against the skeleton files themselves.
+
+    Args:
+        manifest: names the splits.
+        index: the clips that are there.
+        problems: the clips that a build left out, and said so.
+        annotated: (key, split, label) of each clip that the skeleton files have.
+    """
+    splits = split_of_clips(manifest, index)
+    left_out = {key_from_name(problem.name) for problem in problems if problem.action != "mended"}
+    unseen = set(index.row_of_key)
+    for key, split, label in annotated:
+        unseen.discard(key)
+        row = index.row_of_key.get(key)
+        if row is None:
+            if key not in left_out:
+                yield Finding(
+                    check="annotation", key=key, what=f"annotated for {split}, but neither there nor reported"
+                )
+        elif (splits[row], index.label[row]) != (split, stored_label(label)):
+            what = f"annotated as {split}, label {label}; the index has {splits[row]}, label {index.label[row]}"
+            yield Finding(check="annotation", key=key, what=what)
+    for key in sorted(unseen):
+        yield Finding(check="annotation", key=key, what="the annotation does not have this clip")
+
+
+def _repeated(names: list[str] | list[bytes]) -> list[tuple[str | bytes, int]]:
+    unique, counts = np.unique(np.array(names), return_counts=True)
+    return [(name, count) for name, count in zip(unique.tolist(), counts.tolist(), strict=True) if count > 1]
+
+
+def _text(key: str | bytes) -> str:
+    return key.decode("utf-8", "replace") if isinstance(key, bytes) else key
+
+
+def _of_key(index: Index, row: int, what: str, check: str) -> Finding:
+    return Finding(check=check, key=_text(index.keys[row]), what=what)

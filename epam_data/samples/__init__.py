@@ -1,0 +1,1 @@
+"""Clip -> Sample: decode, crop, resize, heatmap."""

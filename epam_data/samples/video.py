@@ -1,0 +1,218 @@
+"""Decode one recording: the cropped, resized RGB frames of a person box.
+
+Frame i is the i-th frame that the decoder gives, never a time stamp: NTU's AVIs carry stamps that do not rise in
+decoding order. PyAV decodes to YUV and only the crop is converted to RGB; decord converts whole frames. Both use the
+same colour matrix, and the frames they give are equal (up to the place of chroma, where it is subsampled otherwise than
+in 8-bit 4:2:0).
+
+Frames are upright: where the container says how the camera was held (phones do), they are turned. OpenCV, decord and
+FFmpeg's own tools do the same, so that is how a pose estimator saw them.
+
+A frame that cannot be decoded fails its clip. What FFmpeg conceals by itself passes, with either decoder: a wrong bit
+can smear a frame, and a packet that its container lost is a frame less.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from epam_data.samples.settings import DECODERS
+
+Box = tuple[int, int, int, int]
+"""(x1, y1, x2, y2) in pixels of the video, x2 and y2 exclusive; may reach outside the image."""
+
+
+_YUV_420 = ("yuv420p", "yuvj420p")
+
+_TURNS = {(1, 0, 0, 1): 0, (0, -1, 1, 0): 1, (-1, 0, 0, -1): 2, (0, 1, -1, 0): 3, (0, 0, 0, 0): 0}
+"""Quarter turns (as `np.rot90` counts) by the signs of a display matrix; some writers leave it empty."""
+
+
+def video_size(path: Path) -> tuple[int, int]:
+    """(H, W) of the frames that `decode_crop` cuts from: of the first one, upright.
+
+    Raises:
+        ValueError: the file is absent, empty, or no video; or it is to be shown otherwise than turned by quarters.
+    """
+    # The display matrix is found on a decoded frame by every PyAV since 12; on the stream only by some.
+    frame = next(_frames(path))
+    height, width = int(frame.height), int(frame.width)
+    return (width, height) if _quarter_turns(path, frame) % 2 else (height, width)
+
+
+def decode_crop(
+    path: Path, box: Box, size_px: int, max_frames: int, decoder: str = "pyav"
+) -> tuple[NDArray[np.uint8], int]:
+    """The first `max_frames` frames, cropped to `box` and resized.
+
+    Args:
+        path: the recording.
+        box: what to crop; outside the image it is black.
+        size_px: height and width of the result.
+        max_frames: frames to keep.
+        decoder: a name of `DECODERS`.
+
+    Returns:
+        (T, size_px, size_px, 3) uint8 RGB with T <= max_frames, and the number of frames that the decoder gave.
+
+    Raises:
+        ValueError: unknown decoder, unreadable file, not one frame in it, a frame that cannot be decoded, frames of two
+            sizes, or a display matrix that is no turn by quarters.
+    """
+    if decoder not in DECODERS:
+        raise ValueError(f"prepare.decoder must be one of {', '.join(DECODERS)}, got {decoder!r}")
+    frames = np.empty((max_frames, size_px, size_px, 3), np.uint8)
+    count = 0
+    for crop in _DECODE[decoder](path, box):
+        if count < max_frames:
+            frames[count] = _resize(crop, size_px)
+        count += 1
+    return frames[: min(count, max_frames)], count
+
+
+def _open(path: Path) -> Any:
+    if not path.is_file():  # a FIFO would block for ever
+        raise ValueError(f"{path.name}: {'not a regular' if path.exists() else 'no such'} file, expected a video")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path.name}: an empty file, expected a video")
+    try:
+        container = av.open(str(path))
+    except (av.FFmpegError, OSError) as error:
+        # Only FFmpeg's own words: its whole message holds the absolute path, and a reason goes into the shards' folder.
+        raise ValueError(f"{path.name}: not a readable video ({error.strerror})") from error
+    streams, kind = container.streams.video, container.format.name
+    if kind.endswith("_pipe") or kind == "image2":
+        problem = f"a still image ({kind}), expected a video"
+    elif not streams:
+        problem = "holds no video stream"
+    elif streams[0].codec_context is None:  # a damaged header, or a codec that FFmpeg does not know
+        problem = "its video stream names no codec that can be decoded"
+    else:
+        return container
+    container.close()
+    raise ValueError(f"{path.name}: {problem}")
+
+
+def _frames(path: Path, *, key_frames_only: bool = False) -> Iterator[Any]:
+    """The decoded frames, as stored: all of one size, and at least one (but maybe no key frame: it can be trimmed)."""
+    with _open(path) as container:
+        codec = container.streams.video[0].codec_context
+        # One thread: a build runs one process per core, and frame threads would only add latency and memory.
+        codec.thread_count = 1
+        if key_frames_only:
+            codec.skip_frame = "NONKEY"
+        size = None
+        try:
+            for frame in container.decode(video=0):
+                size = size or (frame.width, frame.height)
+                if size != (frame.width, frame.height):
+                    sizes = f"{size[0]} x {size[1]} to {frame.width} x {frame.height}"
+                    raise ValueError(f"{path.name}: the picture changes in mid-stream from {sizes} pixels")
+                yield frame
+        except av.FFmpegError as error:
+            raise ValueError(f"{path.name}: decoding failed ({error.strerror})") from error
+        if size is None and not key_frames_only:
+            raise ValueError(f"{path.name}: the decoder gave no frame")
+
+
+def _quarter_turns(path: Path, frame: Any) -> int:
+    """How often `np.rot90` turns the stored frame until it is upright."""
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return 0
+    a, b, _, c, d = np.frombuffer(data, np.int32, 5) / 65536  # fixed point; (x, y) is shown at (ax + cy, bx + dy)
+    signs = tuple(int(np.sign(value)) if abs(value) > 0.001 else 0 for value in (a, b, c, d))
+    if signs not in _TURNS:
+        matrix = f"{a:g} {b:g} {c:g} {d:g}"
+        raise ValueError(f"{path.name}: display matrix {matrix} is no turn by 0, 90, 180 or 270 degrees")
+    return _TURNS[signs]
+
+
+def _decode_pyav(path: Path, box: Box) -> Iterator[NDArray[np.uint8]]:
+    turns = None
+    for frame in _frames(path):
+        if turns is None:  # of the first frame only: to look at side data keeps its frame alive until the next gc
+            turns = _quarter_turns(path, frame)
+        yield _crop_array(np.rot90(_to_rgb(frame), turns), box) if turns else _crop_frame(frame, box)
+
+
+def _decode_decord(path: Path, box: Box) -> Iterator[NDArray[np.uint8]]:
+    import decord
+
+    # decord passes over mirrors and odd angles, stretches a second size to the first, and its errors say little.
+    video_size(path)
+    for _ in _frames(path, key_frames_only=True):
+        pass
+    try:
+        # Unless told to tolerate nothing, it repeats the last frame for packets that gave none, as in a trimmed MP4.
+        reader = decord.VideoReader(str(path), num_threads=1, fault_tol=1e-9)
+        for index in range(len(reader)):
+            image = reader[index].asnumpy()
+            # Where a padded row is a multiple of the width, decord takes the padding for channels: (H, W, 4) or more.
+            height, width = image.shape[:2]
+            yield _crop_array(image.reshape(height, -1)[:, : 3 * width].reshape(height, width, 3), box)
+    except decord.DECORDLimitReachedError:
+        return  # the first repeated frame: there are no more
+    except (decord.DECORDError, RuntimeError, IndexError) as error:
+        # Without the clock, the C++ file and the absolute path: a reason must be the same in each build.
+        words = re.sub(r"\[[\d:]+\] \S+: ", "", str(error).splitlines()[0]).replace(str(path), path.name)
+        raise ValueError(f"{path.name}: decoding failed ({words})") from error
+
+
+_DECODE = dict(zip(DECODERS, (_decode_pyav, _decode_decord), strict=True))
+
+
+def _crop_frame(frame: Any, box: Box) -> NDArray[np.uint8]:
+    if frame.format.name not in _YUV_420 or frame.width % 2 or frame.height % 2:  # odd sizes interpolate chroma
+        return _crop_array(_to_rgb(frame), box)
+    # Chroma has one value for 2 x 2 pixels: crop outward to even corners, convert, then crop to the box.
+    x1, y1 = max(box[0], 0) // 2 * 2, max(box[1], 0) // 2 * 2
+    x2, y2 = min((box[2] + 1) // 2 * 2, frame.width), min((box[3] + 1) // 2 * 2, frame.height)
+    if x2 <= x1 or y2 <= y1:  # off the image
+        return _crop_array(_to_rgb(frame), box)
+    packed = np.empty(((y2 - y1) * 3 // 2, x2 - x1), np.uint8)
+    luma, chroma = packed[: y2 - y1], packed[y2 - y1 :].reshape(2, (y2 - y1) // 2, (x2 - x1) // 2)
+    luma[:] = _plane(frame.planes[0])[y1:y2, x1:x2]
+    for target, plane in zip(chroma, frame.planes[1:], strict=True):
+        target[:] = _plane(plane)[y1 // 2 : y2 // 2, x1 // 2 : x2 // 2]
+    part = av.VideoFrame.from_ndarray(packed, format=frame.format.name)
+    part.colorspace, part.color_range = frame.colorspace, frame.color_range
+    shifted = (box[0] - x1, box[1] - y1, box[2] - x1, box[3] - y1)
+    return _crop_array(_to_rgb(part), shifted)
+
+
+def _to_rgb(frame: Any) -> NDArray[np.uint8]:
+    """(H, W, 3); chroma that must be interpolated is so by FFmpeg's default, as OpenCV and decord have it."""
+    image: NDArray[np.uint8] = frame.to_ndarray(format="rgb24", interpolation="BICUBIC")
+    return image
+
+
+def _plane(plane: Any) -> NDArray[np.uint8]:
+    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+
+
+def _crop_array(image: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
+    """Crop (H, W, 3) to `box`; what lies outside the image is black."""
+    height, width = image.shape[:2]
+    x1, y1, x2, y2 = box
+    inside = image[max(y1, 0) : max(min(y2, height), 0), max(x1, 0) : max(min(x2, width), 0)]
+    if inside.shape[:2] == (y2 - y1, x2 - x1):
+        return inside
+    out = np.zeros((y2 - y1, x2 - x1, 3), np.uint8)
+    top, left = max(-y1, 0), max(-x1, 0)
+    out[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
+    return out
+
+
+def _resize(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
+    """Bilinear; when shrinking, swscale widens it to the pixel's footprint, so that fine texture does not alias."""
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+    resized: NDArray[np.uint8] = frame.reformat(size_px, size_px, "rgb24", interpolation="BILINEAR").to_ndarray()
+    return resized

@@ -1,0 +1,104 @@
+"""Reading a shard: at any place of it, or from front to back."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from epam_data.schema import check_key
+from epam_data.shards.codec import MEMBERS
+from epam_data.shards.layout import BLOCK, IndexRow, padded
+from epam_data.system.file_reads import read_exactly, read_nothing_unasked
+
+
+class ShardReader:
+    """Random access to the bytes of the shards in one folder; keeps a few files open, safe over forks."""
+
+    _MAX_OPEN = 64
+
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+        self.folder, self.names = folder, tuple(names)
+        self._descriptors: OrderedDict[int, int] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:  # descriptors do not travel to another process
+        return {**self.__dict__, "_descriptors": OrderedDict()}
+
+    def read(self, shard: int, offset: int, num_bytes: int) -> bytes:
+        """`num_bytes` from `offset` of a shard.
+
+        Raises:
+            ValueError: the shard is absent, unreadable or ends before; it is named.
+        """
+        return read_exactly(self.descriptor(shard), offset, num_bytes, what=f"{self.names[shard]}.tar")
+
+    def read_members(self, shard: int, row: IndexRow) -> dict[str, bytes]:
+        """All members of one sample, by ending; raises as `read` does."""
+        places = zip(MEMBERS, row.member_offsets(), row.member_bytes, strict=True)
+        return {ending: self.read(shard, offset, size) for ending, offset, size in places}
+
+    def close(self) -> None:
+        """Close all files; a later read opens them again."""
+        while self._descriptors:
+            os.close(self._descriptors.popitem()[1])
+
+    def descriptor(self, shard: int) -> int:
+        """That of an open shard; raises as `read` does."""
+        if shard in self._descriptors:
+            self._descriptors.move_to_end(shard)
+            return self._descriptors[shard]
+        path = self.folder / f"{self.names[shard]}.tar"
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            raise ValueError(f"{path}: the manifest lists this shard, but there is no such file") from None
+        except PermissionError as error:
+            raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
+        read_nothing_unasked(descriptor)
+        self._descriptors[shard] = descriptor
+        if len(self._descriptors) > self._MAX_OPEN:
+            os.close(self._descriptors.popitem(last=False)[1])
+        return descriptor
+
+
+def read_shard(path: Path) -> Iterator[tuple[str, int, dict[str, bytes]]]:
+    """Read a shard front to back without an index.
+
+    Yields:
+        (key, offset of its first header, members by ending), in the order of the file.
+
+    Raises:
+        ValueError: a member's name has no valid key, a sample is not the four members in order, or the tar is cut.
+    """
+    key, offset, end, members = "", 0, 0, dict[str, bytes]()
+    try:
+        with tarfile.open(path, mode="r:") as tar:
+            for header in tar:
+                stem, _, ending = header.name.partition(".")
+                wanted = MEMBERS[len(members)]
+                if ending != wanted or (members and stem != key):
+                    raise ValueError(f"{path.name}: expected {key if members else 'KEY'}.{wanted}, got {header.name}")
+                if not members:
+                    key, offset = check_key(stem), header.offset
+                file = tar.extractfile(header)
+                data = file.read() if file else b""
+                if len(data) != header.size:
+                    raise ValueError(f"{path.name}: {header.name} is cut short: {len(data)} of {header.size} bytes")
+                members[ending] = data
+                end = header.offset_data + padded(header.size)
+                if len(members) == len(MEMBERS):
+                    yield key, offset, members
+                    members = {}
+    except tarfile.TarError as error:
+        raise ValueError(f"{path.name}: damaged tar ({error})") from error
+    if members:
+        raise ValueError(f"{path.name}: {key} lacks {', '.join(MEMBERS[len(members) :])}")
+    # The tar module takes a damaged header, or the end of the file, for the end of the archive: look for its mark.
+    with path.open("rb") as file:
+        file.seek(end)
+        rest = file.read()
+        if len(rest) < 2 * BLOCK or rest.strip(b"\0"):
+            raise ValueError(f"{path.name}: damaged or cut short at byte {end}, behind {key or 'no sample'}")

@@ -1,0 +1,1 @@
+"""A shard or a sample as words, pictures, films and pages."""

@@ -1,0 +1,192 @@
+"""Words about shards, or about one clip of them: in a folder, in one .tar without a manifest, or at a URL of either."""
+
+from __future__ import annotations
+
+import json
+import os
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from epam_data.schema import Sample
+from epam_data.shards.codec import MEMBERS, decode
+from epam_data.shards.index import load_index
+from epam_data.shards.layout import BLOCK
+from epam_data.shards.manifest import Manifest, load_manifest
+from epam_data.system.remote import is_url
+
+Members = dict[str, bytes]
+
+
+def describe(place: str) -> str:
+    """A directory of shards or one shard, as a table of lines.
+
+    Raises:
+        ValueError: nothing is there, or no shards.
+    """
+    return describe_shard(place) if is_shard(place) else describe_directory(place)
+
+
+def describe_directory(place: str) -> str:
+    """What the manifest says, as a table of lines."""
+    manifest = load_manifest(place)
+    setting = manifest.prepare
+    lines = [
+        f"{place}: {manifest.dataset} {manifest.protocol or ''}".rstrip(),
+        f"  classes   {len(manifest.classes)} in {len(manifest.groups)} groups",
+        f"  joints    {len(manifest.joints)} ({manifest.skeleton})",
+        f"  frames    {setting['rgb_size_px']} px, JPEG quality {manifest.shard['jpeg_quality']}",
+        f"  heatmaps  {setting['heatmap_kind']}, {setting['heatmap_size_px']} px, sigma {setting['sigma_px']}",
+        f"  problems  {', '.join(f'{count} {action}' for action, count in manifest.problems.items()) or 'none'}",
+        f"  {'shard':<14} {'split':<6} {'clips':>7} {'MB':>9}  sha256",
+    ]
+    lines += [
+        f"  {shard.name:<14} {shard.split:<6} {shard.num_samples:>7} {shard.num_bytes / 1e6:>9.1f}  {shard.sha256[:12]}"
+        for shard in manifest.shards
+    ]
+    return "\n".join([*lines, *_totals(manifest)])
+
+
+def describe_shard(place: str) -> str:
+    """The clips of one shard, as its own JSON says; no manifest is asked."""
+    lines = [f"{place}", f"  {'clip':<24} {'split':<6} {'label':>6} {'frames':>7} {'kB':>9}"]
+    total, count, end = 0, 0, 0
+    with open_binary(place) as file:
+        file.seek(0, os.SEEK_END)
+        num_there = file.tell()
+        for key, places in _clips_of_tar(file, place):
+            size = sum(num_bytes for _, num_bytes in places.values())
+            end = max(offset + -(-num_bytes // BLOCK) * BLOCK for offset, num_bytes in places.values())
+            whole = "json" in places and sum(places["json"]) <= num_there
+            values = json.loads(_read_at(file, *places["json"])) if whole else {}
+            label = "hidden" if values.get("label") is None else str(values["label"])
+            split, frames = values.get("split", "?"), values.get("num_frames", "?")
+            absent = [ending for ending in MEMBERS if ending not in places]
+            lacks = f"  lacks {', '.join(absent)}" if absent else ""
+            lines.append(f"  {key:<24} {split:<6} {label:>6} {frames:>7} {size / 1e3:>9.1f}{lacks}")
+            total, count = total + size, count + 1
+    if num_there < end + 2 * BLOCK:
+        lines.append(f"  cut short: the file ends at byte {num_there}, expected at {end + 2 * BLOCK} or later")
+    return "\n".join([*lines, f"  {f'{count} clips':<24} {'':<6} {'':>6} {'':>7} {total / 1e3:>9.1f}"])
+
+
+def read_sample(place: str | Path, key: str) -> tuple[Sample, Members]:
+    """One clip by its key, and its members as they are stored.
+
+    Args:
+        place: a folder or a .tar, or an fsspec URL of one.
+        key: of the clip.
+
+    Raises:
+        ValueError: no clip has this key, or it is damaged.
+    """
+    members = _from_tar(str(place), key) if is_shard(str(place)) else _from_directory(str(place), key)
+    return decode(members), members
+
+
+def describe_sample(sample: Sample, members: Members) -> str:
+    """Members, shapes and JSON of a sample."""
+    key = sample.info.key
+    lines = [f"{key}.{ending:<16} {len(data):>9} bytes" for ending, data in members.items()]
+    for name in ("keypoints", "heatmap", "frames"):
+        array = getattr(sample, name)
+        lines.append(f"{name:<10} {array.shape} {array.dtype}")
+    return "\n".join([*lines, json.dumps(sample.info.to_dict(), indent=1)])
+
+
+def is_shard(place: str) -> bool:
+    """Whether a place is one shard rather than a directory of them."""
+    return place.endswith(".tar")
+
+
+def open_binary(place: str) -> BinaryIO:
+    """Open a file of this machine, or of any fsspec URL: a shard at a URL is read in pieces, not fetched whole.
+
+    Raises:
+        ValueError: there is none, or the URL's protocol needs a package that is not installed.
+    """
+    try:
+        if not is_url(place):
+            return Path(place).open("rb")
+        import fsspec
+
+        opened: BinaryIO = fsspec.open(place, "rb").open()
+        return opened
+    except ImportError as error:
+        raise ValueError(f"{place}: {error}; pip install 'epam[s3]'") from None
+    except FileNotFoundError:
+        raise ValueError(f"{place}: no such file") from None
+    except Exception as error:  # each store's package has errors of its own: no credentials, no route, no such protocol
+        raise ValueError(f"{place}: cannot be opened ({error})") from error
+
+
+def _from_directory(place: str, key: str) -> Members:
+    manifest, index = load_manifest(place), load_index(place)
+    if key not in index.row_of_key:
+        raise ValueError(_no_clip(place, key, list(index.row_of_key)))
+    number = index.row_of_key[key]
+    row = index.row(number)
+    in_shard = int(index.shard[number])
+    if not 0 <= in_shard < len(manifest.shards):
+        raise ValueError(f"{place}: {key}: its shard must be in 0..{len(manifest.shards) - 1}, got {in_shard}")
+    shard = f"{place}/{manifest.shards[in_shard].name}.tar"
+    spots = zip(MEMBERS, row.member_offsets(), row.member_bytes, strict=True)
+    with open_binary(shard) as file:
+        return {ending: _read_at(file, offset, num_bytes) for ending, offset, num_bytes in spots}
+
+
+def _from_tar(place: str, key: str) -> Members:
+    known = []
+    with open_binary(place) as file:
+        for name, places in _clips_of_tar(file, place):
+            known.append(name)
+            if name == key:
+                return {ending: _read_at(file, *spot) for ending, spot in places.items()}
+    raise ValueError(_no_clip(place, key, known))
+
+
+def _no_clip(place: str, key: str, known: list[str]) -> str:
+    such_as = f", such as {known[0]}" if known else ""
+    return f"{place}: no clip {key!r} among {len(known)}{such_as}"
+
+
+def _clips_of_tar(file: BinaryIO, place: str) -> Iterator[tuple[str, dict[str, tuple[int, int]]]]:
+    """(key, {ending: (offset, size)}) of each clip, in the order of the file; only headers are read."""
+    clip: tuple[str, dict[str, tuple[int, int]]] | None = None
+    position = 0
+    while True:
+        file.seek(position)
+        block = file.read(BLOCK)
+        if len(block) < BLOCK or not any(block):
+            break
+        try:
+            header = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
+        except (tarfile.HeaderError, UnicodeDecodeError) as error:
+            raise ValueError(f"{place}: no tar header at byte {position} ({error})") from error
+        if header.size < 0:  # the walk would go back, and never end
+            raise ValueError(f"{place}: no tar header at byte {position} ({header.name} has {header.size} bytes)")
+        key, _, ending = header.name.partition(".")
+        if clip is None or clip[0] != key:
+            if clip:
+                yield clip
+            clip = (key, {})
+        clip[1][ending] = (position + BLOCK, header.size)
+        position += BLOCK + -(-header.size // BLOCK) * BLOCK
+    if clip:
+        yield clip
+
+
+def _read_at(file: BinaryIO, offset: int, num_bytes: int) -> bytes:
+    file.seek(offset)
+    return file.read(num_bytes)
+
+
+def _totals(manifest: Manifest) -> list[str]:
+    """Clips and bytes of each split, and of all."""
+    lines = []
+    for split in (*dict.fromkeys(shard.split for shard in manifest.shards), "all"):
+        shards = [shard for shard in manifest.shards if split in (shard.split, "all")]
+        clips, num_bytes = sum(shard.num_samples for shard in shards), sum(shard.num_bytes for shard in shards)
+        lines.append(f"  {split:<14} {'':<6} {clips:>7} {num_bytes / 1e6:>9.1f}")
+    return lines

@@ -1,0 +1,54 @@
+"""A film of a sample: frame, skeleton and heatmap side by side, as an H.264 video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import av
+from PIL import Image, ImageDraw, ImageFont
+
+from epam_data.schema import Sample
+from epam_data.show.picture import overlay
+
+_FPS = 30  # of every data set that is read
+_FONT_PX, _LINE_PX = 16, 22
+
+
+def write_film(sample: Sample, path: Path, caption: Sequence[str] = ()) -> None:
+    """Write every frame's `overlay`, with the lines of a caption below.
+
+    Args:
+        sample: what to show.
+        path: the video; its ending chooses the container (.mp4, .mkv, ...).
+        caption: lines of text.
+
+    Raises:
+        ValueError: FFmpeg knows no container for the ending.
+    """
+    try:
+        container = av.open(str(path), "w")
+    except (av.FFmpegError, ValueError) as error:
+        raise ValueError(f"{path}: cannot be written as a video ({error}); an .mp4 can") from error
+    with container:
+        stream = container.add_stream("libx264", rate=_FPS)
+        first = _with_caption(overlay(sample, 0), caption)
+        stream.width, stream.height = first.width // 2 * 2, first.height // 2 * 2  # chroma is stored at half size
+        stream.pix_fmt = "yuv420p"  # what browsers and presentations play
+        stream.options = {"crf": "18", "preset": "veryfast"}
+        for number in range(sample.info.num_frames):
+            image = _with_caption(overlay(sample, number), caption).crop((0, 0, stream.width, stream.height))
+            container.mux(stream.encode(av.VideoFrame.from_image(image)))
+        container.mux(stream.encode())
+
+
+def _with_caption(image: Image.Image, lines: Sequence[str]) -> Image.Image:
+    """The picture, and white lines of text on black below it."""
+    if not lines:
+        return image
+    font = ImageFont.load_default(_FONT_PX)
+    sheet = Image.new("RGB", (image.width, image.height + (len(lines) + 1) * _LINE_PX))
+    sheet.paste(image, (0, 0))
+    for number, line in enumerate(lines):
+        ImageDraw.Draw(sheet).text((_LINE_PX // 2, image.height + (number + 0.5) * _LINE_PX), line, font=font)
+    return sheet

@@ -1,0 +1,191 @@
+"""The members of a sample -> its clips: only the frames that were drawn are decoded, in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from epam_data.schema import SampleInfo
+from epam_data.shards.codec import (
+    MEMBERS,
+    check_checksum,
+    check_frame,
+    decode_heatmap,
+    decode_jpeg,
+    decode_json,
+    decode_keypoints,
+    info_from_json,
+)
+from epam_data.shards.manifest import Manifest
+from epam_data.skeleton import LAYOUTS
+from epam_data.stream.loading.slots import Arrays, SlotLayout
+from epam_data.stream.order.draws import Draw
+from epam_data.stream.order.keypoints import heatmap_keypoints
+from epam_data.stream.settings import StreamSettings
+
+JSON, KEYPOINTS, HEATMAP, RGB = (
+    MEMBERS.index(ending) for ending in ("json", "keypoints.npy", "heatmap.npy.zst", "rgb.mjpeg")
+)
+
+Place = tuple[int, int]
+"""Offset and number of bytes."""
+
+
+class SampleHead:
+    """What `KEY.json` says of a sample.
+
+    Args:
+        text: the member.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+
+    def __init__(self, text: bytes) -> None:
+        self._values = decode_json(text)
+        check_checksum(self._values, MEMBERS[JSON], text)
+        self.info, self.frame_offsets = info_from_json(self._values)
+
+    def check(self, ending: str, member: bytes | memoryview) -> None:
+        """Refuse another member of the sample that is not the one that it was written with: a ValueError."""
+        check_checksum(self._values, ending, member)
+
+    def check_frame(self, frame: int, jpeg: bytes | memoryview) -> None:
+        """The same for one frame."""
+        check_frame(self._values, frame, jpeg)
+
+
+class ClipDecoder:
+    """Decodes the clips of samples into the arrays of a batch.
+
+    Args:
+        manifest: of the shards that the samples are from.
+        settings: what the device is to do: crops, colours, drawn heatmaps.
+        training: with the crop and the colours of training, or those of evaluation.
+
+    Attributes:
+        pose_member: number of the member that the heatmap is made from, in the order of `codec.MEMBERS`.
+        rgb_size_px, heatmap_size_px: height and width of the frames and of the heatmaps that a model sees.
+
+    Raises:
+        ValueError: the shards do not allow what the settings ask for.
+    """
+
+    def __init__(self, manifest: Manifest, settings: StreamSettings, *, training: bool) -> None:
+        self._prepare, self._settings = manifest.prepare, settings
+        self._drawn = settings.heatmap == "drawn"
+        self._cropped = settings.crop(training) != "none"
+        self._recoloured = training and (settings.brightness > 0 or settings.contrast > 0)
+        kind = manifest.prepare["heatmap_kind"]
+        self._num_channels = LAYOUTS[manifest.skeleton].num_channels(kind)
+        if self._drawn and kind == "limbs":
+            raise ValueError(
+                "stream.heatmap must be stored for shards of limbs, got drawn: only the Gaussians of joints "
+                "are products of two curves, which makes them cheap to draw for each batch"
+            )
+        stored = manifest.prepare["rgb_size_px"], manifest.prepare["heatmap_size_px"]
+        self.rgb_size_px, self.heatmap_size_px = settings.sizes(*stored, training=training)
+        self.pose_member = KEYPOINTS if self._drawn else HEATMAP
+
+    def layout(self, num_samples: int, num_clips: int, frames: int, pose_frames: int) -> SlotLayout:
+        """The arrays of a batch of at most B samples of C clips: the fields of `Batch`, where they are described."""
+        num, prepare = num_samples * num_clips, self._prepare
+        rgb_px, heatmap_px = prepare["rgb_size_px"], prepare["heatmap_size_px"]
+        arrays: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
+            "position": ((num_samples,), np.int64),
+            "label": ((num_samples,), np.int64),
+            "coarse_label": ((num_samples,), np.int64),
+            "rgb_frames": ((num, frames), np.int64),
+            "rgb": ((num, frames, rgb_px, rgb_px, 3), np.uint8),
+            "pose_frames": ((num, pose_frames), np.int64),
+            "flip": ((num,), np.bool_),
+        }
+        if self._drawn:
+            arrays["keypoints"] = (num, self._settings.max_persons, pose_frames, self._num_channels, 3), np.float64
+        else:
+            arrays["heatmap"] = (num, pose_frames, self._num_channels, heatmap_px, heatmap_px), np.uint8
+            arrays["heatmap_scale"] = (num,), np.float32
+        if self._cropped:
+            arrays["crop"] = (num, 4), np.float32
+        if self._recoloured:
+            arrays["colour"] = (num, 2), np.float32
+        return SlotLayout.of(**arrays)
+
+    def put_draws(self, draws: list[Draw], out: Arrays) -> None:
+        """What was drawn for the C clips of a sample, into its rows (C, ...) of the batch's arrays."""
+        for clip, draw in enumerate(draws):
+            out["rgb_frames"][clip] = draw.rgb_frames
+            out["pose_frames"][clip] = draw.pose_frames
+            out["flip"][clip] = draw.flip
+            if self._cropped:
+                out["crop"][clip] = draw.crop
+            if self._recoloured:
+                out["colour"][clip] = draw.brightness, draw.contrast
+
+    def put_frames(
+        self,
+        head: SampleHead,
+        draws: list[Draw],
+        read: Callable[[list[Place]], Iterable[bytes | memoryview]],
+        out: Arrays,
+    ) -> None:
+        """Decode the drawn frames; `read` gives the bytes at places of the member of the frames.
+
+        Raises:
+            ValueError: a frame is damaged.
+        """
+        offsets = head.frame_offsets
+        for clip, draw in enumerate(draws):
+            frames = draw.rgb_frames.tolist()
+            jpegs = read([(offsets[frame], offsets[frame + 1] - offsets[frame]) for frame in frames])
+            for slot, frame, jpeg in zip(out["rgb"][clip], frames, jpegs, strict=True):
+                head.check_frame(frame, jpeg)
+                decode_jpeg(jpeg, slot, what=f"frame {frame}")
+
+    def decode_pose(self, head: SampleHead, member: bytes | memoryview) -> NDArray[Any]:
+        """What the heatmap is made of: the stored volume, or the keypoints to draw it from.
+
+        Raises:
+            ValueError: it is damaged, or not what the manifest says.
+        """
+        head.check(MEMBERS[self.pose_member], member)
+        if self._drawn:
+            return self._checked_keypoints(head.info, decode_keypoints(bytes(member)))
+        return self._checked_heatmap(head.info, decode_heatmap(member))
+
+    def put_pose(self, head: SampleHead, pose: NDArray[Any], draws: list[Draw], out: Arrays) -> None:
+        """The drawn frames of what `decode_pose` gave.
+
+        Raises:
+            ValueError: the settings do not allow this sample.
+        """
+        for clip, draw in enumerate(draws):
+            if self._drawn:
+                out["keypoints"][clip] = heatmap_keypoints(
+                    head.info,
+                    pose[:, draw.pose_frames],
+                    draw.crop,
+                    self.heatmap_size_px,
+                    use_scores=self._prepare["use_scores"],
+                    max_persons=self._settings.max_persons,
+                )
+            else:
+                np.take(pose, draw.pose_frames, axis=0, out=out["heatmap"][clip], mode="clip")
+                out["heatmap_scale"][clip] = head.info.heatmap_scale
+
+    def _checked_heatmap(self, info: SampleInfo, volume: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        size = self._prepare["heatmap_size_px"]
+        if volume.shape[0] != info.num_frames:
+            raise ValueError(f"heatmap has {volume.shape[0]} frames, expected {info.num_frames}")
+        if volume.shape[1:] != (self._num_channels, size, size):
+            raise ValueError(f"heatmap is {volume.shape[1:]}, the manifest says {(self._num_channels, size, size)}")
+        return volume
+
+    def _checked_keypoints(self, info: SampleInfo, keypoints: NDArray[np.floating]) -> NDArray[np.floating]:
+        wanted = (info.num_frames, self._num_channels, 3)
+        if keypoints.ndim != 4 or keypoints.shape[1:] != wanted:
+            raise ValueError(f"keypoints are {keypoints.shape}, expected (M, {', '.join(map(str, wanted))})")
+        return keypoints

@@ -1,0 +1,215 @@
+"""Fill batches in worker processes, ahead of the consumer, in order, into slots of shared memory.
+
+A worker runs a program of its own (`epam_data.stream.loading.worker`), not a fork and not a second run of the caller's
+script: it imports no torch, starts in a fraction of a second, and ends with its parent however that ends.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import weakref
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from typing import Any, Protocol
+
+from epam_data.stream.loading.slots import Arrays, SharedSlots, SlotLayout
+
+_QUEUED = 2  # tasks that a worker holds: the one it fills, and the next, so that it never waits for the parent
+_SPARE = 2  # slots beyond those: what the consumer holds while the next batch is handed over
+_END_SECONDS = 2.0
+_SLOW_SECONDS = 10.0
+"""A worker that is silent for so long is named on stderr."""
+
+
+class LoaderError(RuntimeError):
+    """A worker died or does not answer; the message names it."""
+
+
+class Source(Protocol):
+    """What fills batches: picklable, and a pure function of the task."""
+
+    def fill(self, task: Any, arrays: Arrays) -> Any:
+        """Fill `arrays` for a task; what it returns goes to the consumer with them, or its ValueError or OSError."""
+
+
+@dataclass
+class _Worker:
+    number: int
+    process: subprocess.Popen[bytes]
+    pipe: Connection
+    tasks: deque[tuple[int, int]] = field(default_factory=deque)  # (run, task number), oldest first
+    since: float = 0.0  # when it last answered, or was given a task while it had none
+
+    def name(self) -> str:
+        return f"loader worker {self.number} (process {self.process.pid})"
+
+
+class _FreeSlots:
+    """Which slots are free, and which are lent. Apart from the loader, so that a batch that is kept keeps no loader."""
+
+    def __init__(self, num_slots: int) -> None:
+        self.slots, self.lent = deque(range(num_slots)), set[int]()
+
+    def take_back(self, slot: int) -> None:
+        self.lent.discard(slot)
+        self.slots.append(slot)
+
+
+class SlotLoader:
+    """Runs `source.fill` in worker processes.
+
+    Args:
+        source: what to run.
+        layout: the arrays of one batch.
+        workers: number of processes; 0 fills fresh arrays in this one.
+        timeout_seconds: a worker that has not answered for so long is given up.
+
+    A batch's arrays are valid as long as anything refers to them. Their slot is used again when nothing does; should
+    the consumer keep so many batches that slots run short, it is handed copies.
+    """
+
+    def __init__(self, source: Source, layout: SlotLayout, *, workers: int, timeout_seconds: float = 300.0) -> None:
+        self._source, self._layout, self._timeout_seconds = source, layout, timeout_seconds
+        self._workers: list[_Worker] = []
+        self._run = 0
+        if workers:
+            self.slots = SharedSlots(layout, workers * _QUEUED + _SPARE)
+            self._free = _FreeSlots(self.slots.num_slots)
+            self._done: dict[int, tuple[int, bool, Any]] = {}  # of the run: task number -> (slot, succeeded, value)
+            self._workers = [self._start(number) for number in range(workers)]
+            processes = [worker.process for worker in self._workers]
+            self._end = weakref.finalize(self, _end, [worker.pipe for worker in self._workers], processes)
+            for worker in self._workers:  # all start at the same time
+                self._send(worker, (self._layout, self.slots.num_slots, self.slots.descriptor))
+                self._send(worker, self._source)
+
+    def run(self, tasks: Iterable[Any]) -> Iterator[tuple[Any, Arrays]]:
+        """What `fill` returns for each task, with the arrays it filled, in the order of the tasks.
+
+        Raises:
+            ValueError, OSError: what `fill` raised, in its turn.
+            LoaderError: a worker died, or has not answered in time.
+        """
+        if not self._workers:
+            for task in tasks:
+                arrays = self._layout.fresh()
+                yield self._source.fill(task, arrays), arrays
+            return
+        self._run += 1
+        run, left = self._run, enumerate(tasks)
+        self._give_up_run()
+        turn, given, exhausted = 0, 0, False
+        while not exhausted or turn < given:
+            if self._run != run or not self._workers:
+                raise LoaderError("the loader was closed, or another run of it was begun")
+            while not exhausted and self._free.slots and (worker := self._idle_worker()) is not None:
+                number, task = next(left, (-1, None))
+                if number < 0:
+                    exhausted = True
+                else:
+                    self._give(worker, run, number, task)
+                    given += 1
+            if turn in self._done:
+                turn += 1
+                yield self._hand_over(*self._done.pop(turn - 1))
+            elif turn < given or not exhausted:
+                for answer_run, number, answer in self._receive():
+                    if answer_run == run:
+                        self._done[number] = answer
+                    else:  # of a run that the consumer gave up
+                        self._free.take_back(answer[0])
+
+    def _give_up_run(self) -> None:
+        for slot, _, _ in self._done.values():
+            self._free.take_back(slot)
+        self._done.clear()
+
+    def close(self) -> None:
+        """End the workers; batches that were handed over stay valid."""
+        if self._workers:
+            self._end()
+            self._workers = []
+            self.slots.close()
+
+    def _start(self, number: int) -> _Worker:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "epam_data.stream.loading.worker", str(theirs.fileno()), str(os.getpid())],
+                pass_fds=[theirs.fileno(), self.slots.descriptor],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for the parent alone
+            )
+        return _Worker(number, process, Connection(ours.detach()))
+
+    def _idle_worker(self) -> _Worker | None:
+        worker = min(self._workers, key=lambda each: len(each.tasks))
+        return worker if len(worker.tasks) < _QUEUED else None
+
+    def _give(self, worker: _Worker, run: int, number: int, task: Any) -> None:
+        if not worker.tasks:
+            worker.since = time.monotonic()
+        worker.tasks.append((run, number))
+        self._send(worker, (self._free.slots.popleft(), task))
+
+    def _send(self, worker: _Worker, message: Any) -> None:
+        try:
+            worker.pipe.send(message)
+        except OSError:
+            raise self._died(worker) from None
+
+    def _receive(self) -> Iterator[tuple[int, int, tuple[int, bool, Any]]]:
+        """Wait until some worker answers, and give all answers that are there."""
+        busy = {worker.pipe: worker for worker in self._workers if worker.tasks}
+        slowest = min(busy.values(), key=lambda worker: worker.since)
+        for seconds in (min(_SLOW_SECONDS, self._timeout_seconds), self._timeout_seconds):
+            ready = wait(list(busy), max(slowest.since + seconds - time.monotonic(), 0))
+            if ready:
+                break
+            silence = f"{slowest.name()} has not answered for {seconds:g} s"
+            if seconds == self._timeout_seconds:
+                raise LoaderError(silence)
+            print(silence, file=sys.stderr, flush=True)
+        for pipe in ready:
+            worker = busy[pipe]  # type: ignore[index]
+            try:
+                answer = worker.pipe.recv()
+            except (EOFError, OSError):
+                raise self._died(worker) from None
+            worker.since = time.monotonic()
+            yield *worker.tasks.popleft(), answer
+
+    def _hand_over(self, slot: int, succeeded: bool, value: Any) -> tuple[Any, Arrays]:
+        if not succeeded:
+            self._free.take_back(slot)
+            raise value
+        arrays = self.slots.lend(slot, self._free.take_back)
+        self._free.lent.add(slot)
+        if self.slots.num_slots - len(self._free.lent) < len(self._workers):  # the consumer keeps its batches
+            arrays = {name: array.copy() for name, array in arrays.items()}
+        return value, arrays
+
+    def _died(self, worker: _Worker) -> LoaderError:
+        try:
+            code = worker.process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            return LoaderError(f"{worker.name()} closed its pipe")
+        how = f"by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        hint = "; is the machine out of memory?" if code == -signal.SIGKILL else ""
+        return LoaderError(f"{worker.name()} died {how}{hint}")
+
+
+def _end(pipes: list[Connection], processes: list[subprocess.Popen[bytes]]) -> None:
+    for pipe in pipes:
+        pipe.close()
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.wait()

@@ -1,0 +1,251 @@
+"""Where a stream reads its samples: a folder of shards, or shards by URL, through a cache or by ranges of bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from epam_data.shards.layout import IndexRow
+from epam_data.shards.manifest import READ_ATTEMPTS, Manifest
+from epam_data.shards.reader import ShardReader
+from epam_data.stream.loading.cache import ShardCache, check_size
+from epam_data.stream.loading.clip_decoder import Place
+from epam_data.stream.settings import StreamSettings
+from epam_data.system.file_reads import read_cached, read_exactly, will_read
+from epam_data.system.remote import RemoteFolder, is_url
+
+
+class Span(NamedTuple):
+    """The bytes of one sample."""
+
+    shard: int  # number in the manifest
+    begin: int
+    end: int
+
+    @classmethod
+    def of(cls, shard: int, row: IndexRow) -> Span:
+        """That of a row of the index."""
+        return cls(shard, row.offset, row.end)
+
+
+class SampleBytes(Protocol):
+    """The bytes of one sample; offsets count from the start of its shard."""
+
+    def read(self, offset: int, num_bytes: int) -> bytes:
+        """Some of them; a ValueError if they are not there."""
+
+    def read_many(self, start: int, places: list[Place]) -> Iterator[bytes | memoryview]:
+        """Those at some places behind `start`; raises as `read` does."""
+
+
+class Shards(Protocol):
+    """What a stream needs of the place of its shards. It may travel to other processes."""
+
+    def sample(self, span: Span) -> contextlib.AbstractContextManager[SampleBytes]:
+        """What reads inside the span, for the length of the block.
+
+        Raises:
+            ValueError: a shard is absent, cut short, or not the manifest's.
+            OSError: it cannot be read now.
+        """
+
+    def expect_samples(self, spans: Iterable[Span]) -> None:
+        """The samples that are read next. Raises OSError as `sample` does."""
+
+    def expect_shards(self, shards: Sequence[int]) -> None:
+        """The shards that are read from now on, in about this order; those in use are the first."""
+
+    def renew(self, shard: int) -> bool:
+        """After a damaged read: have a bad copy fetched anew; returns whether another read may do better."""
+
+
+def open_shards(root: Path | str, manifest: Manifest, settings: StreamSettings) -> Shards:
+    """The shards of a folder or URL.
+
+    Raises:
+        ValueError: nothing here knows the URL, or a cache is asked for beside a folder.
+    """
+    if not is_url(root):
+        if settings.cache_dir:
+            raise ValueError(f"stream.cache_dir is for shards by URL, got the folder {root}")
+        return FolderShards(Path(root), manifest)
+    remote = RemoteFolder(str(root), attempts=READ_ATTEMPTS)
+    if settings.cache_dir:
+        return CachedShards(ShardCache(remote, Path(settings.cache_dir), settings.cache_bytes), manifest)
+    return RangedShards(remote, manifest)
+
+
+class _OpenFile:
+    """Bytes of an open file."""
+
+    def __init__(self, descriptor: int, what: str) -> None:
+        self._descriptor, self._what = descriptor, what
+
+    def read(self, offset: int, num_bytes: int) -> bytes:
+        return read_exactly(self._descriptor, offset, num_bytes, what=self._what)
+
+    def read_many(self, start: int, places: list[Place]) -> Iterator[bytes | memoryview]:
+        # What lies in the page cache needs no advice, which takes as long as the read.
+        for number, (offset, num_bytes) in enumerate(places):
+            data = read_cached(self._descriptor, start + offset, num_bytes)
+            if data is None:
+                yield from self._read_from_disk(start, places[number:])
+                return
+            yield data
+
+    def _read_from_disk(self, start: int, places: list[Place]) -> Iterator[bytes]:
+        for offset, num_bytes in places:  # the disk is at work on all of them while the first are decoded
+            will_read(self._descriptor, start + offset, num_bytes)
+        for offset, num_bytes in places:
+            yield self.read(start + offset, num_bytes)
+
+
+class _Fetched:
+    """Bytes in memory, from `begin` of the shard on."""
+
+    def __init__(self, data: bytes, begin: int) -> None:
+        self._data, self._begin = data, begin
+
+    def read(self, offset: int, num_bytes: int) -> bytes:
+        first, last = offset - self._begin, offset - self._begin + num_bytes
+        if not 0 <= first <= last <= len(self._data):
+            raise ValueError(f"{num_bytes} bytes at {offset} lie outside the sample")
+        return self._data[first:last]
+
+    def read_many(self, start: int, places: list[Place]) -> Iterator[bytes | memoryview]:
+        return (self.read(start + offset, num_bytes) for offset, num_bytes in places)
+
+
+class FolderShards:
+    """Shards of a folder."""
+
+    def __init__(self, root: Path, manifest: Manifest) -> None:
+        self._reader = ShardReader(root, [shard.name for shard in manifest.shards])
+
+    @contextlib.contextmanager
+    def sample(self, span: Span) -> Iterator[SampleBytes]:
+        """See `Shards`."""
+        yield _OpenFile(self._reader.descriptor(span.shard), f"{self._reader.names[span.shard]}.tar")
+
+    def expect_samples(self, spans: Iterable[Span]) -> None:
+        """Nothing to do: the page cache reads ahead."""
+
+    def expect_shards(self, shards: Sequence[int]) -> None:
+        """Nothing to do."""
+
+    def renew(self, shard: int) -> bool:
+        """There are no copies."""
+        return False
+
+
+class RangedShards:
+    """Shards by URL, of which only the samples of the next batch are fetched, with one request each."""
+
+    def __init__(self, remote: RemoteFolder, manifest: Manifest) -> None:
+        self._remote, self._entries = remote, manifest.shards
+        self._known: dict[int, ValueError | None] = {}  # shards that were looked at, and why they cannot be read
+        self._fetched: dict[Span, bytes] = {}
+
+    def __getstate__(self) -> dict[str, Any]:  # bytes do not travel to another process
+        return {**self.__dict__, "_fetched": {}}
+
+    @contextlib.contextmanager
+    def sample(self, span: Span) -> Iterator[SampleBytes]:
+        """See `Shards`."""
+        if (error := self._look(span.shard)) is not None:
+            raise error
+        data = self._fetched.get(span)
+        yield _Fetched(self._fetch([span])[0] if data is None else data, span.begin)
+
+    def expect_samples(self, spans: Iterable[Span]) -> None:
+        """Fetch them, all at the same time; what is wrong with a shard shows when it is read."""
+        wanted = [span for span in dict.fromkeys(spans) if self._look(span.shard) is None]
+        self._fetched = dict(zip(wanted, self._fetch(wanted) if wanted else [], strict=True))
+
+    def expect_shards(self, shards: Sequence[int]) -> None:
+        """Nothing to do."""
+
+    def renew(self, shard: int) -> bool:
+        """There are no copies."""
+        return False
+
+    def _look(self, shard: int) -> ValueError | None:
+        """Why a shard cannot be read, if so; the place is asked once."""
+        if shard not in self._known:
+            try:
+                check_size(self._remote, self._entries[shard])
+                self._known[shard] = None
+            except ValueError as error:
+                self._known[shard] = error
+        return self._known[shard]
+
+    def _fetch(self, spans: Sequence[Span]) -> list[bytes]:
+        ranges = [(f"{self._entries[span.shard].name}.tar", span.begin, span.end) for span in spans]
+        return self._remote.read_ranges(ranges)
+
+
+class CachedShards:
+    """Shards by URL, fetched whole into a cache, ahead of their use by a thread."""
+
+    def __init__(self, cache: ShardCache, manifest: Manifest) -> None:
+        self._cache, self._entries = cache, manifest.shards
+        self._expected: tuple[int, ...] = ()
+        self._refused: dict[int, ValueError] = {}  # shards that are not the manifest's
+        self._renewed: set[int] = set()  # shards whose copy was compared with its hash once more
+
+    def __getstate__(self) -> dict[str, Any]:  # threads do not travel to another process
+        return {**self.__dict__, "_expected": ()}
+
+    @contextlib.contextmanager
+    def sample(self, span: Span) -> Iterator[SampleBytes]:
+        """See `Shards`."""
+        entry = self._entries[span.shard]
+        if span.shard in self._refused:
+            raise self._refused[span.shard]
+        with contextlib.ExitStack() as stack:
+            try:
+                descriptor = stack.enter_context(self._cache.open(entry))
+            except ValueError as error:
+                self._refused[span.shard] = error
+                raise
+            yield _OpenFile(descriptor, f"{entry.name}.tar")
+
+    def expect_samples(self, spans: Iterable[Span]) -> None:
+        """Nothing to do."""
+
+    def expect_shards(self, shards: Sequence[int]) -> None:
+        """Fetch as many of them as the cache holds at the same time."""
+        room, expected = self._cache.max_bytes, list[int]()
+        for shard in dict.fromkeys(shards):
+            room -= self._entries[shard].num_bytes
+            if room < 0:
+                break
+            expected.append(shard)
+        if tuple(expected) != self._expected:
+            self._expected = tuple(expected)
+            threading.Thread(target=self._fetch_ahead, args=[self._expected], daemon=True).start()
+
+    def renew(self, shard: int) -> bool:
+        """Once for each shard: what is damaged in a whole copy is so wherever it was copied from."""
+        if shard in self._refused or shard in self._renewed:
+            return False
+        self._renewed.add(shard)
+        self._cache.remove_damaged(self._entries[shard])
+        return True
+
+    def _fetch_ahead(self, shards: tuple[int, ...]) -> None:
+        entries = [self._entries[shard] for shard in shards]
+        self._cache.touch(entries)
+        for shard, entry in zip(shards, entries, strict=True):
+            if self._expected is not shards:
+                return
+            try:
+                if shard not in self._refused and not self._cache.fetch(entry, keep=entries):
+                    return
+            except ValueError as error:
+                self._refused[shard] = error
+            except OSError:  # whoever reads it will see, and say it
+                return

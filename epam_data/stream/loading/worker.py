@@ -1,0 +1,36 @@
+"""The program of a loader's worker: fill slots until the parent closes the pipe."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from multiprocessing.connection import Connection
+
+from epam_data.stream.loading.slots import SharedSlots
+from epam_data.system.isolated import end_with_parent
+
+
+def serve(descriptor: int, parent: int) -> None:
+    """Answer tasks: (slot, task) in, (slot, succeeded, value or error) out."""
+    # A cluster may send these to every process of a job: the parent alone decides when to stop.
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    end_with_parent(parent)
+    pipe = Connection(descriptor)
+    try:
+        slots = SharedSlots(*pipe.recv())
+        source = pipe.recv()
+        while True:
+            slot, task = pipe.recv()
+            try:
+                answer = (slot, True, source.fill(task, slots.arrays(slot)))
+            # What the data or their place are to blame for; anything else is ours, and ends this process.
+            except (ValueError, OSError) as error:
+                answer = (slot, False, error)
+            pipe.send(answer)
+    except (EOFError, ConnectionError):
+        return
+
+
+if __name__ == "__main__":
+    serve(*map(int, sys.argv[1:]))

@@ -1,0 +1,159 @@
+"""One build per directory at a time: a lock file that names its holder, and that a dead holder leaves without harm."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from datetime import datetime, timezone
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from epam_data.system.files import naming
+
+_BEAT_SECONDS = 10.0
+_RETRY_SECONDS = 0.2
+STALE_SECONDS = 120.0
+"""A lock of another host that was not touched for so long is taken over."""
+
+
+class FolderLock:
+    """Holds `folder/lock` while it is entered.
+
+    On the holder's own host a lock is stale when its process is gone. From other hosts that cannot be seen, so the
+    holder touches the file every ten seconds, and a lock older than `STALE_SECONDS` is stale.
+
+    Args:
+        folder: it must exist.
+        name: of the lock file; parts of one build that may run side by side have names of their own.
+        against: pattern of the other locks that exclude this one.
+        beside: pattern of those among them that do not.
+        wait: wait for a live holder rather than refuse.
+
+    Raises:
+        ValueError: on entering, if another live process holds it; host, process and start are named.
+    """
+
+    def __init__(
+        self, folder: Path, name: str = "lock", *, against: str = "", beside: str = "", wait: bool = False
+    ) -> None:
+        self._path, self._against, self._beside, self._wait = folder / name, against, beside, wait
+        self._content = _myself()
+        self._released = threading.Event()
+
+    def __enter__(self) -> FolderLock:
+        while not self._take():
+            if self._holder_is_alive(self._path) and not self._wait:
+                raise ValueError(self._refusal(self._path))
+            time.sleep(_RETRY_SECONDS)
+        for other in self._path.parent.glob(self._against) if self._against else ():
+            harmless = other == self._path or fnmatch(other.name, self._beside)
+            if not harmless and self._holder_is_alive(other):
+                self._release()
+                raise ValueError(self._refusal(other))
+        threading.Thread(target=self._beat, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._released.set()
+        self._release()
+
+    def _release(self) -> None:
+        if _read(self._path) == self._content:  # else it was taken over: it is another's now
+            self._path.unlink(missing_ok=True)
+
+    def _take(self) -> bool:
+        # Written under another name and linked: the lock never exists without its content.
+        mine = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}")
+        try:
+            with naming(mine), mine.open("w") as file:
+                json.dump(self._content, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(mine, self._path)
+        except FileExistsError:
+            return False
+        finally:
+            mine.unlink(missing_ok=True)
+        return True
+
+    def _holder_is_alive(self, path: Path) -> bool:
+        """Whether a live process holds a lock; a dead one's is removed."""
+        holder = _read(path)
+        if holder is None and not path.exists():  # released in this moment
+            return False
+        if holder is not None and _is_alive(holder, path):
+            return True
+        # Moved aside, not removed: between reading and moving, another may have taken the lock over.
+        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(aside)
+            if _read(aside) != holder:
+                with contextlib.suppress(FileExistsError):
+                    os.link(aside, path)
+            aside.unlink()
+        return False
+
+    def _refusal(self, path: Path) -> str:
+        holder = _read(path) or {"pid": "?", "host": "?", "since": "a moment ago"}
+        return (
+            f"{self._path.parent}: another build is at work here: process {holder['pid']} on {holder['host']}, "
+            f"since {holder['since']}; wait for it, or end it"
+        )
+
+    def _beat(self) -> None:
+        while not self._released.wait(_BEAT_SECONDS):
+            with contextlib.suppress(FileNotFoundError):
+                if _read(self._path) == self._content:
+                    os.utime(self._path)
+
+
+def live_holders(folder: Path, pattern: str = "lock*") -> list[dict[str, Any]]:
+    """Who holds the locks of a folder: host, pid and since."""
+    found = ((path, _read(path)) for path in sorted(folder.glob(pattern)))
+    return [holder for path, holder in found if holder is not None and _is_alive(holder, path)]
+
+
+def _myself() -> dict[str, Any]:
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "born": _born(os.getpid()),
+        "token": uuid.uuid4().hex,
+        "since": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        holder = json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return holder if isinstance(holder, dict) else None
+
+
+def _is_alive(holder: dict[str, Any], path: Path) -> bool:
+    if holder["host"] != socket.gethostname():
+        with contextlib.suppress(FileNotFoundError):
+            return time.time() - path.stat().st_mtime < STALE_SECONDS
+        return False
+    try:
+        os.kill(holder["pid"], 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's process, so it lives
+        return True
+    return bool(_born(holder["pid"]) == holder["born"])  # else the number was given to another process
+
+
+def _born(pid: int) -> str | None:
+    """When a process started, in the kernel's own count; None where that cannot be read."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return None

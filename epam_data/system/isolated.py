@@ -1,0 +1,191 @@
+"""Call a function where it can be killed: in one child process that is kept from call to call.
+
+A damaged video can make a decoder crash, spin for ever or eat all memory. In the child it costs one clip: the caller
+gets an exception that says what happened, and the next call gets a fresh child. The child ends when its parent does,
+however the parent ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import os
+import resource
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+_ATTEMPTS = 2  # a child may have been killed for another's sake (the machine's memory): it gets one more chance
+
+_ANSWER_SECONDS = 30  # from one piece of an answer to the next
+_END_SECONDS = 5.0  # for a child that closed its pipe to end
+
+_PR_SET_PDEATHSIG = 1  # Linux: a signal for this process when its parent ends
+
+
+class CallFailedError(RuntimeError):
+    """The child died or was killed during a call; the message says how."""
+
+
+class ProcessStartError(OSError):
+    """The machine cannot start a process now: out of memory, processes or files. No call is to blame."""
+
+
+class _ChildDiedError(Exception):
+    """The child ended in the middle of a call."""
+
+
+class IsolatedProcess:
+    """A child process that runs one call at a time; further threads wait.
+
+    Args:
+        timeout_seconds: a call that takes longer is killed, with its child.
+        memory_bytes: what the child may allocate; a call that wants more raises MemoryError.
+        calls_per_process: then a fresh child takes over, so that a leak cannot grow without end.
+    """
+
+    def __init__(self, *, timeout_seconds: float, memory_bytes: int, calls_per_process: int = 1000) -> None:
+        self._timeout_seconds, self._memory_bytes = timeout_seconds, memory_bytes
+        self._calls_per_process, self._calls = calls_per_process, 0
+        self._child: subprocess.Popen[bytes] | None = None
+        self._pipe: Connection | None = None
+        self._one_at_a_time = threading.Lock()  # Dask runs tasks in threads
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What `function(*arguments)` returns; both go by pickle, the function by its name.
+
+        Raises:
+            CallFailedError: the call took too long, or the child died.
+            ProcessStartError: the machine cannot start a child.
+            Exception: whatever the function raises.
+        """
+        with self._one_at_a_time:
+            return self._call(function, arguments)
+
+    def _call(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        for attempt in range(_ATTEMPTS):
+            if self._calls >= self._calls_per_process:
+                self.close()
+            self._calls += 1
+            try:
+                succeeded, value = self._exchange((Path.cwd(), function, arguments))
+            except _ChildDiedError as error:
+                if attempt == _ATTEMPTS - 1:
+                    raise CallFailedError(f"the decoding process died {_ATTEMPTS} times: {error}") from error
+                continue
+            if succeeded:
+                return value
+            raise value
+        raise AssertionError("unreachable")
+
+    def _exchange(self, question: Any) -> Any:
+        """Send the child a question and wait for its answer."""
+        pipe = self._pipe or self._start()
+        try:
+            pipe.send(question)
+            if not pipe.poll(self._timeout_seconds):
+                raise CallFailedError(f"took over {self._timeout_seconds:g} s and was stopped")
+            return pipe.recv()
+        except (EOFError, OSError):  # what the function raises comes as a value: this is the pipe's end
+            raise _ChildDiedError(self._how_it_ended()) from None
+        except BaseException:  # Ctrl-C: the answer of this call must not be the next one's
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the child; the next call starts another."""
+        if self._pipe is not None:
+            self._pipe.close()
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+        self._child, self._pipe, self._calls = None, None, 0
+
+    def _start(self) -> Connection:
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise ProcessStartError(error.errno, f"no decoding process can be started: {error.strerror}") from error
+        with theirs:
+            arguments = [str(theirs.fileno()), str(os.getpid()), str(self._memory_bytes)]
+            try:
+                # A group of its own: Ctrl-C is for the parent alone.
+                self._child = subprocess.Popen(
+                    [sys.executable, "-m", "epam_data.system.isolated", *arguments],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                ours.close()
+                raise ProcessStartError(error.errno, f"no decoding process can be started: {error.strerror}") from error
+        # A child that is stopped in the middle of its answer must not stop us: reading fails after a while.
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _ANSWER_SECONDS, 0))
+        self._pipe = Connection(ours.detach())
+        return self._pipe
+
+    def _how_it_ended(self) -> str:
+        assert self._child is not None
+        try:
+            code = self._child.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.close()
+            return "it stopped in the middle of its answer"
+        self.close()
+        return f"by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def end_with_parent(parent: int) -> None:
+    """Make this process end when `parent`, its parent, does, even by SIGKILL: nobody is left to tell it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    else:
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    if os.getppid() != parent:  # it ended before the lines above
+        os._exit(1)
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
+
+
+def _serve(descriptor: int, parent: int, memory_bytes: int) -> None:
+    """The child: answer calls until the pipe closes."""
+    end_with_parent(parent)
+    with contextlib.suppress(ValueError):  # a lower limit is in force already
+        resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    pipe = Connection(descriptor)
+    while True:
+        try:
+            folder, function, arguments = pipe.recv()
+        except (EOFError, ConnectionError):
+            return
+        try:
+            os.chdir(folder)  # paths may be relative to where the caller is now
+            answer = (True, function(*arguments))
+        except Exception as error:  # the boundary: it goes to the caller, whatever it is
+            answer = (False, error)
+        try:
+            pipe.send(answer)
+        except ConnectionError:  # nobody is left to hear it
+            return
+        # What calls leave behind in reference cycles can be large (a PyAV frame holds its decoder's pictures), and
+        # Python would wait for many calls. What was there before, the modules, need not be looked at again.
+        del function, arguments, answer
+        gc.collect()
+        gc.freeze()
+
+
+if __name__ == "__main__":
+    _serve(*map(int, sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Predictions and measures of a trained model."""

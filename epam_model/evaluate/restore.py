@@ -1,0 +1,44 @@
+"""A checkpoint made whole again: its model, and the stream of the split that it is to see."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from torch import nn
+
+from epam_data.stream import BatchFinisher, Stream, StreamSettings
+from epam_model.build import build_for
+from epam_model.networks.settings import ModelSettings
+from epam_model.ranks.distributed import Ranks
+from epam_model.weights.checkpoint import check_same, check_same_clips, load_checkpoint, load_weights
+
+
+def restore(
+    checkpoint_path: Path,
+    shards: Path | str,
+    split: str,
+    stream_settings: StreamSettings,
+    model_settings: ModelSettings,
+    ranks: Ranks,
+) -> tuple[nn.Module, Stream, BatchFinisher]:
+    """Model, evaluation stream of this rank, and what makes the one's input of the other's batches; on the device.
+
+    Raises:
+        ValueError: the checkpoint cannot be read, or does not fit the shards or the recipe.
+    """
+    stream = Stream(
+        shards,
+        split=split,
+        settings=stream_settings,
+        training=False,
+        rank=ranks.rank,
+        world=ranks.world,
+        pin_memory=ranks.device.type == "cuda",
+    )
+    checkpoint, manifest = load_checkpoint(checkpoint_path), stream.manifest
+    check_same(checkpoint, str(checkpoint_path), manifest, asdict(model_settings))
+    check_same_clips(checkpoint, str(checkpoint_path), asdict(stream_settings))
+    model = build_for(replace(model_settings, init_from=[]), manifest)  # the checkpoint has all weights
+    load_weights(model, checkpoint.evaluated, str(checkpoint_path))
+    return model.to(ranks.device), stream, BatchFinisher.for_shards(manifest).to(ranks.device)

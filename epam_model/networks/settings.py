@@ -1,0 +1,60 @@
+"""The recipe section `model`: which network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from epam_model.networks.epam import ATTENTIONS
+
+NETWORKS = ("epam", "rgbpose_conv3d")
+
+
+HEADS = ("linear", "pcan")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """Which network."""
+
+    network: str = "epam"
+    """`epam`: EPAM-Net; `rgbpose_conv3d`: RGBPoseConv3D."""
+    streams: str = "both"
+    """`both`, or `rgb` or `pose`: that stream alone."""
+    attention_type: str = "CBAM_spatial_efficient_temporal"
+    """EPAM-Net: how the pose weights the RGB features: this, or `spatial_temporal` (for 16 RGB frames)."""
+    interaction: bool = True
+    """RGBPoseConv3D: PCAN's interaction between the streams."""
+    head: str = "linear"
+    """`linear`: one classifier per stream; `pcan`: with coarse groups and prototypes."""
+    dropout: float = 0.5
+    """Probability of dropping a pooled feature in training."""
+    rgb_rectification: float = 5.0
+    """Head `pcan`: factor of the prototype similarity that evaluation adds to the RGB scores."""
+    pose_rectification: float = 1.0
+    """Head `pcan`: the same for the pose scores."""
+    freeze_rgb: bool = False
+    """The RGB stream keeps its weights and statistics."""
+    freeze_pose: bool = False
+    """The pose stream keeps its weights and statistics."""
+    init_from: list[str] = field(default_factory=list)
+    """Weights to start from, ours or foreign: of the whole network, or of streams alone, one after another."""
+    checkpoint_activations: bool = False
+    """Training computes the activations of blocks again in the backward pass: less memory, more time."""
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("network", NETWORKS),
+            ("streams", ("both", "rgb", "pose")),
+            ("attention_type", tuple(ATTENTIONS)),
+            ("head", HEADS),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"model.{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        if not 0 <= self.dropout <= 1:
+            raise ValueError(f"model.dropout must be in 0..1, got {self.dropout}")
+        for name in ("rgb_rectification", "pose_rectification"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"model.{name} must be >= 0, got {getattr(self, name)}")
+        for name in ("freeze_rgb", "freeze_pose"):
+            if getattr(self, name) and self.streams != "both":
+                raise ValueError(f"model.{name} needs model.streams both, got {self.streams}")

@@ -1,0 +1,184 @@
+"""Ranks: the processes that train together, and what they tell each other; who they are, `launch` finds out.
+
+Every function works for a single process too, which then talks to nobody.
+"""
+
+from __future__ import annotations
+
+import gc
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from epam_model.ranks.launch import find_launch
+
+Value = TypeVar("Value")
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranks:
+    """This process among all, and its device."""
+
+    rank: int = 0
+    """Number of this process, 0 ... world - 1."""
+    world: int = 1
+    """Processes that train together."""
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    """Where this process computes."""
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and talks to the user."""
+        return self.rank == 0
+
+
+@contextmanager
+def distributed(device: str = "auto", *, timeout_seconds: float = 600.0) -> Iterator[Ranks]:
+    """Join the processes that `torchrun` or `srun` started (gloo on the CPU, NCCL on GPUs), and leave them at the end.
+
+    Args:
+        device: `auto` (a GPU if there is one), `cpu` or `cuda`.
+        timeout_seconds: a rank that waits for another for so long ends with an error.
+
+    Raises:
+        ValueError: the device does not exist, or the launcher's environment is incomplete.
+    """
+    launch = find_launch()
+    if launch.world == 1:
+        yield Ranks(device=choose_device(device, 0))
+        return
+    one_gpu = launch.sees_own_gpu_alone and torch.cuda.is_available() and torch.cuda.device_count() == 1
+    chosen = choose_device(device, 0 if one_gpu else launch.local_rank)
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)  # NCCL and object collectives use the current device
+    backend = "nccl" if chosen.type == "cuda" else "gloo"
+    dist.init_process_group(
+        backend,
+        init_method=launch.meeting,
+        rank=launch.rank,
+        world_size=launch.world,
+        timeout=timedelta(seconds=timeout_seconds),
+    )
+    whole = False
+    try:
+        yield Ranks(rank=launch.rank, world=launch.world, device=chosen)
+        sum_over_ranks(torch.zeros(1, device=chosen)).item()  # no rank leaves while others still talk to it
+        whole = True
+    finally:
+        # DDP lies in reference cycles and holds the group: gloo's threads, alive at exit, would abort the process.
+        gc.collect()
+        # After an error, NCCL would wait for ranks that do not come; the launcher ends them.
+        if whole or backend == "gloo":
+            dist.destroy_process_group()
+
+
+def choose_device(name: str, local_rank: int) -> torch.device:
+    """The device of this process: with several GPUs, the one of its own number on this machine.
+
+    Raises:
+        ValueError: an unknown name, no GPU, or fewer GPUs than processes.
+    """
+    if name not in DEVICES:
+        raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {name!r}")
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ValueError("device is cuda, but torch finds no GPU here")
+    if local_rank >= torch.cuda.device_count():
+        raise ValueError(f"process {local_rank} needs its own GPU, this machine has {torch.cuda.device_count()}")
+    return torch.device("cuda", local_rank)
+
+
+def data_parallel(model: nn.Module, ranks: Ranks) -> nn.Module:
+    """What a training step calls: with several ranks the model in DDP, which averages their gradients."""
+    if ranks.world == 1:
+        return model
+    # Buffers are left alone, see `average_buffers`. torch has renamed the argument.
+    known = inspect.signature(DistributedDataParallel.__init__).parameters
+    leave_buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    device_ids = [ranks.device.index] if ranks.device.type == "cuda" else None
+    arguments: dict[str, Any] = {leave_buffers: False, "device_ids": device_ids}
+    return DistributedDataParallel(model, **arguments)
+
+
+def gather(value: Value) -> list[Value]:
+    """The values of all ranks, by rank, on every rank. Sizes may differ; tensors must be on the CPU."""
+    if not _together():
+        return [value]
+    values: list[Value | None] = [None] * num_ranks()
+    dist.all_gather_object(values, value)
+    return values  # type: ignore[return-value]  # every place is filled now
+
+
+def num_ranks() -> int:
+    """How many ranks there are."""
+    return dist.get_world_size() if _together() else 1
+
+
+def own_rank() -> int:
+    """The number of this rank."""
+    return dist.get_rank() if _together() else 0
+
+
+def any_rank(flags: Sequence[bool | Tensor], device: torch.device) -> list[bool]:
+    """For each flag, whether it is set on any rank: one small exchange. A tensor is a flag of one element."""
+    votes = torch.stack([torch.as_tensor(flag, dtype=torch.float32, device=device).reshape(()) for flag in flags])
+    return (sum_over_ranks(votes) > 0).tolist()
+
+
+def sum_over_ranks(tensor: Tensor) -> Tensor:
+    """The sum of a tensor over all ranks, on every rank; the argument is left as it is."""
+    total = tensor.clone()
+    if _together():
+        dist.all_reduce(total, op=dist.ReduceOp.SUM)
+    return total
+
+
+def sum_with_gradient(tensor: Tensor) -> Tensor:
+    """The sum of a tensor over all ranks, through which gradients flow back to the tensors of all ranks."""
+    if not _together():
+        return tensor
+    total: Tensor = _SumOverRanks.apply(tensor)  # type: ignore[no-untyped-call]
+    return total
+
+
+class _SumOverRanks(torch.autograd.Function):
+    """Each rank's loss depends on the sum, so the gradient of a rank's part is the sum of all ranks' gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        return sum_over_ranks(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return sum_over_ranks(gradient.contiguous())
+
+
+def average_buffers(model: nn.Module) -> None:
+    """Make the floating buffers (the statistics of batch norms) on every rank the mean over ranks.
+
+    Batch norms that are not synchronised see the clips of their own rank. What is evaluated and saved must be one
+    model, and the mean uses what all ranks saw, where a broadcast would throw all but one rank's statistics away.
+    """
+    if not _together():
+        return
+    buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+    if not buffers:
+        return
+    flat = sum_over_ranks(torch.cat([buffer.flatten() for buffer in buffers])) / num_ranks()
+    for buffer, mean in zip(buffers, torch.split(flat, [buffer.numel() for buffer in buffers]), strict=True):
+        buffer.copy_(mean.view_as(buffer))
+
+
+def _together() -> bool:
+    return dist.is_available() and dist.is_initialized()

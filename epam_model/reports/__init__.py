@@ -1,0 +1,1 @@
+"""What a run tells people: logs, plots, pages, overlays."""

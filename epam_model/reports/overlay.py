@@ -1,0 +1,120 @@
+"""Pictures of what a model sees, and pictures and videos of the attention map over the RGB frames that it weights."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from epam_data.show.picture import with_heatmap
+from epam_data.stream import BatchFinisher, Stream
+from epam_data.stream.device import RGB_MEAN, RGB_STD
+
+KINDS = ("picture", "video")
+_HOT = np.array([255.0, 60.0, 20.0])
+_STRENGTH = 0.65  # share of the colour where attention is highest
+_COLUMNS = 8
+_FPS = 8
+
+
+def first_inputs(stream: Stream, finisher: BatchFinisher, count: int = 4) -> dict[str, NDArray[np.uint8]]:
+    """Pictures, see `input_picture`, of the first clips of a stream as its model gets them, by key."""
+    batch = stream.read_step(0, 0)
+    rgb, pose = (clips.cpu().numpy() for clips in finisher(batch.to(finisher.mean.device)))
+    firsts = range(0, min(count, len(batch)) * batch.num_clips, batch.num_clips)
+    return {key: input_picture(rgb[clip], pose[clip]) for key, clip in zip(batch.keys, firsts, strict=False)}
+
+
+def input_picture(rgb: NDArray[np.floating], pose: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Frames of a clip in a row, and below each the same frame under its heatmaps: cropped, flipped and coloured.
+
+    Args:
+        rgb: (3, T, S, S) float, normalised as `BatchFinisher` does.
+        pose: (V, T', h, w) float, 0 ... 1; T' is a multiple of T.
+
+    Returns:
+        (2 S, n S, 3) uint8 of n frames, evenly spaced.
+    """
+    frames = (rgb.transpose(1, 2, 3, 0) * RGB_STD + RGB_MEAN).round().clip(0, 255).astype(np.uint8)
+    heat = (pose.max(axis=0) * 255).clip(0, 255).astype(np.uint8)
+    rows: list[list[NDArray[np.uint8]]] = [[], []]
+    for number in range(0, len(frames), max(len(frames) // _COLUMNS, 1)):
+        plain = Image.fromarray(frames[number])
+        rows[0].append(frames[number])
+        rows[1].append(np.asarray(with_heatmap(plain, heat[number * len(heat) // len(frames)])))
+    return np.concatenate([np.concatenate(row, axis=1) for row in rows])
+
+
+def attention_frames(frames: NDArray[np.uint8], attention: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Frames under their attention.
+
+    Args:
+        frames: (T, S, S, 3) uint8.
+        attention: (T, H, W) in 0 ... 1; spread over the clip's own range, so that maps of any strength can be seen.
+
+    Returns:
+        (T, S, S, 3) uint8.
+
+    Raises:
+        ValueError: numbers of frames differ.
+    """
+    if len(frames) != len(attention):
+        raise ValueError(f"frames and attention must be of one length, got {len(frames)} and {len(attention)}")
+    low, high = float(attention.min()), float(attention.max())
+    spread = (attention - low) / (high - low) if high > low else np.zeros_like(attention)
+    size = (frames.shape[2], frames.shape[1])
+    weights = np.stack(
+        [
+            np.asarray(Image.fromarray(each.astype(np.float32), mode="F").resize(size, Image.Resampling.BILINEAR))
+            for each in spread
+        ]
+    )
+    share = _STRENGTH * weights[..., None].clip(0, 1)
+    return np.asarray((frames * (1 - share) + _HOT * share).astype(np.uint8))
+
+
+def write_overlay(
+    path: Path, frames: NDArray[np.uint8], attention: NDArray[np.floating], *, kind: str = "picture"
+) -> Path:
+    """Write a sheet of all frames (`.png`) or a video (`.mp4`) of a clip; arguments as in `attention_frames`.
+
+    Args:
+        path: without an ending.
+        frames: (T, S, S, 3) uint8.
+        attention: (T, H, W).
+        kind: `picture` or `video`.
+
+    Returns:
+        The file.
+
+    Raises:
+        ValueError: the kind is unknown, or numbers of frames differ.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"overlay_kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    images = [Image.fromarray(frame) for frame in attention_frames(frames, attention)]
+    target = path.with_name(path.name + {"picture": ".png", "video": ".mp4"}[kind])
+    if kind == "video":
+        _write_video(target, images)
+        return target
+    width, height = images[0].size
+    sheet = Image.new("RGB", (width * min(len(images), _COLUMNS), height * -(-len(images) // _COLUMNS)))
+    for number, image in enumerate(images):
+        sheet.paste(image, (number % _COLUMNS * width, number // _COLUMNS * height))
+    sheet.save(target)
+    return target
+
+
+def _write_video(path: Path, images: list[Image.Image]) -> None:
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=Fraction(_FPS))
+        video.width, video.height, video.pix_fmt = images[0].width // 2 * 2, images[0].height // 2 * 2, "yuv420p"
+        for image in images:
+            for packet in video.encode(av.VideoFrame.from_image(image.crop((0, 0, video.width, video.height)))):
+                container.mux(packet)
+        for packet in video.encode():
+            container.mux(packet)

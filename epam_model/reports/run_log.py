@@ -1,0 +1,150 @@
+"""What a run leaves to read: `train.log` and the terminal, `metrics.jsonl`, TensorBoard and a progress bar."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from epam_data.system.files import write_atomically
+from epam_data.system.progress import duration
+from epam_model.evaluate.metrics import split_name
+
+LOG, METRICS, TENSORBOARD = "train.log", "metrics.jsonl", "tensorboard"
+
+
+class RunLog:
+    """Writes the log of a run into its folder; on ranks other than the main one, nothing. A context manager.
+
+    Args:
+        out: the run's folder.
+        is_main: whether this rank writes.
+        resumed_at: optimiser steps of the checkpoint that the run goes on from. What an interrupted run measured behind
+            it is taken back from the metrics and TensorBoard, so that they read as if there had been no interruption;
+            the text log keeps what was said. None: a new run, which replaces all three.
+        evaluated_epochs: how many epochs were evaluated up to that checkpoint; it may lie before an evaluation.
+    """
+
+    def __init__(self, out: Path, *, is_main: bool, resumed_at: int | None = None, evaluated_epochs: int = 0) -> None:
+        self._is_main, self._bar = is_main, None
+        if not is_main:
+            return
+        out.mkdir(parents=True, exist_ok=True)
+        if resumed_at is not None:
+            _drop_after(out / METRICS, resumed_at, evaluated_epochs)
+        mode = "w" if resumed_at is None else "a"
+        self._log = (out / LOG).open(mode, encoding="utf-8")
+        self._metrics = (out / METRICS).open(mode, encoding="utf-8")
+        if resumed_at is None:
+            shutil.rmtree(out / TENSORBOARD, ignore_errors=True)
+        purge = None if resumed_at is None else resumed_at + 1
+        self._tensorboard = SummaryWriter(str(out / TENSORBOARD), purge_step=purge)
+
+    _bar: tqdm[Any] | None
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_main:
+            self.close_bar()
+            for file in (self._log, self._metrics, self._tensorboard):
+                file.close()
+
+    def line(self, text: str) -> None:
+        """One line for people."""
+        if self._is_main:
+            try:
+                tqdm.write(text, file=sys.stdout)  # keeps a progress bar whole
+                sys.stdout.flush()
+            except BrokenPipeError:  # `| tee` was killed: no reason to stop
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            print(text, file=self._log, flush=True)
+
+    def values(self, part: str, values: dict[str, float], *, epoch: int, place: tuple[int, int], step: int) -> None:
+        """Named numbers of one moment, everywhere: `Epoch(val) [3][40/40]  top1_fused: 0.8125  ...`.
+
+        The line for people leaves out what would make it too long to read: of the measures of an evaluation it has
+        those of the scores that count, and top-1 of the others.
+
+        Args:
+            part: `train` or `val`.
+            values: numbers by name.
+            epoch: from 1, as people count.
+            place: (steps done, steps of the epoch).
+            step: optimiser steps so far.
+        """
+        if not self._is_main:
+            return
+        said = headlines(values) if part == "val" else values
+        text = "  ".join(as_text(name, value) for name, value in said.items())
+        self.line(f"Epoch({part}) [{epoch}][{place[0]}/{place[1]}]  {text}")
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}  # JSON knows no others
+        print(json.dumps({"part": part, "epoch": epoch, "step": step, **finite}), file=self._metrics, flush=True)
+        for name, value in values.items():
+            self._tensorboard.add_scalar(f"{part}/{name}", value, step)
+
+    def pictures(self, pictures: Mapping[str, NDArray[np.uint8]], *, step: int) -> None:
+        """Show pictures (H, W, 3) by name in TensorBoard, under `clips/`."""
+        if self._is_main:
+            for name, picture in pictures.items():
+                self._tensorboard.add_image(f"clips/{name}", picture, step, dataformats="HWC")
+
+    def open_bar(self, epoch: int, *, done: int, total: int) -> None:
+        """Start the progress bar of an epoch, if there is a terminal."""
+        if self._is_main and sys.stderr.isatty():
+            self._bar = tqdm(total=total, initial=done, desc=f"epoch {epoch}", unit="step", leave=False)
+
+    def advance_bar(self) -> None:
+        """One step is done."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def close_bar(self) -> None:
+        """End the progress bar."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def headlines(measures: Mapping[str, float]) -> dict[str, float]:
+    """The measures of the scores that count, which stand first; of the others top-1, and what is no measure."""
+    scores = {name: split_name(name) for name in measures}
+    first = next((of for _, of in scores.values() if of), "")
+    return {name: measures[name] for name, (what, of) in scores.items() if of in (first, "") or what == "top1"}
+
+
+def as_text(name: str, value: float) -> str:
+    """A number as a line shows it, `name: value`; its name tells how."""
+    if name == "seconds_left":
+        return f"time_left: {duration(value)}"
+    if name.startswith("lr"):
+        return f"{name}: {value:.4e}"
+    if name.endswith("_share"):
+        return f"{name}: {value:.1%}"
+    return f"{name}: {value:.1f}" if name.endswith(("_per_second", "_gb")) else f"{name}: {value:.4f}"
+
+
+def _drop_after(path: Path, step: int, evaluated_epochs: int) -> None:
+    """Keep the lines of `metrics.jsonl` that were written up to a checkpoint; an unfinished last line goes too."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if not line.endswith("\n"):
+            break
+        values = json.loads(line)
+        if values["step"] > step or (values["part"] == "val" and values["epoch"] > evaluated_epochs):
+            break
+        kept.append(line)
+    write_atomically(path, "".join(kept).encode())

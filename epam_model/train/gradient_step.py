@@ -1,0 +1,140 @@
+"""One optimiser step on one batch: losses, gradients over all ranks, clipping, and what must not happen to weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from epam_data.randomness import Purpose, seed_number
+from epam_model.losses.objective import Objective
+from epam_model.networks.heads import prototype_banks
+from epam_model.ranks.distributed import Ranks, any_rank, data_parallel
+from epam_model.train.optimizer import make_optimizer, set_learning_rate
+from epam_model.train.settings import PRECISIONS, TrainSettings
+from epam_model.train.weight_average import WeightAverage
+
+_LOWEST_SCALE = 1.0
+"""Of the fp16 loss: below it, gradients overflow for another reason than the type."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StepResult:
+    """What came of a step."""
+
+    values: dict[str, Tensor]  # scalars of this rank, to log: lr, loss, its terms, grad_norm
+    is_finite: bool  # False: loss or gradient of some rank is not finite, and nothing was changed
+    stop: bool  # whether some rank was asked to stop
+
+
+class GradientStep:
+    """Trains a model batch by batch.
+
+    Args:
+        model: maps (rgb, pose) to `Logits`; on the device.
+        objective: the loss; on the device.
+        settings: the training.
+        ranks: this process among all.
+
+    Attributes:
+        optimizer, scaler: torch's, whose states belong into a checkpoint.
+        average: the mean of the weights; None: the recipe keeps none.
+    """
+
+    def __init__(self, model: nn.Module, objective: Objective, *, settings: TrainSettings, ranks: Ranks) -> None:
+        self.model, self.objective, self.settings, self.ranks = model, objective, settings, ranks
+        self.optimizer = make_optimizer(model, settings)
+        self.scaler = torch.amp.GradScaler(ranks.device.type, enabled=settings.precision == "fp16")
+        self.average = WeightAverage(model, settings.ema_decay) if settings.ema_decay else None
+        self._banks = prototype_banks(model)
+        self._weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+        self._called = model  # what a step calls; in `together` it averages gradients over ranks
+        self._parallel: DistributedDataParallel | None = None
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """While this lasts, gradients are means over ranks, and the network is compiled if the recipe says so."""
+        called = data_parallel(self.model, self.ranks)
+        self._parallel = called if isinstance(called, DistributedDataParallel) else None
+        self._called = torch.compile(called) if self.settings.compile else called  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            self._called, self._parallel = self.model, None  # lets go of DDP, and with it of the process group
+
+    def take(self, rgb: Tensor, pose: Tensor, labels: Tensor, *, rate: float, stop: bool) -> StepResult:
+        """Step on this rank's part of a batch, unless the loss or gradient of any rank is not finite.
+
+        Args:
+            rgb: (B, 3, T, H, W) float.
+            pose: (B, V, T', h, w) float.
+            labels: (B,) int64.
+            rate: the learning rate.
+            stop: whether this rank was asked to stop; all ranks learn of it.
+        """
+        rates = set_learning_rate(self.optimizer, rate, self.settings)
+        before = self._statistics() if self.settings.max_skipped_steps else []
+        self.optimizer.zero_grad()
+        terms, prototypes = self._backward(rgb, pose, labels)
+        loss = torch.stack(tuple(terms.values())).sum()
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self._weights, self.settings.clip_norm or float("inf"))
+        # The one moment of a step at which ranks, and CPU and GPU, wait for each other.
+        lost, overflowed, stop = any_rank([~loss.isfinite(), ~norm.isfinite(), stop], self.ranks.device)
+        scaling = self.scaler.is_enabled() and overflowed and not lost and self.scaler.get_scale() > _LOWEST_SCALE
+        is_finite = scaling or not (lost or overflowed)
+        if is_finite:
+            self.scaler.step(self.optimizer)  # with fp16, not where a gradient overflowed: the scale is too high
+        if is_finite and not overflowed:
+            for name, values in prototypes.items():
+                self._banks[name].remember(values)
+            if self.average is not None:
+                self.average.update(self.model)
+        elif not is_finite:
+            for buffer, value in before:
+                buffer.copy_(value)
+        self.scaler.update()
+        logged = {name: torch.tensor(value, dtype=torch.float64) for name, value in rates.items()}
+        return StepResult(values={**logged, "loss": loss, **terms, "grad_norm": norm}, is_finite=is_finite, stop=stop)
+
+    def _backward(self, rgb: Tensor, pose: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Add up the gradients of all parts of the batch; returns the mean loss terms and the moved prototypes."""
+        num_parts = self.settings.accumulate
+        terms: dict[str, Tensor] = {}
+        prototypes = {name: bank.prototypes for name, bank in self._banks.items()}
+        moved: dict[str, Tensor] = {}
+        for part, clips in enumerate(zip(rgb.chunk(num_parts), pose.chunk(num_parts), strict=True)):
+            own_labels = labels.chunk(num_parts)[part]
+            with self._alone() if part < num_parts - 1 else nullcontext():
+                with self._casting():
+                    logits = self._called(*clips)
+                losses = self.objective(logits, own_labels, {**prototypes, **moved})
+                self.scaler.scale(losses.total / num_parts).backward()
+            moved.update(losses.prototypes)
+            for name, term in losses.terms.items():
+                terms[name] = terms.get(name, 0) + term.detach() / num_parts
+        return terms, moved
+
+    def _casting(self) -> AbstractContextManager[object]:
+        kind = PRECISIONS[self.settings.precision]
+        return nullcontext() if kind is None else torch.autocast(self.ranks.device.type, kind)
+
+    def _alone(self) -> AbstractContextManager[object]:
+        """Gradients stay on this rank: those of the last part carry them all."""
+        return nullcontext() if self._parallel is None else self._parallel.no_sync()
+
+    def _statistics(self) -> list[tuple[Tensor, Tensor]]:
+        """Buffers, with what they hold: a forward pass moves the statistics of batch norms."""
+        return [(buffer, buffer.clone()) for buffer in self.model.buffers()]
+
+
+def step_seed(seed: int, step: int) -> int:
+    """The seed of torch's generators for one step (dropout): a run that goes on draws what it would have drawn.
+
+    All ranks have the same one, see `RanksDropout`.
+    """
+    return seed_number(Purpose.TRAINING_STEP, seed, step)

@@ -1,0 +1,59 @@
+"""A control: training on labels that were permuted over the training set.
+
+Nothing then connects a clip with its label, so accuracy on the untouched evaluation split must stay near chance (the
+share of the most frequent class). More than that means that labels leak into the input or the evaluation.
+
+The permutation gives each true class every label in equal shares. A plain one would do so on average only: by luck a
+class keeps one label more often, the network learns that one for the whole class, and the control jumps by a class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from epam_data.randomness import Purpose, generator
+from epam_data.shards.index import Index
+from epam_data.shards.manifest import Manifest
+from epam_data.stream import Batch, Stream
+from epam_model.train.settings import TrainSettings
+
+
+def shuffled_labels(manifest: Manifest, index: Index, split: str, seed: int) -> dict[str, int]:
+    """A label for each key of a split: the split's own labels, permuted by the seed, evenly over each true class."""
+    in_split = [number for number, shard in enumerate(manifest.shards) if shard.split == split]
+    rng = generator(Purpose.LABEL_SHUFFLE, seed)
+    rows = rng.permutation(np.flatnonzero(np.isin(index.shard, in_split)))
+    rows = rows[np.argsort(index.label[rows], kind="stable")]  # class by class, at random inside a class
+    # Spread the occurrences of each label evenly over this list: the i-th of n stands about (i + 1/2) / n of the way.
+    labels = index.label[rows]
+    _, first, counts = np.unique(labels, return_index=True, return_counts=True)
+    place = (np.arange(len(labels)) - np.repeat(first, counts) + rng.random(len(labels))) / np.repeat(counts, counts)
+    return {key.decode(): int(label) for key, label in zip(index.keys[rows], labels[np.argsort(place)], strict=True)}
+
+
+def relabel(batch: Batch, labels: Mapping[str, int], coarse_of: tuple[int, ...]) -> Batch:
+    """The batch with the label that `labels` has for each key, and the coarse label that follows from it."""
+    label = torch.tensor([labels[key] for key in batch.keys])
+    return replace(batch, label=label, coarse_label=torch.tensor(coarse_of)[label])
+
+
+def training_labels(stream: Stream, settings: TrainSettings) -> dict[str, int]:
+    """The label of each training clip to use in place of its own: empty unless `shuffle_labels` asks for it.
+
+    Raises:
+        ValueError: a training clip has no label, or no evaluation clip has one.
+    """
+    shards, manifest, index = stream.root, stream.manifest, stream.index
+    splits = np.array([shard.split for shard in manifest.shards])[index.shard]
+    hidden = index.keys[(splits == "train") & (index.label < 0)]
+    if len(hidden):
+        raise ValueError(f"{shards}: training needs labels, that of {hidden[0].decode()} is hidden")
+    if (index.label[splits == "val"] < 0).all():
+        raise ValueError(f"{shards}: every label of val is hidden: nothing tells the best checkpoint")
+    if index.label.max() >= len(manifest.classes):
+        raise ValueError(f"{shards}: a label is {index.label.max()}, the shards have {len(manifest.classes)} classes")
+    return shuffled_labels(manifest, index, "train", settings.seed) if settings.shuffle_labels else {}

@@ -1,0 +1,98 @@
+"""The checkpoints of a run's folder: which are kept, which names point to them, and from which one a run goes on.
+
+step_00001252.pt ...                the last `keep_last`, by optimiser steps
+best_top1_fused_epoch_12.pt         the best so far
+latest, last.pt -> step_...pt       the newest
+best.pt -> best_..._epoch_12.pt
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from epam_data.system.files import PARTIAL, sync_folder, temporary_path
+from epam_model.weights.checkpoint import Checkpoint, DamagedCheckpointError, load_checkpoint, save_checkpoint
+
+LAST, LATEST, BEST = "last.pt", "latest", "best.pt"
+
+
+class RunFolder:
+    """Checkpoints in a folder. At every moment, a kill included, it holds a whole one to go on from, once it had one.
+
+    Args:
+        root: the run's folder.
+        keep_last: how many checkpoints to keep besides the best.
+    """
+
+    def __init__(self, root: Path, *, keep_last: int = 1) -> None:
+        self.root, self._keep_last = root, keep_last
+
+    def steps(self) -> list[Path]:
+        """The checkpoints to go on from, the newest first."""
+        by_step = self._by_step()
+        return [by_step[step] for step in sorted(by_step, reverse=True)]
+
+    def save_last(self, checkpoint: Checkpoint, step: int) -> None:
+        """Write the newest checkpoint, then remove those that are too old."""
+        path = self.root / f"step_{step:08d}.pt"
+        save_checkpoint(path, checkpoint)
+        for name in (LAST, LATEST):
+            _point(self.root / name, path)
+        # A run that went on from an older checkpoint passes the damaged ones again: they are not its past.
+        ahead = [other for other_step, other in self._by_step().items() if other_step > step]
+        for other in ahead:
+            other.unlink()
+        for old in (*self.steps()[self._keep_last :], *self.root.glob(f".*{PARTIAL}")):  # and what a kill left behind
+            old.unlink()
+
+    def save_best(self, checkpoint: Checkpoint, measure: str) -> None:
+        """Write the best checkpoint under `best_file`, then remove the one before."""
+        path = self.root / best_file(measure, checkpoint.epoch)
+        save_checkpoint(path, checkpoint)
+        _point(self.root / BEST, path)
+        for other in self.root.glob("best_*_epoch_*.pt"):
+            if other != path:
+                other.unlink()
+
+    def load_last(self, tell: Callable[[str], None]) -> tuple[Path, Checkpoint]:
+        """The newest checkpoint that is whole.
+
+        Args:
+            tell: gets one line for each newer one that is damaged.
+
+        Raises:
+            ValueError: there is none.
+        """
+        paths = self.steps()
+        if not paths:
+            raise ValueError(f"{self.root / LAST}: no such checkpoint")
+        for path in paths:
+            try:
+                return path, load_checkpoint(path)
+            except DamagedCheckpointError as error:
+                tell(f"{error}; trying the one before")
+        raise ValueError(f"{self.root}: none of its {len(paths)} checkpoints is whole")
+
+    def _by_step(self) -> dict[int, Path]:
+        paths = {path: re.fullmatch(r"step_(\d+)\.pt", path.name) for path in self.root.glob("step_*.pt")}
+        return {int(match[1]): path for path, match in paths.items() if match}
+
+
+def best_file(measure: str, epoch: int) -> str:
+    """Name of the best checkpoint by a measure, of an epoch from 1."""
+    return f"best_{measure}_epoch_{epoch}.pt"
+
+
+def _point(link: Path, target: Path) -> None:
+    """Make `link` a link to a file of its folder, so that it is the old one or the new one at every moment."""
+    temporary = temporary_path(link)
+    try:
+        temporary.symlink_to(target.name)
+        temporary.replace(link)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+    sync_folder(link.parent)

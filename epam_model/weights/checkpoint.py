@@ -1,0 +1,229 @@
+"""Checkpoints: saved whole or not at all, read without running code, never loaded half-way."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from epam_data.shards.manifest import Manifest
+from epam_data.system.files import appearing
+from epam_model.weights.mmengine_log import passing_over_the_log
+
+VERSION = 2
+"""2: the optimiser's state by name of the weight. Version 1 can be tested and started from, not gone on from."""
+
+_STRUCTURE = (
+    "network",
+    "streams",
+    "attention_type",
+    "interaction",
+    "head",
+)  # recipe keys of the model that decide what its weights mean
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Everything that a run needs to go on exactly where it was.
+
+    The learning rate is a function of the step, and the random numbers of a step are keyed by (seed, step, rank): so
+    the position in the stream stands for the state of both.
+    """
+
+    weights: dict[str, Tensor]  # state dict of the model
+    optimizer: dict[str, Any]  # see `optimizer.optimizer_state`
+    epoch: int  # the epoch that runs, from 0
+    consumed: int  # samples of it that all ranks together have had
+    shards: dict[str, Any]  # see `shards_identity`
+    recipe: dict[str, Any]  # settings by section: stream, model, train
+    averaged: dict[str, Tensor] | None = None  # state dict of the mean of the weights, if the recipe keeps one
+    scaler: dict[str, Any] = field(default_factory=dict)  # of the loss, for fp16
+    skipped: int = 0  # steps whose loss was not finite
+    best: float | None = None  # best measure so far
+    best_epoch: int = 0  # when it was measured, from 1; 0: not yet
+    measures: dict[str, float] = field(default_factory=dict)  # of the last evaluation
+
+    @property
+    def evaluated(self) -> dict[str, Tensor]:
+        """The weights that are evaluated: their mean, if the recipe keeps one."""
+        return self.weights if self.averaged is None else self.averaged
+
+
+class DamagedCheckpointError(ValueError):
+    """A file that was a checkpoint, or should have become one, but cannot be read."""
+
+
+def shards_identity(manifest: Manifest) -> dict[str, Any]:
+    """What a checkpoint remembers of the shards: what its classes and heatmap channels mean, and which build it was."""
+    return {
+        "dataset": manifest.dataset,
+        "classes": list(manifest.classes),
+        "skeleton": manifest.skeleton,
+        "heatmap_kind": manifest.prepare["heatmap_kind"],
+        "index_sha256": manifest.index_sha256,
+    }
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint so that `path` is the old file or the new one at every moment, a power cut included."""
+    with appearing(path) as file:
+        torch.save({"version": VERSION, **checkpoint.__dict__}, file)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint onto the CPU, with `weights_only=True`: the file cannot run code.
+
+    Raises:
+        DamagedCheckpointError: the file is cut short, or a byte of it has changed.
+        ValueError: there is no such file, or it is no checkpoint of this trainer.
+    """
+    values = _read(path)
+    version = values.get("version")
+    if not isinstance(version, int) or not 1 <= version <= VERSION:
+        raise ValueError(f"{path}: checkpoint version {version!r} cannot be read, this code reads 1..{VERSION}")
+    needed = [each.name for each in fields(Checkpoint) if each.default is each.default_factory is MISSING]
+    if absent := [name for name in needed if name not in values]:
+        raise ValueError(f"{path}: the checkpoint lacks {', '.join(absent)}")
+    return Checkpoint(**{name: values[name] for name in Checkpoint.__dataclass_fields__ if name in values})
+
+
+def load_weights(model: nn.Module, weights: dict[str, Tensor], what: str) -> None:
+    """Fill a model with weights: all of them or none.
+
+    Args:
+        model: the model to fill.
+        weights: its state dict.
+        what: the file they are from, for the message.
+
+    Raises:
+        ValueError: keys are missing or unexpected, or shapes differ; they are listed.
+    """
+    wanted = model.state_dict()
+    problems = [f"missing {name}" for name in wanted if name not in weights]
+    problems += [f"unexpected {name}" for name in weights if name not in wanted]
+    problems += [
+        f"{name} must be {tuple(wanted[name].shape)}, got {tuple(value.shape)}"
+        for name, value in weights.items()
+        if name in wanted and wanted[name].shape != value.shape
+    ]
+    if problems:
+        raise ValueError(f"{what}: the weights do not fit the model: {'; '.join(problems)}")
+    model.load_state_dict(weights, strict=True)
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint, ours or foreign, by name; wrappers around them are seen through.
+
+    Raises:
+        ValueError: the file cannot be read without running code, or holds no tensors by name.
+    """
+    values = _read(path)
+    for wrapper in ("averaged", "weights", "state_dict", "model_state_dict", "model"):
+        if isinstance(values.get(wrapper), dict):
+            values = values[wrapper]
+            break
+    state = {name: value for name, value in values.items() if isinstance(value, Tensor)}
+    if not state:
+        raise ValueError(f"{path}: holds no weights; its entries are {', '.join(map(str, values)) or 'none'}")
+    return state
+
+
+def check_same(checkpoint: Checkpoint, what: str, manifest: Manifest, model_recipe: dict[str, Any]) -> None:
+    """Refuse a checkpoint whose classes, heatmap channels or model are not those at hand.
+
+    Args:
+        checkpoint: as loaded.
+        what: its file, for the message.
+        manifest: of the shards at hand.
+        model_recipe: the `model` section at hand.
+
+    Raises:
+        ValueError: something differs; all differences are listed.
+    """
+    here = shards_identity(manifest)
+    differences = list(_class_differences(checkpoint.shards["classes"], here["classes"]))
+    for name in ("skeleton", "heatmap_kind"):
+        if checkpoint.shards[name] != here[name]:
+            differences.append(f"its {name} is {checkpoint.shards[name]}, the shards have {here[name]}")
+    differences += _model_differences(checkpoint, model_recipe)
+    if differences:
+        raise ValueError(f"{what}: the checkpoint does not fit: {'; '.join(differences)}")
+
+
+def check_same_model(checkpoint: Checkpoint, what: str, model_recipe: dict[str, Any]) -> None:
+    """Refuse a checkpoint of another model; `check_same` where there are no shards to compare with.
+
+    Raises:
+        ValueError: recipe keys that decide what the weights mean differ; all are listed.
+    """
+    if differences := list(_model_differences(checkpoint, model_recipe)):
+        raise ValueError(f"{what}: the checkpoint does not fit: {'; '.join(differences)}")
+
+
+def _model_differences(checkpoint: Checkpoint, model_recipe: dict[str, Any]) -> Iterator[str]:
+    for name in _STRUCTURE:
+        theirs, ours = checkpoint.recipe["model"].get(name), model_recipe.get(name)
+        if theirs != ours:
+            yield f"its model.{name} is {theirs}, the recipe says {ours}"
+
+
+def check_same_clips(checkpoint: Checkpoint, what: str, stream_recipe: dict[str, Any]) -> None:
+    """Refuse to measure a checkpoint on clips cut in another way than those it learnt from.
+
+    Args:
+        checkpoint: as loaded.
+        what: its file, for the message.
+        stream_recipe: the `stream` section at hand.
+
+    Raises:
+        ValueError: frames or sampling differ; all differences are listed.
+    """
+    differences = [
+        f"it was trained with stream.{name} {checkpoint.recipe['stream'][name]}, the recipe says {stream_recipe[name]}"
+        for name in ("rgb_frames", "pose_frames", "sampling")
+        if checkpoint.recipe["stream"][name] != stream_recipe[name]
+    ]
+    if differences:
+        raise ValueError(f"{what}: {'; '.join(differences)}")
+
+
+def _class_differences(theirs: list[str], ours: list[str]) -> Iterator[str]:
+    if len(theirs) != len(ours):
+        yield f"it has {len(theirs)} classes, the shards have {len(ours)}"
+    elif theirs != ours:
+        label = next(number for number, pair in enumerate(zip(theirs, ours, strict=True)) if pair[0] != pair[1])
+        yield f"its class {label} is {theirs[label]!r}, that of the shards {ours[label]!r}"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        _check_bytes(path)
+        with passing_over_the_log():
+            values = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such checkpoint") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        if wanted := re.search(r"GLOBAL ([\w.]+)", str(error)):
+            raise ValueError(
+                f"{path}: refused: its pickle wants {wanted[1]}, and could run code; save its state dict alone"
+            ) from None
+        raise DamagedCheckpointError(f"{path}: not a readable checkpoint ({type(error).__name__})") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: a checkpoint is a table, got {type(values).__name__}")
+    return values
+
+
+def _check_bytes(path: Path) -> None:
+    """Compare each record of the zip file with its CRC-32, which torch writes but does not read."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as file:
+            if (name := file.testzip()) is not None:
+                raise zipfile.BadZipFile(f"{name} is damaged")

@@ -1,0 +1,136 @@
+import dataclasses
+import json
+import zlib
+from typing import Any
+
+import pytest
+
+from epam_data.check.rules.members import decode_all_frames, json_faults, mjpeg_faults, open_sample
+from epam_data.shards.codec import MEMBERS, encode
+from epam_data.shards.layout import IndexRow
+from epam_data.shards.manifest import Manifest, ShardEntry
+from epam_data.skeleton import COCO17
+from epam_data.taxonomy import TAXONOMIES
+from tests.data.raw_data import make_sample, sample_info
+
+ENTRY = ShardEntry(name="train-000000", split="train", num_samples=1, num_bytes=0, sha256="")
+
+
+def manifest() -> Manifest:
+    info, table = sample_info(), TAXONOMIES["ntu60"]
+    names = ("rgb_size_px", "heatmap_size_px", "heatmap_kind", "sigma_px")
+    values: dict[str, Any] = dict.fromkeys(Manifest.__dataclass_fields__)
+    values |= {name: getattr(table, name) for name in ("classes", "groups", "coarse_of")}
+    values |= {"skeleton": "coco17", "joints": COCO17.joints, "prepare": {name: getattr(info, name) for name in names}}
+    return Manifest(**values)
+
+
+def row(**changes: Any) -> IndexRow:
+    values = {"key": "clip-1", "label": 3, "coarse_label": 0, "num_frames": 6, "offset": 0, "member_bytes": (0,) * 4}
+    return IndexRow(**{**values, **changes})
+
+
+def members() -> dict[str, memoryview]:
+    return {ending: memoryview(data) for ending, data in encode(make_sample()).items()}
+
+
+def test_a_good_sample_opens_without_a_fault():
+    opened = open_sample(members(), row(), ENTRY, manifest())
+    assert opened.faults == ()
+    assert opened.info == sample_info() and opened.keypoints.shape == (1, 6, 17, 3) and opened.heatmap.shape[0] == 6
+    frames, fault = decode_all_frames(members()["rgb.mjpeg"], opened)
+    assert frames.shape == (6, 16, 16, 3) and fault is None
+
+
+def test_each_member_is_opened_though_another_is_broken():
+    """So that one damaged byte does not hide another."""
+    for broken in MEMBERS:
+        opened = open_sample({**members(), broken: memoryview(b"x" * 40)}, row(), ENTRY, manifest())
+        assert {fault.member for fault in opened.faults} == {broken}
+    everything = {ending: memoryview(b"x" * 40) for ending in MEMBERS[1:]} | {"json": members()["json"]}
+    assert {fault.member for fault in open_sample(everything, row(), ENTRY, manifest()).faults} == set(MEMBERS[1:])
+
+
+def test_the_json_is_compared_with_everything_that_says_the_same():
+    assert list(json_faults(sample_info(), row(), ENTRY, manifest())) == []
+    hidden = row(label=-1, coarse_label=-1)
+    assert list(json_faults(sample_info(label=None, coarse_label=None), hidden, ENTRY, manifest())) == []
+    cases = [
+        (sample_info(), row(key="other"), "says key clip-1, the member's name other"),
+        (sample_info(split="val"), row(), "says split val, the shard is of train"),
+        (sample_info(), row(num_frames=7), "label, coarse label and frames are 3, 0, 6, the index has 3, 0, 7"),
+        (sample_info(label=None, coarse_label=None), row(), "are -1, -1, 6, the index has 3, 0, 6"),
+        (sample_info(label=70), row(), "label must be in 0..59, got 70"),
+        (sample_info(coarse_label=1), row(), "coarse label of class 3 must be 0, got 1"),
+        (sample_info(heatmap_kind="limbs"), row(), "heatmap_kind must be joints, as in the manifest, got limbs"),
+    ]
+    for info, index_row, what in cases:
+        assert any(what in fault for fault in json_faults(info, index_row, ENTRY, manifest())), what
+
+
+def test_a_broken_frame_is_named_by_its_place():
+    good = members()["rgb.mjpeg"]
+    opened = open_sample(members(), row(), ENTRY, manifest())
+    start, end = opened.frame_offsets[4:6]
+    data = bytearray(good)
+    data[start + 2] = 0
+    faults = list(mjpeg_faults(memoryview(data), opened.frame_offsets, sample_info()))
+    assert [(fault.offset, fault.check) for fault in faults] == [(start, "frames")]
+    # Pixels that end before their frame does: only decoding sees it.
+    data = bytearray(good)
+    data[end - 40 : end - 2] = b"\xff\xd9" * 19
+    assert list(mjpeg_faults(memoryview(data), opened.frame_offsets, sample_info())) == []
+    frames, fault = decode_all_frames(memoryview(data), opened)
+    assert frames is None and fault.offset == start and "frame 4" in fault.what
+
+
+@pytest.mark.parametrize("size", [8, 32])
+def test_frames_of_another_size_are_faults(size: int):
+    info = dataclasses.replace(sample_info(), rgb_size_px=size)
+    opened = open_sample(members(), row(), ENTRY, manifest())
+    faults = list(mjpeg_faults(members()["rgb.mjpeg"], opened.frame_offsets, info))
+    assert len(faults) == 6 and f"must be {size} pixels square, got 16 x 16" in faults[0].what
+
+
+def json_with(**values: Any) -> dict[str, memoryview]:
+    changed = {**json.loads(bytes(members()["json"])), **values}
+    return {**members(), "json": memoryview(json.dumps(changed).encode())}
+
+
+@pytest.mark.parametrize("crc32", [[], None, "x", {}, {"rgb.mjpeg": 1}, dict.fromkeys((*MEMBERS, "other"), 1)])
+def test_checksums_are_of_each_member(crc32: object):
+    faults = open_sample(json_with(crc32=crc32), row(), ENTRY, manifest()).faults
+    assert [(fault.member, fault.what.split(", got")[0]) for fault in faults] == [
+        ("json", f"crc32 must be of {', '.join(MEMBERS[1:])}")
+    ]
+
+
+def test_a_flipped_bit_of_the_json_is_a_fault():
+    flipped = bytes(members()["json"]).replace(b'"box":[10,', b'"box":[11,')
+    assert flipped != members()["json"]
+    (fault,) = open_sample({**members(), "json": memoryview(flipped)}, row(), ENTRY, manifest()).faults
+    assert (fault.member, fault.what) == ("json", "its CRC-32 is not the one that KEY.json says")
+
+
+def test_checksums_of_frames_are_of_the_frames():
+    own = json.loads(bytes(members()["json"]))["frame_crc32"]
+    assert len(own) == 6
+    for checksums in ([*own[:-1], 7], own[:-1], [], {"0": 1}):
+        sample = json_with(
+            frame_crc32=checksums, crc32={ending: zlib.crc32(members()[ending]) for ending in MEMBERS[1:]}
+        )
+        (fault,) = open_sample(sample, row(), ENTRY, manifest()).faults
+        assert (fault.member, fault.what) == ("json", "frame_crc32 must be of the frames in rgb.mjpeg")
+
+
+@pytest.mark.parametrize("offsets", [None, "0123456", ["0"] * 7, {"0": 0}, [0.5] * 7])
+def test_offsets_that_are_no_integers_are_a_fault(offsets: object):
+    (fault,) = open_sample(json_with(frame_offsets=offsets), row(), ENTRY, manifest()).faults
+    assert fault.member == "json" and "frame_offsets must be a list of integers, got" in fault.what
+
+
+def test_the_name_gives_the_key():
+    (fault,) = json_faults(sample_info(name="train/clip-2"), row(), ENTRY, manifest())
+    assert fault == "says name train/clip-2, whose key is clip-2, not clip-1"
+    (fault,) = json_faults(sample_info(name="../clip-1"), row(), ENTRY, manifest())
+    assert "a name must stay inside the video folder" in fault

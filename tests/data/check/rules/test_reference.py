@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+
+from epam_data.check.rules.reference import reference_heatmap, reference_pixels
+from epam_data.samples.prepare import draw_heatmap
+from epam_data.skeleton import joint_is_missing
+from tests.data.raw_data import sample_info
+
+
+@pytest.mark.parametrize("kind", ["joints", "limbs"])
+@pytest.mark.parametrize("use_scores", [True, False])
+def test_the_reference_and_the_renderer_agree(kind: str, use_scores: bool):
+    """Two persons, scores over 1, missing and NaN joints, joints far outside the box, float16 keypoints."""
+    rng = np.random.default_rng(5)
+    info = sample_info(heatmap_kind=kind, heatmap_size_px=28, box=(11, -5, 61, 44), image_size=(48, 64))
+    keypoints = rng.uniform(-10, 70, (2, 6, 17, 3))
+    keypoints[..., 2] = rng.uniform(0, 1.2, keypoints.shape[:-1])
+    keypoints[0, 0, :3] = 0
+    keypoints[0, 1, 4, 0] = np.nan
+    keypoints[0, 3, 5, 0] = keypoints[0, 3, 6, 1] = 0  # one coordinate of 0 does not make a joint missing
+    keypoints[1, 2, 5, 2] = np.nan
+    keypoints = keypoints.astype(np.float16)
+    missing = joint_is_missing(keypoints[..., :2], keypoints[..., 2])
+    heights = np.where(missing, 0, keypoints[..., 2] if use_scores else 1)
+    ours = draw_heatmap(info, keypoints[..., :2], heights)
+    assert ours.max() > 0.3
+    np.testing.assert_allclose(ours, reference_heatmap(info, keypoints, use_scores), atol=1e-6)
+
+
+def test_a_single_joint_by_hand():
+    info = sample_info(heatmap_size_px=8, box=(0, 0, 8, 8), image_size=(8, 8), video_size=(8, 8), sigma_px=1.0)
+    keypoints = np.zeros((1, 6, 17, 3))
+    keypoints[0, 2, 4] = (3.0, 5.0, 0.5)
+    volume = reference_heatmap(info, keypoints, use_scores=True)
+    assert volume[2, 4, 5, 3] == 0.5
+    assert volume[2, 4, 5, 4] == pytest.approx(0.5 * np.exp(-0.5))
+    assert volume[2, 4, 5, 7] == 0  # beyond 3 sigma
+    assert np.count_nonzero(volume.sum(axis=(2, 3))) == 1
+
+
+@pytest.mark.parametrize("kind", ["joints", "limbs"])
+def test_the_pixels_are_the_whole_volumes(kind: str):
+    """Three persons that overlap, missing joints, limbs under a pixel, joints on and beyond every border."""
+    rng = np.random.default_rng(9)
+    info = sample_info(heatmap_kind=kind, heatmap_size_px=24, box=(0, 0, 24, 24), image_size=(24, 24))
+    info = sample_info(**{**info.__dict__, "video_size": (24, 24), "sigma_px": 1.3})
+    keypoints = rng.uniform(-8, 32, (3, 6, 17, 3))
+    keypoints[1] = keypoints[0] + rng.normal(0, 0.5, keypoints[0].shape)
+    keypoints[2, :, 5] = keypoints[2, :, 7]  # a limb of no length
+    keypoints[2, :, 8] = keypoints[2, :, 10] + (1.2, 0, 0)  # limbs a little over a pixel, and a little under
+    keypoints[2, :, 13] = keypoints[2, :, 15] + (0, 0.9, 0)
+    keypoints[0, 4, 5, 0] = keypoints[0, 4, 6, 1] = 0  # one coordinate of 0 does not make a joint missing
+    keypoints[..., 2] = rng.uniform(0, 1.2, keypoints.shape[:-1])
+    keypoints[0, 2] = 0
+    keypoints[1, 3, 4, 1] = np.nan
+    volume = reference_heatmap(info, keypoints, use_scores=True)
+    places, values = reference_pixels(info, keypoints, use_scores=True)
+    assert len(np.unique(places)) == len(places)
+    scattered = np.zeros(volume.size)
+    scattered[places] = values
+    np.testing.assert_array_equal(scattered.reshape(volume.shape), volume)
+    assert len(places) < volume.size
+
+
+def test_nobody_has_no_pixels():
+    for num_persons in (0, 1):
+        places, values = reference_pixels(sample_info(), np.zeros((num_persons, 6, 17, 3)), use_scores=True)
+        assert not places.size and not values.size

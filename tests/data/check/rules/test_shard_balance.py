@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+
+from epam_data.check.rules.shard_balance import NUM_DRAWS, shard_balance
+
+
+def clips(num_clips: int, per_shard: int, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Shards and sorted labels: the worst order."""
+    return np.arange(num_clips) // per_shard, np.arange(num_clips) * num_classes // num_clips
+
+
+@pytest.mark.parametrize(("num_clips", "per_shard", "num_classes"), [(180, 30, 6), (60, 12, 6), (2000, 100, 60)])
+def test_sorted_clips_are_found_and_shuffled_ones_are_not(num_clips: int, per_shard: int, num_classes: int):
+    shard, label = clips(num_clips, per_shard, num_classes)
+    balance = shard_balance(shard, label)
+    assert balance is not None and balance.badly_shuffled
+    assert balance.p_value == 1 / 1000
+    assert balance.count == ((shard == balance.shard) & (label == balance.label)).sum() > balance.wanted
+    for seed in range(10):
+        shuffled = shard_balance(shard, np.random.default_rng(seed).permutation(label))
+        assert shuffled is not None and not shuffled.badly_shuffled
+
+
+def test_half_sorted_clips_are_found():
+    shard, label = clips(600, 60, 6)
+    rng = np.random.default_rng(0)
+    some = rng.random(600) < 0.5
+    label[some] = rng.permutation(label[some])
+    assert shard_balance(shard, label).badly_shuffled
+
+
+def test_the_p_value_is_uniform_over_shuffled_sets():
+    """So that the stated false-alarm rate is the true one; 200 sets, each with its own draws."""
+    shard, label = clips(60, 12, 6)
+    rng = np.random.default_rng(1)
+    p_values = [shard_balance(shard, rng.permutation(label), seed).p_value for seed in range(200)]
+    for share in (0.1, 0.5, 0.9):
+        below = np.mean(np.array(p_values) <= share)
+        assert abs(below - share) < 4 * np.sqrt(share * (1 - share) / 200)
+
+
+def test_the_expected_statistic_is_the_known_one():
+    """Of a table with fixed sums: N / (N - 1) times the degrees of freedom."""
+    shard, label = clips(180, 30, 6)
+    balance = shard_balance(shard, np.random.default_rng(0).permutation(label))
+    assert balance.expected == pytest.approx(180 / 179 * 25, abs=4 * balance.deviation / np.sqrt(NUM_DRAWS))
+
+
+def test_nothing_to_shuffle():
+    assert shard_balance(np.zeros(5, int), np.arange(5)) is None
+    assert shard_balance(np.arange(5), np.zeros(5, int)) is None
+    assert shard_balance(np.zeros(0, int), np.zeros(0, int)) is None
+
+
+def test_too_few_clips_never_raise_an_alarm():
+    shard, label = clips(6, 1, 6)  # each shard has one clip: any order is a shuffled one
+    assert not shard_balance(shard, label).badly_shuffled
+
+
+def test_large_tables_are_drawn_in_blocks(monkeypatch):
+    """As many draws in all, and none twice: their mean is as sure as that of one block."""
+    shard, label = clips(180, 30, 6)
+    monkeypatch.setattr("epam_data.check.rules.shard_balance._BLOCK_CELLS", 100 * 36)
+    balance = shard_balance(shard, label)
+    assert balance.p_value == 1 / (NUM_DRAWS + 1) and balance.badly_shuffled
+    assert balance.expected == pytest.approx(180 / 179 * 25, abs=4 * balance.deviation / np.sqrt(NUM_DRAWS))
+
+
+def test_the_class_that_a_shard_has_too_many_of_is_named():
+    """Shard 2 has all of the rare class 1, and a little more than its share of class 0."""
+    label = np.zeros(300, int)
+    label[200:220] = 1
+    balance = shard_balance(np.arange(300) // 100, label)
+    assert (balance.shard, balance.label, balance.count, balance.wanted) == (2, 1, 20, pytest.approx(20 / 3))

@@ -1,0 +1,156 @@
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from epam_data.check.check import CheckReport, CheckSettings, check, deep_keys
+from epam_data.check.rules.finding import Finding
+from epam_data.shards.codec import HEATMAP_TOLERANCE, MEMBERS, decode_info
+from epam_data.shards.index import load_index
+from epam_data.shards.manifest import load_manifest
+from epam_data.system.executors import ExecutorSettings
+from tests.data.damage import change_index, change_manifest, rewrite_first, with_json
+from tests.data.damage_table import DAMAGES, SHARD, a_member_that_grew, found_in, in_tar, place
+
+ALL = CheckSettings(sample="all")
+HERE = ExecutorSettings()
+
+
+@pytest.fixture
+def shards(ntu60_shards: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    return Path(shutil.copytree(ntu60_shards, tmp_path / "shards", ignore=shutil.ignore_patterns(".build")))
+
+
+def matches(found: Finding, wanted: Finding) -> bool:
+    fields = [field.name for field in dataclasses.fields(Finding) if field.name != "what"]
+    return wanted.what in found.what and all(
+        getattr(wanted, name) in ("", None) or getattr(found, name) == getattr(wanted, name) for name in fields
+    )
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_each_kind_of_damage_is_found_and_named(name: str, shards: Path):
+    wanted = DAMAGES[name](shards)
+    findings = check(shards, ALL, HERE).findings
+    assert any(matches(found, wanted) for found in findings), "\n".join([f"wanted {wanted}", *map(str, findings)])
+
+
+def test_the_table_is_long_enough():
+    assert len(DAMAGES) >= 20
+
+
+def test_good_shards_raise_no_alarm(ntu60_shards: Path, ma52_shards: Path):
+    for root, num_samples in ((ntu60_shards, 19), (ma52_shards, 8)):
+        report = check(root, CheckSettings(sample="all", rgb=True), HERE)
+        assert report.findings == ()
+        assert report.num_samples == report.num_deep == report.num_decoded == num_samples
+        assert 0 < report.heatmap_error <= HEATMAP_TOLERANCE + 1e-5
+
+
+def test_workers_find_the_same(shards: Path):
+    in_tar(shards / "val-000000.tar", place(shards, 14, "heatmap.npy.zst")[1])
+    alone, together = (check(shards, ALL, ExecutorSettings(workers=workers)) for workers in (0, 2))
+    assert alone.findings == together.findings and alone.findings
+    assert [clip.key for clip in alone.measures] == [clip.key for clip in together.measures]
+
+
+def test_a_displacement_is_said_once(shards: Path):
+    a_member_that_grew(shards)
+    moved = [found for found in check(shards, ALL, HERE).findings if "out of place" in found.what]
+    assert len(moved) == 1
+
+
+@pytest.mark.parametrize("ending", MEMBERS)
+def test_a_flipped_bit_anywhere_is_found_and_its_member_named(ending: str, shards: Path):
+    """Also in a JPEG's pixels, which have no redundancy of their own; in KEY.json as far as it no longer opens."""
+
+    def opens(data: bytes) -> bool:
+        try:
+            return bool(decode_info(data))
+        except ValueError:
+            return False
+
+    path, rng = shards / f"{SHARD}.tar", np.random.default_rng(0)
+    whole = path.read_bytes()
+    key, start, size = place(shards, 2, ending)
+    for at in rng.choice(size, 8, replace=False).tolist():
+        in_tar(path, start + at)
+        findings = check(shards, CheckSettings(sample=0), HERE).findings
+        assert any(f.check == "shard" and "its sha256 is not the manifest's" in f.what for f in findings), at
+        if ending != "json":
+            assert any(matches(f, found_in(ending, key, "its CRC-32 is not", offset=start)) for f in findings), at
+        elif not opens(path.read_bytes()[start : start + size]):
+            # One that opens may say what nothing contradicts: then the shard's sha256 alone tells.
+            assert any(matches(f, found_in(ending, key, "", offset=start)) for f in findings), at
+        path.write_bytes(whole)
+
+
+def test_the_annotation_is_compared(
+    ntu60_raw: Path, ntu60_shards: Path, ma52_raw: Path, ma52_shards: Path, shards: Path
+):
+    for raw, root in ((ntu60_raw / "skeletons.pkl", ntu60_shards), (ma52_raw, ma52_shards)):
+        assert check(root, CheckSettings(sample=0, skeletons=raw), HERE).findings == ()
+    old = load_index(shards).row(2).key
+    dataset = load_manifest(shards).dataset
+    change_manifest(shards, dataset="other")
+    with pytest.raises(ValueError, match=r"check\.skeletons: data set must be one of ntu60, ma52, .* got 'other'"):
+        check(shards, CheckSettings(sample=0, skeletons=ntu60_raw / "skeletons.pkl"), HERE)
+    change_manifest(shards, dataset=dataset)
+    change_index(shards, keys={2: b"other"}, label={0: 7})
+    findings = check(shards, CheckSettings(sample=0, skeletons=ntu60_raw / "skeletons.pkl"), HERE).findings
+    texts = [(found.key, found.what) for found in findings if found.check == "annotation"]
+    assert (old, "annotated for train, but neither there nor reported") in texts
+    assert ("other", "the annotation does not have this clip") in texts
+    assert any("the index has train, label 7" in what for _, what in texts)
+
+
+def test_the_containers_are_compared(ntu60_raw: Path, shards: Path):
+    settings = CheckSettings(sample="all", videos=ntu60_raw / "videos")
+    assert check(shards, settings, HERE).findings == ()
+    key = rewrite_first(shards, lambda members: with_json(members, video_frames=80, skeleton_frames=44))
+    what = [found.what for found in check(shards, settings, HERE).findings if found.key == key]
+    assert any("the container announces" in text and "the decoder gave 80" in text for text in what)
+
+
+def test_the_deep_subset_is_seeded(ntu60_shards: Path):
+    index = load_index(ntu60_shards)
+    some = CheckSettings(sample=5)
+    assert deep_keys(index, some) == deep_keys(index, some)
+    assert len(deep_keys(index, some)) == 5
+    assert deep_keys(index, some) != deep_keys(index, CheckSettings(sample=5, seed=1))
+    assert len(deep_keys(index, CheckSettings(sample=0))) == 0
+    assert deep_keys(index, ALL) == frozenset(index.row_of_key)
+    report: CheckReport = check(ntu60_shards, some, HERE)
+    assert (report.num_samples, report.num_deep, report.num_decoded) == (19, 5, 0)
+
+
+@pytest.mark.parametrize(
+    ("sample", "count"), [("1%", 2), ("0.1%", 1), ("100%", 200), ("500", 200), (500, 200), (7, 7), ("all", 200), (0, 0)]
+)
+def test_the_size_of_the_deep_subset(sample: int | str, count: int):
+    assert CheckSettings(sample=sample).num_deep(200) == count
+
+
+@pytest.mark.parametrize("sample", ["some", -1, "101%", "-1%", "", "1.5"])
+def test_bad_sizes_are_refused(sample: int | str):
+    with pytest.raises(ValueError, match=r"check\.sample must be a number, a share as 1%, or all, got"):
+        CheckSettings(sample=sample)
+
+
+def test_no_shard_directory_is_refused(tmp_path: Path, shards: Path):
+    with pytest.raises(ValueError, match=r"holds no manifest\.json"):
+        check(tmp_path, ALL, HERE)
+    change_manifest(shards, prepare={**load_manifest(shards).prepare, "sigma_px": "wide"})
+    with pytest.raises(ValueError, match="the manifest's settings are no settings of a build"):
+        check(shards, ALL, HERE)
+
+
+def test_what_cannot_be_compared_with_is_refused_before_any_shard(ntu60_shards: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("epam_data.check.check.run", lambda *_: pytest.fail("a shard was checked"))
+    with pytest.raises((ValueError, OSError), match="none"):
+        check(ntu60_shards, CheckSettings(skeletons=tmp_path / "none"), HERE)
+    with pytest.raises(ValueError, match="none: no such folder, expected the videos"):
+        check(ntu60_shards, CheckSettings(videos=tmp_path / "none"), HERE)

@@ -1,0 +1,351 @@
+"""Shards: plain WebDataset tars, byte by byte the same, and nothing half-written or half-read."""
+
+import errno
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+import pickle
+import re
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from epam_data.shards.codec import MEMBERS, decode, encode
+from epam_data.shards.index import load_index
+from epam_data.shards.layout import IndexRow, ShardSummary
+from epam_data.shards.manifest import load_manifest
+from epam_data.shards.reader import ShardReader, read_shard
+from epam_data.shards.settings import ShardSettings
+from epam_data.shards.writer import ShardWriter
+from epam_data.system.files import file_sha256, write_atomically
+from tests.data.raw_data import make_sample
+
+KEYS = ("a-1", "b_2", "C3")
+SETTINGS = ShardSettings()
+
+
+def write_shard(folder: Path, name: str = "train-000000", keys: tuple[str, ...] = KEYS) -> ShardSummary:
+    with ShardWriter(folder, name, "train", SETTINGS) as writer:
+        for number, key in enumerate(keys):
+            writer.write(make_sample(number, key=key, label=None if number == 1 else number, coarse_label=None))
+        return writer.finish()
+
+
+@pytest.fixture
+def shard(tmp_path: Path) -> Path:
+    write_shard(tmp_path)
+    return tmp_path / "train-000000.tar"
+
+
+def test_what_was_written_is_read(shard: Path) -> None:
+    read = list(read_shard(shard))
+    assert [key for key, _, _ in read] == list(KEYS)
+    for number, (key, _, members) in enumerate(read):
+        assert tuple(members) == MEMBERS
+        label = None if number == 1 else number
+        assert members == encode(make_sample(number, key=key, label=label, coarse_label=None))
+
+
+def test_the_summary_says_what_lies_where(tmp_path: Path) -> None:
+    summary = write_shard(tmp_path)
+    data = (tmp_path / "train-000000.tar").read_bytes()
+    assert (summary.name, summary.split, summary.num_bytes) == ("train-000000", "train", len(data))
+    assert summary.sha256 == hashlib.sha256(data).hexdigest() == file_sha256(tmp_path / "train-000000.tar")
+    assert [(row.key, row.label, row.coarse_label, row.num_frames) for row in summary.rows] == [
+        ("a-1", 0, -1, 6),
+        ("b_2", -1, -1, 6),
+        ("C3", 2, -1, 6),
+    ]
+    for row, (key, offset, members) in zip(summary.rows, read_shard(tmp_path / "train-000000.tar"), strict=True):
+        assert (row.key, row.offset) == (key, offset)
+        for start, size, content in zip(row.member_offsets(), row.member_bytes, members.values(), strict=True):
+            assert data[start : start + size] == content
+    assert ShardSummary.from_dict(json.loads(json.dumps(summary.to_dict()))) == summary
+
+
+def test_equal_samples_make_equal_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        os.umask(os.umask(0o77 if name == "one" else 0o2))
+        write_shard(tmp_path / name)
+    one, two = ((tmp_path / name / "train-000000.tar").read_bytes() for name in ("one", "two"))
+    assert one == two
+
+
+def test_headers_hold_nothing_of_the_machine(shard: Path) -> None:
+    with tarfile.open(shard) as tar:
+        headers = tar.getmembers()
+    assert [header.name for header in headers] == [f"{key}.{ending}" for key in KEYS for ending in MEMBERS]
+    for header in headers:
+        assert (header.mtime, header.uid, header.gid, header.uname, header.gname) == (0, 0, 0, "", "")
+        assert header.isfile() and header.mode == 0o644
+
+
+def test_webdataset_reads_the_tars(ntu60_shards: Path) -> None:
+    import webdataset
+
+    manifest, index = load_manifest(ntu60_shards), load_index(ntu60_shards)
+    urls = [str(ntu60_shards / f"{entry.name}.tar") for entry in manifest.shards]
+    samples = list(webdataset.WebDataset(urls, shardshuffle=False))
+    assert [sample["__key__"] for sample in samples] == [key.decode() for key in index.keys]
+    for sample in samples:
+        assert set(MEMBERS) <= set(sample)
+        back = decode({name: sample[name] for name in MEMBERS})
+        assert back.info.key == sample["__key__"]
+        assert back.info.label == int(back.info.name[-3:]) - 1
+
+
+def test_index_rows_point_at_the_raw_bytes(ntu60_shards: Path) -> None:
+    manifest, index = load_manifest(ntu60_shards), load_index(ntu60_shards)
+    reader = ShardReader(ntu60_shards, [entry.name for entry in manifest.shards])
+    for number in range(len(index)):
+        row, shard = index.row(number), int(index.shard[number])
+        with tarfile.open(ntu60_shards / f"{manifest.shards[shard].name}.tar") as tar:
+            for ending, start, size in zip(MEMBERS, row.member_offsets(), row.member_bytes, strict=True):
+                header = tar.getmember(f"{row.key}.{ending}")
+                assert (header.offset_data, header.size) == (start, size)
+        start, size = row.member_offsets()[0], row.member_bytes[0]
+        values = json.loads(reader.read(shard, start, size))
+        assert values["key"] == row.key
+        frames = values["frame_offsets"]
+        jpeg = reader.read(shard, row.member_offsets()[3] + frames[2], frames[3] - frames[2])
+        with Image.open(io.BytesIO(jpeg)) as image:
+            assert (image.format, image.size, image.mode) == ("JPEG", (64, 64), "RGB")
+            image.load()
+    reader.close()
+
+
+# Nothing half-written
+
+
+def test_an_exception_leaves_nothing_behind(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with ShardWriter(tmp_path, "train-000000", "train", SETTINGS) as writer:
+            writer.write(make_sample())
+            assert [path.suffix for path in tmp_path.iterdir()] != [".tar"], "not visible before it is whole"
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_leaving_without_finish_leaves_nothing_behind(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path, "train-000000", "train", SETTINGS) as writer:
+        writer.write(make_sample())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_earlier_shard_stays_until_the_new_one_is_whole(shard: Path) -> None:
+    before = shard.read_bytes()
+    with ShardWriter(shard.parent, "train-000000", "train", SETTINGS) as writer:
+        writer.write(make_sample(9))
+        assert shard.read_bytes() == before
+    assert shard.read_bytes() == before
+    write_shard(shard.parent, keys=("only",))
+    assert [key for key, _, _ in read_shard(shard)] == ["only"]
+    assert [path.name for path in shard.parent.iterdir()] == ["train-000000.tar"]
+
+
+def test_a_bad_key_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path, "train-000000", "train", SETTINGS) as writer:
+        with pytest.raises(ValueError, match=r"^'a\.b': a key must be"):
+            writer.write(make_sample(key="a.b"))
+        writer.write(make_sample())
+        writer.finish()
+    assert len(list(read_shard(tmp_path / "train-000000.tar"))) == 1
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "manifest.json"
+    write_atomically(path, b"one")
+    write_atomically(path, b"two")
+    assert path.read_bytes() == b"two" and list(tmp_path.iterdir()) == [path]
+
+    def fail(_: int) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, b"three")
+    assert path.read_bytes() == b"two"
+
+
+# Nothing half-read
+
+
+def test_a_shard_without_samples_is_empty(tmp_path: Path) -> None:
+    assert write_shard(tmp_path, keys=()).rows == ()
+    assert list(read_shard(tmp_path / "train-000000.tar")) == []
+
+
+def test_a_tar_that_is_cut_anywhere_is_refused(shard: Path) -> None:
+    data = shard.read_bytes()
+    with tarfile.open(shard) as tar:
+        last = tar.getmembers()[-1]
+    end = last.offset_data + -(-last.size // 512) * 512
+    offsets = [offset for _, offset, _ in read_shard(shard)]
+    for length in sorted({0, 1, 100, *offsets, *range(512, end, 512), *range(700, end, 3001), end, end + 512}):
+        shard.write_bytes(data[:length])
+        with pytest.raises(ValueError, match=r"^train-000000\.tar: "):
+            list(read_shard(shard))
+
+
+def test_a_damaged_header_is_refused(shard: Path) -> None:
+    """Also at the start of a sample, where the tar module would silently stop."""
+    data = shard.read_bytes()
+    with tarfile.open(shard) as tar:
+        places = [header.offset for header in tar.getmembers()]
+    for place in places:
+        for wrong in (b"\xff", bytes(1024)):
+            shard.write_bytes(data[:place] + wrong + data[place + len(wrong) :])
+            with pytest.raises(ValueError, match=r"^train-000000\.tar: "):
+                list(read_shard(shard))
+
+
+def write_tar(path: Path, *members: tuple[str, bytes]) -> Path:
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, data in members:
+            header = tarfile.TarInfo(name)
+            header.size = len(data)
+            tar.addfile(header, io.BytesIO(data))
+    return path
+
+
+def members_of(key: str, order: Callable[[list[str]], list[str]] = list) -> list[tuple[str, bytes]]:
+    return [(f"{key}.{ending}", b"x") for ending in order(list(MEMBERS))]
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        (members_of("a", lambda m: [m[1], m[0], *m[2:]]), "expected KEY.json, got a.keypoints.npy"),
+        (members_of("a", lambda m: [m[0], m[2], m[1], m[3]]), "expected a.keypoints.npy, got a.heatmap.npy.zst"),
+        ([*members_of("a")[:2], *members_of("b")[2:]], "expected a.heatmap.npy.zst, got b.heatmap.npy.zst"),
+        (members_of("a")[:3], "a lacks rgb.mjpeg"),
+        ([*members_of("a"), *members_of("b")[:1]], "b lacks keypoints.npy, heatmap.npy.zst, rgb.mjpeg"),
+        ([*members_of("a"), ("a.txt", b"")], "expected KEY.json, got a.txt"),
+        ([*members_of("a"), ("README", b"")], "expected KEY.json, got README"),
+    ],
+)
+def test_samples_that_are_not_the_four_members_are_refused(
+    tmp_path: Path, members: list[tuple[str, bytes]], message: str
+) -> None:
+    path = write_tar(tmp_path / "odd.tar", *members)
+    with pytest.raises(ValueError, match=f"^odd\\.tar: {re.escape(message)}$"):
+        list(read_shard(path))
+
+
+@pytest.mark.parametrize("key", ["../a", "a b", "folder/a", "k" * 81])
+def test_a_bad_key_is_refused(tmp_path: Path, key: str) -> None:
+    path = write_tar(tmp_path / "odd.tar", (f"{key}.json".replace("..", "%%"), b"x"))
+    with pytest.raises(ValueError, match="a key must be 1 to 80 characters"):
+        list(read_shard(path))
+
+
+def test_what_is_no_tar_is_refused(tmp_path: Path) -> None:
+    for data in (b"", b"text" * 500, np.random.default_rng(0).bytes(5000)):
+        (tmp_path / "no.tar").write_bytes(data)
+        with pytest.raises(ValueError, match=r"^no\.tar: damaged tar \("):
+            list(read_shard(tmp_path / "no.tar"))
+
+
+# Random access
+
+
+def test_random_access_by_shard_and_offset(tmp_path: Path) -> None:
+    summaries = [write_shard(tmp_path, f"train-{number:06d}", (f"k{number}",)) for number in range(3)]
+    reader = ShardReader(tmp_path, [summary.name for summary in summaries])
+    for number in (2, 0, 1, 2):
+        row = summaries[number].rows[0]
+        data = reader.read(number, row.member_offsets()[0], row.member_bytes[0])
+        assert json.loads(data)["key"] == f"k{number}"
+    reader.close()
+    assert len(reader.read(0, 0, 512)) == 512, "reading opens again"
+    reader.close()
+
+
+def test_only_a_few_files_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ShardReader, "_MAX_OPEN", 2)
+    names = [f"s{number}" for number in range(6)]
+    for number, name in enumerate(names):
+        (tmp_path / f"{name}.tar").write_bytes(bytes([number]) * 8)
+    reader = ShardReader(tmp_path, names)
+    opened = Path("/proc/self/fd")
+    before = len(list(opened.iterdir())) if opened.is_dir() else None
+    for number in (0, 1, 2, 3, 4, 5, 0, 5, 0):
+        assert reader.read(number, 4, 2) == bytes([number]) * 2
+    if before is not None:
+        assert len(list(opened.iterdir())) <= before + 2
+    reader.close()
+
+
+def test_a_reader_travels_to_another_process(shard: Path) -> None:
+    reader = ShardReader(shard.parent, ["train-000000"])
+    expected = reader.read(0, 0, 512)
+    other = pickle.loads(pickle.dumps(reader))
+    reader.close()
+    assert other.read(0, 0, 512) == expected, "with a file of its own"
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply(reader.read, (0, 0, 512)) == expected
+
+
+def test_absent_and_short_shards_are_named(shard: Path) -> None:
+    reader = ShardReader(shard.parent, ["train-000000", "gone"])
+    size = shard.stat().st_size
+    message = f"train-000000.tar: cut short, expected 100 bytes at {size - 60}, got 60"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        reader.read(0, size - 60, 100)
+    message = f"{shard.parent / 'gone.tar'}: the manifest lists this shard, but there is no such file"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        reader.read(1, 0, 1)
+
+
+def test_shards_that_cannot_be_read_are_named(shard: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bad sector; a file of somebody else."""
+    reader = ShardReader(shard.parent, [shard.stem])
+
+    def fails(*_: object) -> NoReturn:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(ValueError, match=r"\.tar: cannot be read at 512 \(Input/output"),
+    ):
+        patch.setattr(os, "pread", fails)
+        reader.read(0, 512, 10)
+    assert len(reader.read(0, 512, 10)) == 10, "the next read may succeed"
+
+    def refuses(*_: object) -> NoReturn:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    reader.close()
+    monkeypatch.setattr(os, "open", refuses)
+    with pytest.raises(ValueError, match=rf"^{shard}: cannot be read \(Permission denied\)$"):
+        reader.read(0, 512, 10)
+
+
+def test_member_offsets_count_headers_and_padding() -> None:
+    row = IndexRow(key="a", label=0, coarse_label=0, num_frames=1, offset=1024, member_bytes=(1, 512, 513, 0))
+    assert row.member_offsets() == (1536, 2560, 3584, 5120)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"samples_per_shard": 0}, "shard.samples_per_shard must be >= 1, got 0"),
+        ({"jpeg_quality": 0}, "shard.jpeg_quality must be in 1..100, got 0"),
+        ({"jpeg_quality": 101}, "shard.jpeg_quality must be in 1..100, got 101"),
+        ({"zstd_level": 23}, "shard.zstd_level must be in 1..22, got 23"),
+    ],
+)
+def test_settings_check_themselves(settings: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        ShardSettings(**settings)

@@ -1,0 +1,118 @@
+"""Folders by URL: what is tried again, and what another attempt would not help."""
+
+import http.server
+import pickle
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from epam_data.system import remote as remote_module
+from epam_data.system.remote import RemoteFolder, is_url
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_module, "_FIRST_WAIT_SECONDS", 0.0)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RemoteFolder:
+    (tmp_path / "a").write_bytes(b"0123456789")
+    return RemoteFolder(f"file://{tmp_path}", attempts=3)
+
+
+def failing(folder: RemoteFolder, *errors: Exception) -> list[str]:
+    """Ask for something that fails so, then succeeds; one entry per attempt."""
+    attempts: list[str] = []
+    left = list(errors)
+
+    def operation() -> None:
+        attempts.append("attempt")
+        if left:
+            raise left.pop(0)
+
+    folder.again("read", "a", operation)
+    return attempts
+
+
+def test_urls_and_paths():
+    assert is_url("s3://bucket/ntu60") and not is_url("shards/ntu60") and not is_url(Path("/shards"))
+
+
+def test_what_lies_there_is_read(folder: RemoteFolder):
+    copy = pickle.loads(pickle.dumps(folder))
+    assert copy.read("a") == b"0123456789" and copy.size("a") == 10
+    assert copy.read("b") is None and copy.size("b") is None
+    assert copy.read_ranges([("a", 2, 4), ("a", 0, 10)]) == [b"23", b"0123456789"]
+
+
+def test_a_broken_connection_is_tried_again_and_told(folder: RemoteFolder, capsys: pytest.CaptureFixture[str]):
+    assert len(failing(folder, ConnectionResetError("reset"))) == 2
+    assert capsys.readouterr().err == ""
+    assert len(failing(folder, ConnectionResetError("reset"), ConnectionResetError("reset again"))) == 3
+    assert capsys.readouterr().err == f"{folder.url}/a: not read yet (reset again); attempt 3 of 3 follows\n"
+
+
+class HttpError(Exception):
+    def __init__(self, status: int) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
+
+
+class NoCredentialsError(Exception):
+    """As botocore's."""
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
+def test_a_busy_server_is_asked_again(folder: RemoteFolder, status: int):
+    assert len(failing(folder, HttpError(status))) == 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [HttpError(400), HttpError(403), NoCredentialsError("Unable to locate credentials"), FileNotFoundError("a")],
+)
+def test_what_will_not_change_is_not_asked_again(folder: RemoteFolder, error: Exception):
+    with pytest.raises(OSError, match=rf"^{folder.url}/a: could not be read \({error}\)$"):
+        failing(folder, error)
+
+
+def test_denied_is_denied(folder: RemoteFolder):
+    with pytest.raises(OSError, match=r"/a: permission denied \(not yours\)$"):
+        failing(folder, PermissionError("not yours"))
+
+
+def test_a_mistake_of_the_program_is_shown_as_it_is(folder: RemoteFolder):
+    with pytest.raises(TypeError, match=r"^wrong$"):
+        failing(folder, TypeError("wrong"))
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[str]:
+    """A web server that knows no ranges."""
+    (tmp_path / "a").write_bytes(b"0123456789")
+    requests: list[Any] = []
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments, directory=str(tmp_path))
+
+        def log_message(self, *_: Any) -> None:
+            requests.append(self.command)
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    assert requests.count("GET") <= 2
+
+
+def test_a_server_without_ranges_is_named(web: str):
+    pytest.importorskip("aiohttp")
+    remote = RemoteFolder(web, attempts=3)
+    with pytest.raises(OSError, match="the server gives whole files only, not ranges of bytes"):
+        remote.read_ranges([("a", 2, 4)])

@@ -1,0 +1,137 @@
+from pathlib import Path
+
+import h5py
+import pytest
+import torch
+
+from epam_model.build import build_model
+from epam_model.cli import main
+from epam_model.networks.settings import ModelSettings
+from epam_model.weights.convert import to_published
+from tests.model.tiny import write_shards
+from tests.paths import PIPELINES
+
+RECIPE = str(PIPELINES / "ntu60_epam_pcan.yaml")
+CLIPS = ["--stream.batch_size", "2", "--stream.workers", "0", "--stream.rgb_frames", "2", "--stream.pose_frames", "6"]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def save(path: Path, **wrapped: object) -> Path:
+    torch.save(wrapped, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recogniser of recipe size under MMAction2's names."""
+    model = build_model(ModelSettings(head="pcan"), num_classes=60, num_joints=17, num_coarse_classes=8)
+    state = to_published(model.state_dict(), "epam", "both")
+    return save(tmp_path_factory.mktemp("published") / "p.pth", state_dict=state)
+
+
+def test_there_and_back_is_the_same_file(published: Path, tmp_path: Path, capsys):
+    ours, back = tmp_path / "ours.pth", tmp_path / "back.pth"
+    assert main(["convert", RECIPE, "--source", str(published), "--out", str(ours)]) == 0
+    text = capsys.readouterr().out
+    assert "MMAction2 epam" in text and "missing     0" in text and "1087 tensors in" in text
+    assert main(["convert", RECIPE, "--source", str(ours), "--out", str(back), "--to", "published"]) == 0
+    first, last = (torch.load(path, weights_only=True)["state_dict"] for path in (published, back))
+    assert first.keys() == last.keys() and all(torch.equal(first[name], last[name]) for name in first)
+
+
+def test_a_conversion_that_does_not_fit_shows_the_table_and_fails(published: Path, tmp_path: Path, capsys):
+    state = torch.load(published, weights_only=True)["state_dict"]
+    del state["backbone.attention_module.spatial.bn.bias"]
+    source = save(tmp_path / "part.pth", state_dict=state | {"extra": torch.zeros(1)})
+    assert main(["convert", RECIPE, "--source", str(source), "--out", str(tmp_path / "o.pth")]) == 2
+    captured = capsys.readouterr()
+    assert "backbone.attention.spatial.norm.bias" in captured.out and "extra" in captured.out
+    assert "2 names do not fit" in captured.err and len(captured.err.splitlines()) == 1
+    assert not (tmp_path / "o.pth").exists()
+
+
+def test_a_head_of_other_classes_is_not_converted(published: Path, tmp_path: Path, capsys):
+    argv = ["convert", RECIPE, "--source", str(published), "--out", str(tmp_path / "o.pth"), "--dataset", "synthetic"]
+    assert main(argv) == 2
+    assert "head.rgb.fc.weight must be (6, 432), got (60, 432)" in capsys.readouterr().out
+
+
+def test_features_and_overlays_of_a_run(tmp_path: Path, capsys):
+    shards = write_shards(tmp_path / "shards", taxonomy="ntu60", train=2, val=3, test=0)
+    run = ["--train.epochs", "1", "--train.warmup_epochs", "0", "--train.device", "cpu", "--out", str(tmp_path / "run")]
+    assert main(["train", RECIPE, "--shards", str(shards), *CLIPS, *run]) == 0
+    argv = ["features", RECIPE, "--shards", str(shards), "--checkpoint", str(tmp_path / "run" / "best.pt"), *CLIPS]
+    assert main([*argv, "--device", "cpu", "--out", str(tmp_path / "f.h5"), "--overlay", "2"]) == 0
+    assert "3 clips of val in" in capsys.readouterr().out
+    with h5py.File(tmp_path / "f.h5", "r") as file:
+        assert file["attention"].shape == (3, 2, 1, 1)
+    assert sorted(path.name for path in (tmp_path / "f_overlay").iterdir()) == ["val-0.png", "val-1.png"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["convert", RECIPE, "--source", "s", "--out", "o", "--to", "theirs"], "to must be one of ours, published"),
+        (["convert", RECIPE, "--source", "absent.pth", "--out", "o"], "absent.pth: no such checkpoint"),
+        (
+            ["features", RECIPE, "--shards", "s", "--checkpoint", "c", "--out", "o", "--kind", "x"],
+            "kind must be one of",
+        ),
+        (
+            ["features", RECIPE, *"--shards s --checkpoint c --out o --overlay 1 --model.streams pose".split(" ")],  # noqa: SIM905
+            "overlay needs an attention map",
+        ),
+        (["profile", RECIPE, "--dataset", "kinetics"], "dataset must be one of"),
+        (["export", RECIPE, "--checkpoint", "absent.pt", "--out", "m.onnx"], "absent.pt: no such checkpoint"),
+    ],
+)
+def test_unusable_input_is_one_line(argv, message, capsys):
+    assert main(argv) == 2
+    error = capsys.readouterr().err
+    assert message in error and len(error.splitlines()) == 1
+
+
+def test_a_part_of_the_network_is_converted_only_when_asked_for(published: Path, tmp_path: Path, capsys):
+    state = torch.load(published, weights_only=True)["state_dict"]
+    backbone = {name: value for name, value in state.items() if name.startswith("backbone.")}
+    source, out = save(tmp_path / "backbone.pth", state_dict=backbone), tmp_path / "o.pth"
+    assert main(["convert", RECIPE, "--source", str(source), "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert "tensors of the network are not in the file, of head.pose, head.rgb" in error
+    assert "--partial converts what is there" in error and not out.exists()
+    assert main(["convert", RECIPE, "--source", str(source), "--out", str(out), "--partial"]) == 0
+    assert all(name.startswith("backbone.") for name in torch.load(out, weights_only=True)["state_dict"])
+
+
+def test_only_a_whole_checkpoint_of_this_model_is_exported(published: Path, tmp_path: Path, capsys):
+    shards = write_shards(tmp_path / "shards", taxonomy="ntu60", train=2, val=2, test=0)
+    run = ["--train.epochs", "1", "--train.warmup_epochs", "0", "--train.device", "cpu", "--out", str(tmp_path / "run")]
+    assert main(["train", RECIPE, "--shards", str(shards), *CLIPS, *run]) == 0
+    capsys.readouterr()
+    out = ["--out", str(tmp_path / "model.pt2")]
+    best = ["--checkpoint", str(tmp_path / "run" / "best.pt")]
+    assert main(["export", RECIPE, *best, *out, "--model.head", "linear"]) == 2
+    assert "its model.head is pcan, the recipe says linear" in capsys.readouterr().err
+    assert main(["export", RECIPE, *best, *out, "--dataset", "ma52"]) == 2
+    assert "the weights do not fit the model: " in capsys.readouterr().err
+    assert main(["export", RECIPE, "--checkpoint", str(published), *out]) == 2
+    assert "checkpoint version None cannot be read" in capsys.readouterr().err
+    assert not (tmp_path / "model.pt2").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--stream.num_clips", "3"], "stream.num_clips must be 1, got 3"),
+        (["--stream.eval_flip"], "stream.eval_flip must be false, got True"),
+        (["--overlay", "1", "--overlay_kind", "film"], "overlay_kind must be one of picture, video, got 'film'"),
+        (
+            ["--overlay", "1", "--stream.heatmap", "drawn", "--stream.eval_crop", "centre"],
+            "it needs stream.eval_crop none",
+        ),
+    ],
+)
+def test_features_that_cannot_be_are_refused_at_once(options: list[str], message: str, tmp_path: Path, capsys):
+    argv = ["features", RECIPE, "--shards", str(tmp_path), "--checkpoint", "none.pt", "--out", str(tmp_path / "f.h5")]
+    assert main([*argv, *options]) == 2
+    assert message in capsys.readouterr().err

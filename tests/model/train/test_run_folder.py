@@ -1,0 +1,95 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from epam_model.train import run_folder
+from epam_model.train.run_folder import RunFolder
+from epam_model.weights.checkpoint import Checkpoint, load_checkpoint
+
+
+def checkpoint(epoch: int) -> Checkpoint:
+    weights = {"w": torch.arange(2000.0) + epoch}
+    return Checkpoint(weights=weights, optimizer={}, epoch=epoch, consumed=0, shards={}, recipe={})
+
+
+def names(root: Path) -> set[str]:
+    return {path.name for path in root.iterdir()}
+
+
+def filled(root: Path, *steps: int, keep_last: int = 2) -> RunFolder:
+    folder = RunFolder(root, keep_last=keep_last)
+    for step in steps:
+        folder.save_last(checkpoint(step), step)
+    return folder
+
+
+def test_the_last_ones_and_the_best_are_kept(tmp_path: Path):
+    folder = filled(tmp_path, 5, 10, 15)
+    folder.save_best(checkpoint(2), "top1_fused")
+    folder.save_best(checkpoint(4), "top1_fused")
+    folder.save_last(checkpoint(20), 20)
+    kept = {"step_00000015.pt", "step_00000020.pt", "best_top1_fused_epoch_4.pt"}
+    assert names(tmp_path) == kept | {"last.pt", "latest", "best.pt"}
+    assert load_checkpoint(tmp_path / "latest").epoch == load_checkpoint(tmp_path / "last.pt").epoch == 20
+    assert load_checkpoint(tmp_path / "best.pt").epoch == 4
+    assert (tmp_path / "latest").readlink() == Path("step_00000020.pt"), "the folder can be moved"
+
+
+def test_steps_are_compared_as_numbers(tmp_path: Path):
+    folder = filled(tmp_path, 99_999_999, 100_000_000)
+    assert [path.name for path in folder.steps()] == ["step_100000000.pt", "step_99999999.pt"]
+    (tmp_path / "step_x.pt").touch()
+    assert len(folder.steps()) == 2
+
+
+@pytest.mark.parametrize("how", ["cut", "one bit", "empty"])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path: Path, how: str):
+    folder = filled(tmp_path, 5, 10)
+    path = tmp_path / "step_00000010.pt"
+    data = bytearray(path.read_bytes())
+    place = data.index(torch.arange(2000.0).add(10).numpy().tobytes()[400:480])
+    data[place] ^= 1
+    path.write_bytes({"cut": data[:-500], "one bit": data, "empty": b""}[how])
+    told: list[str] = []
+    found, loaded = folder.load_last(told.append)
+    assert found.name == "step_00000005.pt" and loaded.epoch == 5
+    (line,) = told
+    assert "step_00000010.pt: not a readable checkpoint" in line and line.endswith("; trying the one before")
+    folder.save_last(checkpoint(7), 7)
+    assert names(tmp_path) == {"step_00000005.pt", "step_00000007.pt", "last.pt", "latest"}, "the damaged one is gone"
+
+
+def test_what_is_wrong_but_whole_is_no_reason_to_fall_back(tmp_path: Path):
+    folder = filled(tmp_path, 5)
+    torch.save({"version": 99}, tmp_path / "step_00000010.pt")
+    with pytest.raises(ValueError, match="version 99 cannot be read"):
+        folder.load_last(print)
+
+
+def test_no_checkpoint_or_no_whole_one_is_an_error(tmp_path: Path):
+    folder = RunFolder(tmp_path)
+    with pytest.raises(ValueError, match=r"last\.pt: no such checkpoint"):
+        folder.load_last(print)
+    (tmp_path / "step_00000001.pt").touch()
+    with pytest.raises(ValueError, match="none of its 1 checkpoints is whole"):
+        folder.load_last(print)
+
+
+@pytest.mark.parametrize("moment", ["before", "link"])
+def test_a_kill_while_saving_leaves_a_whole_one(tmp_path: Path, monkeypatch, moment: str):
+    folder = filled(tmp_path, 5)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_folder, "save_checkpoint" if moment == "before" else "_point", killed)
+    with pytest.raises(KeyboardInterrupt):
+        folder.save_last(checkpoint(10), 10)
+    monkeypatch.undo()
+    path, loaded = folder.load_last(print)
+    assert loaded.epoch == (5 if moment == "before" else 10) and path.exists()
+    assert not list(tmp_path.glob(".*"))
+    folder.save_last(replace(loaded, epoch=12), 12)
+    assert load_checkpoint(tmp_path / "latest").epoch == 12

@@ -1,0 +1,156 @@
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from epam_data.shards.manifest import load_manifest
+from epam_model.weights.checkpoint import (
+    Checkpoint,
+    check_same,
+    load_checkpoint,
+    load_weights,
+    read_state_dict,
+    save_checkpoint,
+    shards_identity,
+)
+from tests.model.tiny import TinyRecogniser
+
+MODEL = {"streams": "both", "attention_type": "CBAM_spatial_efficient_temporal", "dropout": 0.5}
+
+
+@pytest.fixture
+def checkpoint(shards: Path) -> Checkpoint:
+    model = TinyRecogniser()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    sum(weight.sum() for weight in model.parameters()).backward()
+    optimizer.step()
+    return Checkpoint(
+        weights=model.state_dict(),
+        optimizer=optimizer.state_dict(),
+        epoch=3,
+        consumed=8,
+        shards=shards_identity(load_manifest(shards)),
+        recipe={"model": MODEL},
+        best=0.25,
+        measures={"top1_fused": 0.25},
+    )
+
+
+def test_what_is_saved_is_loaded(checkpoint: Checkpoint, tmp_path: Path):
+    save_checkpoint(tmp_path / "last.pt", checkpoint)
+    loaded = load_checkpoint(tmp_path / "last.pt")
+    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+    for name in ("epoch", "consumed", "shards", "recipe", "best", "measures"):
+        assert getattr(loaded, name) == getattr(checkpoint, name)
+    for name, value in checkpoint.weights.items():
+        assert torch.equal(loaded.weights[name], value)
+    momentum = {number: state["momentum_buffer"] for number, state in checkpoint.optimizer["state"].items()}
+    for number, value in momentum.items():
+        assert torch.equal(loaded.optimizer["state"][number]["momentum_buffer"], value)
+
+
+def test_a_save_that_fails_leaves_the_old_checkpoint(checkpoint: Checkpoint, tmp_path: Path, monkeypatch):
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, checkpoint)
+    before = path.read_bytes()
+
+    def fail_half_way(values: object, file) -> None:
+        file.write(b"half")
+        raise OSError("disk full")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for owner, name, function, error in (
+        (torch, "save", fail_half_way, OSError),
+        (os, "fsync", killed, KeyboardInterrupt),
+        (Path, "replace", killed, KeyboardInterrupt),
+    ):
+        with monkeypatch.context() as patch, pytest.raises(error):
+            patch.setattr(owner, name, function)
+            save_checkpoint(path, replace(checkpoint, epoch=4))
+        assert path.read_bytes() == before
+        assert [each.name for each in tmp_path.iterdir()] == ["last.pt"]
+
+
+class _Bomb:
+    def __reduce__(self):
+        return print, ("code ran",)
+
+
+def test_files_that_are_no_checkpoint_are_refused(checkpoint: Checkpoint, tmp_path: Path, capsys):
+    path = tmp_path / "c.pt"
+    with pytest.raises(ValueError, match=r"c\.pt: no such checkpoint"):
+        load_checkpoint(path)
+    path.write_bytes(b"no zip")
+    with pytest.raises(ValueError, match="not a readable checkpoint"):
+        load_checkpoint(path)
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match="not a readable checkpoint"):
+        load_checkpoint(path)
+    save_checkpoint(path, checkpoint)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(ValueError, match="not a readable checkpoint"):
+        load_checkpoint(path)
+    torch.save({"state_dict": {}, "hook": _Bomb()}, path)
+    with pytest.raises(ValueError, match=r"refused: its pickle wants print, and could run code"):
+        load_checkpoint(path)
+    assert "code ran" not in capsys.readouterr().out
+    torch.save([1], path)
+    with pytest.raises(ValueError, match="a checkpoint is a table, got list"):
+        load_checkpoint(path)
+    torch.save({"version": 9}, path)
+    with pytest.raises(ValueError, match=r"version 9 cannot be read, this code reads 1\.\.2"):
+        load_checkpoint(path)
+    torch.save({"version": 1, "weights": {}, "optimizer": {}}, path)
+    with pytest.raises(ValueError, match="lacks epoch, consumed, shards, recipe"):
+        load_checkpoint(path)
+
+
+def test_weights_load_all_or_not_at_all(checkpoint: Checkpoint):
+    model = TinyRecogniser()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    weights = {**checkpoint.weights, "extra": torch.zeros(1), "parts.rgb.fc.bias": torch.zeros(9)}
+    del weights["parts.rgb.mix.weight"]
+    with pytest.raises(ValueError) as caught:
+        load_weights(model, weights, "c.pt")
+    assert str(caught.value) == (
+        "c.pt: the weights do not fit the model: missing parts.rgb.mix.weight; unexpected extra; "
+        "parts.rgb.fc.bias must be (6,), got (9,)"
+    )
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    load_weights(model, checkpoint.weights, "c.pt")
+    assert all(torch.equal(value, checkpoint.weights[name]) for name, value in model.state_dict().items())
+
+
+def test_a_checkpoint_of_other_shards_or_another_model_is_refused(checkpoint: Checkpoint, shards: Path):
+    manifest = load_manifest(shards)
+    check_same(checkpoint, "c.pt", manifest, {**MODEL, "dropout": 0.1})
+    fewer = replace(manifest, classes=manifest.classes[:4])
+    with pytest.raises(ValueError, match=r"c\.pt: the checkpoint does not fit: it has 6 classes, the shards have 4"):
+        check_same(checkpoint, "c.pt", fewer, MODEL)
+    renamed = replace(manifest, classes=(*manifest.classes[:5], "jump"))
+    with pytest.raises(ValueError, match="its class 5 is 'kick forward', that of the shards 'jump'"):
+        check_same(checkpoint, "c.pt", renamed, MODEL)
+    with pytest.raises(ValueError, match="its skeleton is coco17, the shards have ma52_28"):
+        check_same(checkpoint, "c.pt", replace(manifest, skeleton="ma52_28"), MODEL)
+    limbs = replace(manifest, prepare={**manifest.prepare, "heatmap_kind": "limbs"})
+    with pytest.raises(ValueError, match="its heatmap_kind is joints, the shards have limbs"):
+        check_same(checkpoint, "c.pt", limbs, MODEL)
+    with pytest.raises(ValueError, match=r"its model\.streams is both, the recipe says pose"):
+        check_same(checkpoint, "c.pt", manifest, {**MODEL, "streams": "pose"})
+
+
+def test_weights_of_others_are_found_in_their_wrappers(tmp_path: Path):
+    path, state = tmp_path / "c.pth", {"a.weight": torch.ones(2)}
+    for values in (state, {"state_dict": state, "epoch": 3}, {"model_state_dict": state}, {"weights": state}):
+        torch.save(values, path)
+        assert torch.equal(read_state_dict(path)["a.weight"], state["a.weight"])
+    torch.save({"epoch": 3}, path)
+    with pytest.raises(ValueError, match="holds no weights; its entries are epoch"):
+        read_state_dict(path)
+    torch.save({"state_dict": state, "meta": _Bomb()}, path)
+    with pytest.raises(ValueError, match=r"its pickle wants print, .* save its state dict alone"):
+        read_state_dict(path)
