@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measure import publish, seconds_per_call
-from epam_data.check.check_shard import CheckShard, ShardCheckTask
+from epam_data.check.check_shard import CheckTask, ShardChecker
 from epam_data.check.rules.alignment import expected_box
 from epam_data.check.rules.heatmaps import heatmap_error
 from epam_data.check.rules.reference import reference_heatmap
@@ -91,8 +91,8 @@ def main() -> None:
         keys = frozenset(clip.info.key for clip in clips)
 
         def seconds(*, deep: bool, rgb: bool = False) -> float:
-            task = ShardCheckTask(entry=ShardEntry.of(summary), rows=summary.rows, deep=keys if deep else frozenset())
-            checker = CheckShard(root=Path(folder), manifest=manifest, rgb=rgb, videos=None)
+            task = CheckTask(entry=ShardEntry.of(summary), rows=summary.rows, deep=keys if deep else frozenset())
+            checker = ShardChecker(root=Path(folder), manifest=manifest, rgb=rgb, videos=None)
             findings = checker(task)[1].findings
             assert not findings, json.dumps([str(finding) for finding in findings])
             return seconds_per_call(lambda: checker(task)) / CLIPS

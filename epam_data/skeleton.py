@@ -17,7 +17,7 @@ class SkeletonLayout:
 
     name: str
     joints: tuple[str, ...]  # V names
-    flip_pairs: tuple[tuple[int, int], ...]  # joints that change places in a mirror
+    flip_pairs: tuple[tuple[int, int], ...]  # joints that swap sides in a mirror
     limbs: tuple[tuple[int, int], ...]  # (start, end) joints of each drawn segment
 
     def __post_init__(self) -> None:
@@ -40,10 +40,10 @@ class SkeletonLayout:
 
     @property
     def limb_flip_order(self) -> tuple[int, ...]:
-        """The same for limb channels: limb (a, b) changes places with the limb of the mirrored joints."""
+        """The same for limb channels: limb (a, b) swaps with the limb of the mirrored joints."""
         mirror = self.flip_order
-        place = {frozenset(limb): index for index, limb in enumerate(self.limbs)}
-        return tuple(place[frozenset((mirror[a], mirror[b]))] for a, b in self.limbs)
+        index_of = {frozenset(limb): index for index, limb in enumerate(self.limbs)}
+        return tuple(index_of[frozenset((mirror[a], mirror[b]))] for a, b in self.limbs)
 
 
 _COCO_SIDED = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")

@@ -267,18 +267,18 @@ def _draw_figure(
     shirt: tuple[int, ...],
     trousers: tuple[int, ...],
 ) -> None:
-    place = {name: tuple(point) for name, point in zip(COCO17.joints, points, strict=True)}
+    at = {name: tuple(point) for name, point in zip(COCO17.joints, points, strict=True)}
     thick = max(2, round(height * 0.06))
 
     def line(*names: str, fill: Any) -> None:
-        draw.line([place[name] for name in names], fill=fill, width=thick, joint="curve")
+        draw.line([at[name] for name in names], fill=fill, width=thick, joint="curve")
 
     def disc(name: str, radius: float, fill: Any) -> None:
-        (x, y), r = place[name], radius * height
+        (x, y), r = at[name], radius * height
         draw.ellipse([x - r, y - r, x + r, y + r], fill=fill)
 
     draw.polygon(
-        [place[f"{word}"] for word in ("left_shoulder", "right_shoulder", "right_hip", "left_hip")],
+        [at[f"{word}"] for word in ("left_shoulder", "right_shoulder", "right_hip", "left_hip")],
         fill=shirt,
     )
     for side in ("left", "right"):

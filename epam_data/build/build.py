@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 
 from epam_data.build.build_shard import _BuildShard
-from epam_data.build.ingest import claim, ingest
+from epam_data.build.ingest import ingest, record_inputs
 from epam_data.build.manifest import make_manifest
 from epam_data.build.plan import BuildPlan, ShardTask, plan_tasks
 from epam_data.build.receipts import ShardResult, is_intact, read_receipts, remove_others
@@ -59,7 +59,7 @@ class BuildOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Opened:
+class _Inputs:
     """A plan with its skeletons at hand."""
 
     tasks: list[ShardTask]
@@ -84,9 +84,9 @@ def build(plan: BuildPlan, options: BuildOptions | None = None, progress: OnProg
     plan.work_folder.mkdir(parents=True, exist_ok=True)
     with FolderLock(plan.work_folder, against="lock*"):
         _remove_leftovers(plan)
-        opened = _open(plan, options)
-        results, num_reused = _build_tasks(plan, opened.tasks, options, progress)
-        return _finalise(plan, opened, results, num_reused)
+        inputs = _load_inputs(plan, options)
+        results, num_reused = _build_tasks(plan, inputs.tasks, options, progress)
+        return _finalise(plan, inputs, results, num_reused)
 
 
 def build_part(
@@ -103,7 +103,7 @@ def build_part(
     lock = f"lock-{part}-of-{num_parts}"
     # Other parts of the same job may run; a whole build, or parts of another job, would build the same shards.
     with FolderLock(plan.work_folder, lock, against="lock*", beside=f"lock-*-of-{num_parts}", wait=True):
-        mine = _open(plan, options).tasks[part::num_parts]
+        mine = _load_inputs(plan, options).tasks[part::num_parts]
         return _report(*_build_tasks(plan, mine, options, progress))
 
 
@@ -116,16 +116,16 @@ def finalise(plan: BuildPlan) -> BuildReport:
     plan.work_folder.mkdir(parents=True, exist_ok=True)
     with FolderLock(plan.work_folder, against="lock*"):
         _remove_leftovers(plan)
-        opened = _open(plan, BuildOptions())
-        results = {result.summary.name: result for result in _finished(plan, opened.tasks)}
-        absent = [task.name for task in opened.tasks if task.name not in results]
+        inputs = _load_inputs(plan, BuildOptions())
+        results = {result.summary.name: result for result in _finished(plan, inputs.tasks)}
+        absent = [task.name for task in inputs.tasks if task.name not in results]
         if absent:
             raise ValueError(
-                f"{plan.out}: {len(absent)} of {len(opened.tasks)} shards are not built, or damaged: "
+                f"{plan.out}: {len(absent)} of {len(inputs.tasks)} shards are not built, or damaged: "
                 f"{', '.join(absent[:10])}{' ...' if len(absent) > 10 else ''}; "
                 "run their parts again, or a plain build"
             )
-        return _finalise(plan, opened, [results[task.name] for task in opened.tasks], len(results))
+        return _finalise(plan, inputs, [results[task.name] for task in inputs.tasks], len(results))
 
 
 def _remove_leftovers(plan: BuildPlan) -> None:
@@ -136,14 +136,14 @@ def _remove_leftovers(plan: BuildPlan) -> None:
     ShardNotes(plan.work_folder).remove_all()
 
 
-def _open(plan: BuildPlan, options: BuildOptions) -> _Opened:
+def _load_inputs(plan: BuildPlan, options: BuildOptions) -> _Inputs:
     sources = ingest(plan, restart=options.restart)
     with SkeletonStore(plan.store) as store:
         tasks = plan_tasks(plan, store, sources)
         unread = [problem for problem in store.problems if plan.selection.is_whole(problem.split)]
-    claim(plan, sources, restart=options.restart)
+    record_inputs(plan, sources, restart=options.restart)
     write_tasks(plan.work_folder, tasks)
-    return _Opened(tasks=tasks, unread=unread, sources=sources)
+    return _Inputs(tasks=tasks, unread=unread, sources=sources)
 
 
 def _finished(plan: BuildPlan, tasks: list[ShardTask]) -> list[ShardResult]:
@@ -184,14 +184,14 @@ def _build_tasks(
     return [results[task.name] for task in tasks], len(reused)
 
 
-def _finalise(plan: BuildPlan, opened: _Opened, results: list[ShardResult], num_reused: int) -> BuildReport:
+def _finalise(plan: BuildPlan, inputs: _Inputs, results: list[ShardResult], num_reused: int) -> BuildReport:
     """Write the index, the problems and, last, the manifest; remove what dead workers and an earlier plan have left."""
     output = plan.output
     shards = [result.summary for result in results]
-    report = _report(results, num_reused, opened.unread)
+    report = _report(results, num_reused, inputs.unread)
     index = index_bytes(shards)
     problems = dict(sorted(Counter(problem.action for problem in report.problems).items()))
-    manifest = make_manifest(plan, opened.sources, shards, index, problems)
+    manifest = make_manifest(plan, inputs.sources, shards, index, problems)
     _remove_leftovers(plan)
     remove_others(output, [shard.name for shard in shards])
     output.write(INDEX, index)

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from epam_data.build.build_shard import make_members
-from epam_data.build.ingest import skeletons_for_a_look
+from epam_data.build.ingest import temporary_store
 from epam_data.build.plan import BuildPlan, ShardTask, plan_tasks
 from epam_data.build.skeleton_store import SkeletonStore
 from epam_data.randomness import Purpose, generator
@@ -86,7 +86,7 @@ def estimate(plan: BuildPlan) -> Estimate:
     Raises:
         ValueError: the raw data cannot be used at all.
     """
-    with skeletons_for_a_look(plan) as (store, sources):
+    with temporary_store(plan) as (store, sources):
         tasks = plan_tasks(plan, store, sources)
         frames = store.num_frames
         unread = Counter(p.action for p in store.problems if plan.selection.is_whole(p.split))

@@ -11,11 +11,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from epam_data.build.output import WORK_FOLDER
-from epam_data.build.plan import BuildPlan, differences, tool_versions
+from epam_data.build.plan import BuildPlan
 from epam_data.build.skeleton_store import SkeletonStore, stored_sources, write_store
 from epam_data.readers import find_reader, reader_module
 from epam_data.system.files import file_sha256
 from epam_data.system.folder_lock import FolderLock
+from epam_data.versions import differences, tool_versions
 
 INPUTS = f"{WORK_FOLDER}/inputs.json"  # in the output: what the build that it holds was made from
 
@@ -43,7 +44,7 @@ def ingest(plan: BuildPlan, *, restart: bool = False) -> dict[str, str]:
     return sources
 
 
-def claim(plan: BuildPlan, sources: dict[str, str], *, restart: bool = False) -> None:
+def record_inputs(plan: BuildPlan, sources: dict[str, str], *, restart: bool = False) -> None:
     """Note in the output what its build is made from. The last thing before building: a plan that fails claims nothing.
 
     Raises:
@@ -71,7 +72,7 @@ def _refuse_other_inputs(plan: BuildPlan, sources: dict[str, str]) -> None:
 
 
 @contextmanager
-def skeletons_for_a_look(plan: BuildPlan) -> Iterator[tuple[SkeletonStore, dict[str, str]]]:
+def temporary_store(plan: BuildPlan) -> Iterator[tuple[SkeletonStore, dict[str, str]]]:
     """The skeletons of a plan and the hashes of their files, without a trace in its output.
 
     The build's own store where it fits; else one that is made for the while.

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict
 
-from epam_data.build.plan import BuildPlan, tool_versions
+from epam_data.build.plan import BuildPlan
 from epam_data.shards.layout import ShardSummary
 from epam_data.shards.manifest import Manifest, ShardEntry
 from epam_data.skeleton import LAYOUTS
+from epam_data.versions import tool_versions
 
 
 def make_manifest(

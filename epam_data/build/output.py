@@ -12,7 +12,7 @@ import uuid
 from pathlib import Path
 from typing import Protocol
 
-from epam_data.system.files import PARTIAL, file_sha256, write_atomically
+from epam_data.system.files import PARTIAL, atomic_write_bytes, file_sha256
 from epam_data.system.remote import RemoteFolder, is_url
 
 WORK_FOLDER = ".build"
@@ -89,7 +89,7 @@ class FolderOutput:
         """See `Output`."""
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, data)
+        atomic_write_bytes(path, data)
 
     def read(self, name: str) -> bytes | None:
         """See `Output`."""
@@ -141,7 +141,7 @@ class UrlOutput:
                 raise OSError(f"{fs.size(path)} of {local.stat().st_size} bytes arrived")
             return str(fs.checksum(path))
 
-        stamp = self._remote.again("written", name, upload)
+        stamp = self._remote.retry("written", name, upload)
         local.unlink()
         return stamp
 
@@ -155,11 +155,11 @@ class UrlOutput:
             except FileNotFoundError:
                 return False
 
-        return self._remote.again("looked at", name, look)
+        return self._remote.retry("looked at", name, look)
 
     def write(self, name: str, data: bytes) -> None:
         """See `Output`."""
-        self._remote.again("written", name, lambda: self._remote.fs.pipe_file(self._remote.path(name), data))
+        self._remote.retry("written", name, lambda: self._remote.fs.pipe_file(self._remote.path(name), data))
 
     def read(self, name: str) -> bytes | None:
         """See `Output`."""
@@ -176,7 +176,7 @@ class UrlOutput:
             contents = self._remote.fs.cat(paths) if paths else {}  # all at once, not one round trip each
             return {path.rpartition("/")[2]: bytes(data) for path, data in contents.items()}
 
-        return self._remote.again("read", folder, fetch)
+        return self._remote.retry("read", folder, fetch)
 
     def remove(self, name: str) -> None:
         """See `Output`."""
@@ -185,7 +185,7 @@ class UrlOutput:
             with contextlib.suppress(FileNotFoundError):
                 self._remote.fs.rm_file(self._remote.path(name))
 
-        self._remote.again("removed", name, delete)
+        self._remote.retry("removed", name, delete)
 
     def shard_sizes(self) -> dict[str, int]:
         """See `Output`."""
@@ -198,7 +198,7 @@ class UrlOutput:
             sizes = {entry["name"].rpartition("/")[2]: int(entry["size"] or 0) for entry in listing}
             return {name.removesuffix(".tar"): size for name, size in sizes.items() if name.endswith(".tar")}
 
-        return self._remote.again("listed", "", fetch)
+        return self._remote.retry("listed", "", fetch)
 
     def remove_leftovers(self) -> None:
         """See `Output`."""

@@ -7,7 +7,6 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +23,7 @@ from epam_data.schema import SCHEMA_VERSION, SPLITS
 from epam_data.shards.settings import ShardSettings
 from epam_data.system.remote import is_url
 from epam_data.taxonomy import Taxonomy
-
-_TOOLS = (
-    "epam",
-    "numpy",
-    "av",
-    "decord2",
-    "simplejpeg",
-    "zstandard",
-    "h5py",
-)  # their versions may change the bytes of a shard
+from epam_data.versions import tool_versions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,20 +198,3 @@ def select(plan: BuildPlan, store: SkeletonStore) -> NDArray[np.bool_]:
 def _with_nearest(key: str, keys: list[str]) -> str:
     near = difflib.get_close_matches(key, keys, n=1)
     return f"the data set has no clip {key}" + (f"; did you mean {near[0]}?" if near else "")
-
-
-def tool_versions() -> dict[str, str]:
-    """Versions of this package and of the libraries that the bytes of a shard depend on."""
-    return {name: version(name) for name in _TOOLS}
-
-
-def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Which values differ between two tables of settings, as `key: old -> new`."""
-    lines = []
-    for key in dict.fromkeys((*old, *new)):
-        before, after = old.get(key), new.get(key)
-        if isinstance(before, dict) and isinstance(after, dict):
-            lines += differences(before, after, f"{prefix}{key}.")
-        elif before != after:
-            lines.append(f"{prefix}{key}: {before} -> {after}")
-    return lines

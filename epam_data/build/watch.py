@@ -17,7 +17,7 @@ from pathlib import Path
 
 from epam_data.build.plan import ShardTask
 from epam_data.build.receipts import ShardResult
-from epam_data.system.files import write_atomically
+from epam_data.system.files import atomic_write_bytes
 from epam_data.system.progress import OnProgress
 
 _NOTE_EVERY_SECONDS = 1.0
@@ -83,7 +83,7 @@ class ShardNotes:
 def write_tasks(work_folder: Path, tasks: list[ShardTask]) -> None:
     """Note the shards that the build shall have."""
     noted = {task.name: (len(task.rows), task.fingerprint) for task in tasks}
-    write_atomically(work_folder / _TASKS, json.dumps(noted).encode())
+    atomic_write_bytes(work_folder / _TASKS, json.dumps(noted).encode())
 
 
 def read_tasks(work_folder: Path) -> dict[str, tuple[int, str]]:

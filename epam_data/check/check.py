@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from epam_data.check.check_shard import CheckShard, ClipMeasures, ShardCheck, ShardCheckTask
+from epam_data.check.check_shard import CheckTask, ClipMeasures, ShardChecker, ShardFindings
 from epam_data.check.rules.catalogue import annotation_findings, index_findings, problem_findings, taxonomy_findings
 from epam_data.check.rules.finding import Finding
 from epam_data.check.rules.motion import set_shift
@@ -123,8 +123,8 @@ def check(root: Path, settings: CheckSettings, where: ExecutorSettings, progress
     # Before the shards, of which none is needed: what cannot be compared with is refused at once, not after hours.
     of_set = [*directory_findings(root, manifest), *set_findings(root, manifest, index, settings)]
     tasks = shard_tasks(manifest, index, deep_keys(index, settings))
-    checker = CheckShard(root=root, manifest=manifest, rgb=settings.rgb, videos=settings.videos)
-    results: dict[str, ShardCheck] = {}
+    checker = ShardChecker(root=root, manifest=manifest, rgb=settings.rgb, videos=settings.videos)
+    results: dict[str, ShardFindings] = {}
     num_found = 0
     for name, result in run(checker, tasks, where):
         results[name] = result
@@ -151,12 +151,12 @@ def check(root: Path, settings: CheckSettings, where: ExecutorSettings, progress
     )
 
 
-def shard_tasks(manifest: Manifest, index: Index, deep: frozenset[str]) -> list[ShardCheckTask]:
+def shard_tasks(manifest: Manifest, index: Index, deep: frozenset[str]) -> list[CheckTask]:
     """One task for each shard that the manifest lists."""
     tasks = []
     for number, entry in enumerate(manifest.shards):
         rows = tuple(index.row(row) for row in np.flatnonzero(index.shard == number).tolist())
-        tasks.append(ShardCheckTask(entry=entry, rows=rows, deep=deep.intersection(row.key for row in rows)))
+        tasks.append(CheckTask(entry=entry, rows=rows, deep=deep.intersection(row.key for row in rows)))
     return tasks
 
 

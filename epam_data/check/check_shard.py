@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from epam_data.check.rules.alignment import alignment_faults, container_faults, joint_places
+from epam_data.check.rules.alignment import alignment_faults, container_faults, joint_positions
 from epam_data.check.rules.finding import Finding
 from epam_data.check.rules.heatmaps import heatmap_error, property_faults
 from epam_data.check.rules.members import Fault, OpenedSample, decode_all_frames, open_sample
 from epam_data.check.rules.motion import Motion, motion_of
 from epam_data.check.rules.splits import ClipContent
-from epam_data.check.rules.tar_layout import MemberPlace, compare_with_index, expected_places, walk_tar
+from epam_data.check.rules.tar_layout import MemberHeader, compare_with_index, expected_headers, walk_tar
 from epam_data.readers.videos import VideoFinder
 from epam_data.shards.codec import MEMBERS
 from epam_data.shards.layout import IndexRow
@@ -56,7 +56,7 @@ class Depth:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShardCheckTask:
+class CheckTask:
     """One shard to check."""
 
     entry: ShardEntry
@@ -65,7 +65,7 @@ class ShardCheckTask:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShardCheck:
+class ShardFindings:
     """What was found in one shard."""
 
     findings: tuple[Finding, ...]
@@ -74,7 +74,7 @@ class ShardCheck:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckShard:
+class ShardChecker:
     """Checks shards of one directory, one a call: picklable, for the executors."""
 
     root: Path
@@ -82,29 +82,29 @@ class CheckShard:
     rgb: bool  # decode every frame of the clips in depth
     videos: Path | None  # where the recordings are, to compare what their containers announce
 
-    def __call__(self, task: ShardCheckTask) -> tuple[str, ShardCheck]:
+    def __call__(self, task: CheckTask) -> tuple[str, ShardFindings]:
         """The name of the shard, and what was found in it."""
         entry = task.entry
         try:
             data = _mapped(self.root / f"{entry.name}.tar")
         except FileNotFoundError:
             missing = Finding(check="shard", shard=entry.name, what="the shard is missing")
-            return entry.name, ShardCheck(findings=(missing,))
+            return entry.name, ShardFindings(findings=(missing,))
         except OSError as error:  # a directory in its place, no permission, a disk that fails
             unread = Finding(check="shard", shard=entry.name, what=f"cannot be read ({error.strerror})")
-            return entry.name, ShardCheck(findings=(unread,))
+            return entry.name, ShardFindings(findings=(unread,))
         findings = list(shard_findings(data, entry))
         damaged = bool(findings)
-        expected = expected_places(task.rows)
+        expected = expected_headers(task.rows)
         members, wrong = walk_tar(data, entry.name, expected)
         findings += [*wrong, *compare_with_index(members, expected, entry.name)]
-        places = {(member.key, member.ending): member for member in members}
+        headers = {(member.key, member.ending): member for member in members}
         measures, contents = [], []
         for row in task.rows:
-            mine = {ending: places[row.key, ending] for ending in MEMBERS if (row.key, ending) in places}
+            mine = {ending: headers[row.key, ending] for ending in MEMBERS if (row.key, ending) in headers}
             if len(mine) < len(MEMBERS):
                 continue
-            clip = {ending: data[place.start : place.start + place.size] for ending, place in mine.items()}
+            clip = {ending: data[header.start : header.start + header.size] for ending, header in mine.items()}
             try:
                 # To name what is damaged, a shard whose hash is wrong is looked at whole.
                 faults, measured = self.check_clip(
@@ -118,7 +118,7 @@ class CheckShard:
             if measured:
                 measures.append(measured)
                 contents.append(_content(clip, row.key, entry.split))
-        return entry.name, ShardCheck(findings=tuple(findings), measures=tuple(measures), contents=tuple(contents))
+        return entry.name, ShardFindings(findings=tuple(findings), measures=tuple(measures), contents=tuple(contents))
 
     def check_clip(
         self, members: dict[str, memoryview], row: IndexRow, entry: ShardEntry, *, deep: bool, rgb: bool
@@ -150,7 +150,7 @@ class CheckShard:
             wrong = [] if error.allowed else [str(error)]
             wrong += property_faults(info, keypoints, heatmap, bool(prepare["use_scores"]))
             faults += [Fault(check="heatmap", member="heatmap.npy.zst", what=what) for what in wrong]
-        askew = list(alignment_faults(info, keypoints, joint_places(info, keypoints), prepare))
+        askew = list(alignment_faults(info, keypoints, joint_positions(info, keypoints), prepare))
         if self.finder is not None:
             askew += container_faults(info, self.finder, prepare)
         if frames is not None:
@@ -172,7 +172,7 @@ def clip_measures(
     info, keypoints = opened.info, opened.keypoints
     if info is None or keypoints is None or opened.heatmap is None:
         return None
-    joints = joint_places(info, keypoints)
+    joints = joint_positions(info, keypoints)
     scores = np.where(joint_is_missing(keypoints[..., :2], keypoints[..., 2]), np.nan, keypoints[..., 2])
     return ClipMeasures(
         key=row.key,
@@ -209,11 +209,11 @@ def _mapped(path: Path) -> memoryview:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
-def _finding(fault: Fault, shard: str, places: dict[str, MemberPlace]) -> Finding:
-    place = places[fault.member]
+def _finding(fault: Fault, shard: str, headers: dict[str, MemberHeader]) -> Finding:
+    header = headers[fault.member]
     what = fault.what.removeprefix(f"{fault.member}: ")  # a codec's error names its member, as the finding does
-    offset = place.start + fault.offset
-    return Finding(check=fault.check, shard=shard, key=place.key, member=fault.member, offset=offset, what=what)
+    offset = header.start + fault.offset
+    return Finding(check=fault.check, shard=shard, key=header.key, member=fault.member, offset=offset, what=what)
 
 
 def _content(members: dict[str, memoryview], key: str, split: str) -> ClipContent:

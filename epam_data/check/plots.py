@@ -77,10 +77,10 @@ def _scores(report: CheckReport) -> Plot:
          for column in scores.T]
     ).T  # fmt: skip
     axes = new_axes("mean over a clip: median, 5 to 95 %", "", height=0.9 + 0.17 * len(joints))
-    places = np.arange(len(joints))
-    axes.hlines(places, low, high, color=BLUE, alpha=0.35, linewidth=5)
-    axes.plot(middle, places, "o", color=BLUE, markersize=4)
-    axes.set_yticks(places, joints, fontsize=8)
+    rows = np.arange(len(joints))
+    axes.hlines(rows, low, high, color=BLUE, alpha=0.35, linewidth=5)
+    axes.plot(middle, rows, "o", color=BLUE, markersize=4)
+    axes.set_yticks(rows, joints, fontsize=8)
     axes.set(ylim=(len(joints) - 0.5, -0.5), xlim=(0, max(1, high.max())))
     weakest = int(middle.argmin())
     return finish_plot("Score of each joint", f"lowest median: {joints[weakest]} {middle[weakest]:.2f}", axes)

@@ -30,6 +30,6 @@ class VideoFinder:
 
     def _listing(self, folder: PurePosixPath) -> frozenset[str]:
         if folder not in self._listings:
-            place = self.root / folder
-            self._listings[folder] = frozenset(path.name for path in place.iterdir()) if place.is_dir() else frozenset()
+            path = self.root / folder
+            self._listings[folder] = frozenset(entry.name for entry in path.iterdir()) if path.is_dir() else frozenset()
         return self._listings[folder]

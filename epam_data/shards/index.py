@@ -24,7 +24,7 @@ class Index:
     """`index.h5`: one row per sample, shard by shard in the order of the manifest."""
 
     keys: NDArray[np.bytes_]  # (N,)
-    shard: NDArray[np.int32]  # (N,) place of the shard in the manifest
+    shard: NDArray[np.int32]  # (N,) number of the shard in the manifest
     offset: NDArray[np.int64]  # (N,) bytes into the shard
     member_bytes: NDArray[np.int64]  # (N, 4) size of each member, in the order of `codec.MEMBERS`
     label: NDArray[np.int32]  # (N,) -1: hidden

@@ -12,7 +12,7 @@ from typing import Any
 from epam_data.schema import check_key
 from epam_data.shards.codec import MEMBERS
 from epam_data.shards.layout import BLOCK, IndexRow, padded
-from epam_data.system.file_reads import read_exactly, read_nothing_unasked
+from epam_data.system.file_reads import disable_readahead, read_exactly
 
 
 class ShardReader:
@@ -37,8 +37,8 @@ class ShardReader:
 
     def read_members(self, shard: int, row: IndexRow) -> dict[str, bytes]:
         """All members of one sample, by ending; raises as `read` does."""
-        places = zip(MEMBERS, row.member_offsets(), row.member_bytes, strict=True)
-        return {ending: self.read(shard, offset, size) for ending, offset, size in places}
+        ranges = zip(MEMBERS, row.member_offsets(), row.member_bytes, strict=True)
+        return {ending: self.read(shard, offset, size) for ending, offset, size in ranges}
 
     def close(self) -> None:
         """Close all files; a later read opens them again."""
@@ -57,7 +57,7 @@ class ShardReader:
             raise ValueError(f"{path}: the manifest lists this shard, but there is no such file") from None
         except PermissionError as error:
             raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
-        read_nothing_unasked(descriptor)
+        disable_readahead(descriptor)
         self._descriptors[shard] = descriptor
         if len(self._descriptors) > self._MAX_OPEN:
             os.close(self._descriptors.popitem(last=False)[1])

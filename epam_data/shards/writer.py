@@ -13,7 +13,7 @@ from epam_data.schema import Sample, SampleInfo, check_key, stored_label
 from epam_data.shards.codec import MEMBERS, encode
 from epam_data.shards.layout import IndexRow, ShardSummary
 from epam_data.shards.settings import ShardSettings
-from epam_data.system.files import naming, sync_folder, temporary_path
+from epam_data.system.files import path_in_errors, sync_folder, temporary_path
 
 
 class ShardWriter:
@@ -87,14 +87,14 @@ class _HashingFile:
     def write(self, data: bytes) -> int:
         self.sha256.update(data)
         self.num_bytes += len(data)
-        with naming(self._path):
+        with path_in_errors(self._path):
             return self._file.write(data)
 
     def tell(self) -> int:
         return self.num_bytes
 
     def sync(self) -> None:
-        with naming(self._path):
+        with path_in_errors(self._path):
             self._file.flush()
             os.fsync(self._file.fileno())
 

@@ -19,21 +19,21 @@ from epam_data.system.remote import is_url
 Members = dict[str, bytes]
 
 
-def describe(place: str) -> str:
+def describe(location: str) -> str:
     """A directory of shards or one shard, as a table of lines.
 
     Raises:
         ValueError: nothing is there, or no shards.
     """
-    return describe_shard(place) if is_shard(place) else describe_directory(place)
+    return describe_shard(location) if is_shard(location) else describe_directory(location)
 
 
-def describe_directory(place: str) -> str:
+def describe_directory(location: str) -> str:
     """What the manifest says, as a table of lines."""
-    manifest = load_manifest(place)
+    manifest = load_manifest(location)
     setting = manifest.prepare
     lines = [
-        f"{place}: {manifest.dataset} {manifest.protocol or ''}".rstrip(),
+        f"{location}: {manifest.dataset} {manifest.protocol or ''}".rstrip(),
         f"  classes   {len(manifest.classes)} in {len(manifest.groups)} groups",
         f"  joints    {len(manifest.joints)} ({manifest.skeleton})",
         f"  frames    {setting['rgb_size_px']} px, JPEG quality {manifest.shard['jpeg_quality']}",
@@ -48,21 +48,21 @@ def describe_directory(place: str) -> str:
     return "\n".join([*lines, *_totals(manifest)])
 
 
-def describe_shard(place: str) -> str:
+def describe_shard(location: str) -> str:
     """The clips of one shard, as its own JSON says; no manifest is asked."""
-    lines = [f"{place}", f"  {'clip':<24} {'split':<6} {'label':>6} {'frames':>7} {'kB':>9}"]
+    lines = [f"{location}", f"  {'clip':<24} {'split':<6} {'label':>6} {'frames':>7} {'kB':>9}"]
     total, count, end = 0, 0, 0
-    with open_binary(place) as file:
+    with open_binary(location) as file:
         file.seek(0, os.SEEK_END)
         num_there = file.tell()
-        for key, places in _clips_of_tar(file, place):
-            size = sum(num_bytes for _, num_bytes in places.values())
-            end = max(offset + -(-num_bytes // BLOCK) * BLOCK for offset, num_bytes in places.values())
-            whole = "json" in places and sum(places["json"]) <= num_there
-            values = json.loads(_read_at(file, *places["json"])) if whole else {}
+        for key, ranges in _clips_of_tar(file, location):
+            size = sum(num_bytes for _, num_bytes in ranges.values())
+            end = max(offset + -(-num_bytes // BLOCK) * BLOCK for offset, num_bytes in ranges.values())
+            whole = "json" in ranges and sum(ranges["json"]) <= num_there
+            values = json.loads(_read_at(file, *ranges["json"])) if whole else {}
             label = "hidden" if values.get("label") is None else str(values["label"])
             split, frames = values.get("split", "?"), values.get("num_frames", "?")
-            absent = [ending for ending in MEMBERS if ending not in places]
+            absent = [ending for ending in MEMBERS if ending not in ranges]
             lacks = f"  lacks {', '.join(absent)}" if absent else ""
             lines.append(f"  {key:<24} {split:<6} {label:>6} {frames:>7} {size / 1e3:>9.1f}{lacks}")
             total, count = total + size, count + 1
@@ -71,17 +71,17 @@ def describe_shard(place: str) -> str:
     return "\n".join([*lines, f"  {f'{count} clips':<24} {'':<6} {'':>6} {'':>7} {total / 1e3:>9.1f}"])
 
 
-def read_sample(place: str | Path, key: str) -> tuple[Sample, Members]:
+def read_sample(location: str | Path, key: str) -> tuple[Sample, Members]:
     """One clip by its key, and its members as they are stored.
 
     Args:
-        place: a folder or a .tar, or an fsspec URL of one.
+        location: a folder or a .tar, or an fsspec URL of one.
         key: of the clip.
 
     Raises:
         ValueError: no clip has this key, or it is damaged.
     """
-    members = _from_tar(str(place), key) if is_shard(str(place)) else _from_directory(str(place), key)
+    members = _from_tar(str(location), key) if is_shard(str(location)) else _from_directory(str(location), key)
     return decode(members), members
 
 
@@ -95,63 +95,63 @@ def describe_sample(sample: Sample, members: Members) -> str:
     return "\n".join([*lines, json.dumps(sample.info.to_dict(), indent=1)])
 
 
-def is_shard(place: str) -> bool:
-    """Whether a place is one shard rather than a directory of them."""
-    return place.endswith(".tar")
+def is_shard(location: str) -> bool:
+    """Whether a location is one shard rather than a directory of them."""
+    return location.endswith(".tar")
 
 
-def open_binary(place: str) -> BinaryIO:
+def open_binary(location: str) -> BinaryIO:
     """Open a file of this machine, or of any fsspec URL: a shard at a URL is read in pieces, not fetched whole.
 
     Raises:
         ValueError: there is none, or the URL's protocol needs a package that is not installed.
     """
     try:
-        if not is_url(place):
-            return Path(place).open("rb")
+        if not is_url(location):
+            return Path(location).open("rb")
         import fsspec
 
-        opened: BinaryIO = fsspec.open(place, "rb").open()
+        opened: BinaryIO = fsspec.open(location, "rb").open()
         return opened
     except ImportError as error:
-        raise ValueError(f"{place}: {error}; pip install 'epam[s3]'") from None
+        raise ValueError(f"{location}: {error}; pip install 'epam[s3]'") from None
     except FileNotFoundError:
-        raise ValueError(f"{place}: no such file") from None
+        raise ValueError(f"{location}: no such file") from None
     except Exception as error:  # each store's package has errors of its own: no credentials, no route, no such protocol
-        raise ValueError(f"{place}: cannot be opened ({error})") from error
+        raise ValueError(f"{location}: cannot be opened ({error})") from error
 
 
-def _from_directory(place: str, key: str) -> Members:
-    manifest, index = load_manifest(place), load_index(place)
+def _from_directory(location: str, key: str) -> Members:
+    manifest, index = load_manifest(location), load_index(location)
     if key not in index.row_of_key:
-        raise ValueError(_no_clip(place, key, list(index.row_of_key)))
+        raise ValueError(_no_clip(location, key, list(index.row_of_key)))
     number = index.row_of_key[key]
     row = index.row(number)
     in_shard = int(index.shard[number])
     if not 0 <= in_shard < len(manifest.shards):
-        raise ValueError(f"{place}: {key}: its shard must be in 0..{len(manifest.shards) - 1}, got {in_shard}")
-    shard = f"{place}/{manifest.shards[in_shard].name}.tar"
-    spots = zip(MEMBERS, row.member_offsets(), row.member_bytes, strict=True)
+        raise ValueError(f"{location}: {key}: its shard must be in 0..{len(manifest.shards) - 1}, got {in_shard}")
+    shard = f"{location}/{manifest.shards[in_shard].name}.tar"
+    ranges = zip(MEMBERS, row.member_offsets(), row.member_bytes, strict=True)
     with open_binary(shard) as file:
-        return {ending: _read_at(file, offset, num_bytes) for ending, offset, num_bytes in spots}
+        return {ending: _read_at(file, offset, num_bytes) for ending, offset, num_bytes in ranges}
 
 
-def _from_tar(place: str, key: str) -> Members:
+def _from_tar(location: str, key: str) -> Members:
     known = []
-    with open_binary(place) as file:
-        for name, places in _clips_of_tar(file, place):
+    with open_binary(location) as file:
+        for name, ranges in _clips_of_tar(file, location):
             known.append(name)
             if name == key:
-                return {ending: _read_at(file, *spot) for ending, spot in places.items()}
-    raise ValueError(_no_clip(place, key, known))
+                return {ending: _read_at(file, *byte_range) for ending, byte_range in ranges.items()}
+    raise ValueError(_no_clip(location, key, known))
 
 
-def _no_clip(place: str, key: str, known: list[str]) -> str:
+def _no_clip(location: str, key: str, known: list[str]) -> str:
     such_as = f", such as {known[0]}" if known else ""
-    return f"{place}: no clip {key!r} among {len(known)}{such_as}"
+    return f"{location}: no clip {key!r} among {len(known)}{such_as}"
 
 
-def _clips_of_tar(file: BinaryIO, place: str) -> Iterator[tuple[str, dict[str, tuple[int, int]]]]:
+def _clips_of_tar(file: BinaryIO, location: str) -> Iterator[tuple[str, dict[str, tuple[int, int]]]]:
     """(key, {ending: (offset, size)}) of each clip, in the order of the file; only headers are read."""
     clip: tuple[str, dict[str, tuple[int, int]]] | None = None
     position = 0
@@ -163,9 +163,9 @@ def _clips_of_tar(file: BinaryIO, place: str) -> Iterator[tuple[str, dict[str, t
         try:
             header = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
         except (tarfile.HeaderError, UnicodeDecodeError) as error:
-            raise ValueError(f"{place}: no tar header at byte {position} ({error})") from error
+            raise ValueError(f"{location}: no tar header at byte {position} ({error})") from error
         if header.size < 0:  # the walk would go back, and never end
-            raise ValueError(f"{place}: no tar header at byte {position} ({header.name} has {header.size} bytes)")
+            raise ValueError(f"{location}: no tar header at byte {position} ({header.name} has {header.size} bytes)")
         key, _, ending = header.name.partition(".")
         if clip is None or clip[0] != key:
             if clip:

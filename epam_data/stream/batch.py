@@ -7,11 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from epam_data.stream.loading.clip_reader import ClipReader
 from epam_data.stream.loading.slots import SharedSlots
+from epam_data.stream.order.draws import Draw
 
 _IN_FLIGHT: deque[tuple[torch.cuda.Event, Batch]] = deque()
 """Batches that a GPU is still copying: their memory must not be used again before."""
@@ -97,6 +100,23 @@ class Batch:
 
 # So that a module that takes a batch can be exported: with `keys=[]`, since a program knows no names.
 torch.export.register_dataclass(Batch, serialized_type_name="epam_data.Batch")
+
+
+def read_batch(reader: ClipReader, rows: NDArray[np.int64], positions: NDArray[np.int64], draws: list[Draw]) -> Batch:
+    """A batch with memory of its own: the samples of `rows` (B,), with B * C draws, sample by sample.
+
+    Raises:
+        ValueError: a sample cannot be read, or the settings do not allow it, see `ClipReader.fill_sample`.
+    """
+    num_clips = len(draws) // len(rows)
+    decoder = reader.decoder
+    arrays = decoder.layout(len(rows), num_clips, len(draws[0].rgb_frames), len(draws[0].pose_frames)).fresh()
+    reader.expect(rows.tolist())
+    keys = [
+        reader.fill_sample(number, row, position, draws[number * num_clips : (number + 1) * num_clips], arrays)
+        for number, (row, position) in enumerate(zip(rows.tolist(), positions.tolist(), strict=True))
+    ]
+    return Batch.of(keys, arrays, (decoder.rgb_size_px, decoder.heatmap_size_px))
 
 
 def page_lock(slots: SharedSlots) -> None:

@@ -110,8 +110,8 @@ def resized_crop(images: Tensor, box: Tensor, size_px: int) -> Tensor:
     extent = torch.tensor([width, height], dtype=box.dtype, device=box.device).view(1, 2, 1)
     low, high = first * extent, last * extent
     centres = (torch.arange(size_px, dtype=box.dtype, device=box.device) + 0.5) / size_px
-    places = (low + (high - low) * centres - 0.5).clamp(low, torch.maximum(high - 1, low))
-    x, y = (places * 2 / (extent - 1) - 1).unbind(1)  # pixel centres are at -1 ... 1
+    pixels = (low + (high - low) * centres - 0.5).clamp(low, torch.maximum(high - 1, low))
+    x, y = (pixels * 2 / (extent - 1) - 1).unbind(1)  # pixel centres are at -1 ... 1
     grid = torch.stack([x[:, None, :].expand(-1, size_px, -1), y[:, :, None].expand(-1, -1, size_px)], dim=-1)
     return grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=True)
 

@@ -128,9 +128,9 @@ class SequentialStream:
         decoder, settings = self._decoder, self.settings
         arrays = decoder.layout(len(samples), 1, settings.rgb_frames, settings.pose_frames).fresh()
         arrays["position"].fill(-1)  # there is no order of all
-        for place, members in enumerate(samples):
+        for row, members in enumerate(samples):
             try:
-                self._put(members, epoch, {name: array[place : place + 1] for name, array in arrays.items()})
+                self._put(members, epoch, {name: array[row : row + 1] for name, array in arrays.items()})
             except ValueError as error:
                 raise ValueError(f"{members['__url__']}: {members['__key__']}: {error}") from error
         return Batch.of(
@@ -149,7 +149,7 @@ class SequentialStream:
         out["coarse_label"][:] = stored_label(head.info.coarse_label)
         decoder.put_draws(draws, out)
         decoder.put_pose(head, decoder.decode_pose(head, members[MEMBERS[decoder.pose_member]]), draws, out)
-        decoder.put_frames(head, draws, lambda places: [frames[at : at + size] for at, size in places], out)
+        decoder.put_frames(head, draws, lambda ranges: [frames[at : at + size] for at, size in ranges], out)
 
 
 def _num_samples(url: str, manifest: Manifest) -> int:

@@ -9,7 +9,7 @@ _ADVISES = hasattr(os, "posix_fadvise")  # Linux
 _ASKS_CACHE = hasattr(os, "RWF_NOWAIT")  # Linux, and a Python that was built on one of 2017 or later
 
 
-def read_nothing_unasked(descriptor: int) -> None:
+def disable_readahead(descriptor: int) -> None:
     """Tell the system that an open file is read here and there, so that it reads nothing ahead by itself."""
     if _ADVISES:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
@@ -40,7 +40,7 @@ def read_cached(descriptor: int, offset: int, num_bytes: int) -> memoryview | No
     return None
 
 
-def will_read(descriptor: int, offset: int, num_bytes: int) -> None:
+def prefetch(descriptor: int, offset: int, num_bytes: int) -> None:
     """Have bytes of an open file fetched from the disk while other work goes on."""
     if _ADVISES:
         os.posix_fadvise(descriptor, offset, num_bytes, os.POSIX_FADV_WILLNEED)

@@ -20,11 +20,11 @@ def temporary_path(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def appearing(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """A file to write that becomes `path`, whole and synced, when the block ends; nothing does if it raises."""
     temporary = temporary_path(path)
     try:
-        with naming(path), temporary.open("wb") as file:
+        with path_in_errors(path), temporary.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -34,14 +34,14 @@ def appearing(path: Path) -> Iterator[BinaryIO]:
     sync_folder(path.parent)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def atomic_write_bytes(path: Path, data: bytes) -> None:
     """Write a small file so that it appears whole or not at all."""
-    with appearing(path) as file:
+    with atomic_write(path) as file:
         file.write(data)
 
 
 @contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
+def path_in_errors(path: Path) -> Iterator[None]:
     """Put the path into an OSError that lacks it: writing to a full disk says only that some disk is full."""
     try:
         yield

@@ -14,7 +14,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from epam_data.system.files import naming
+from epam_data.system.files import path_in_errors
 
 _BEAT_SECONDS = 10.0
 _RETRY_SECONDS = 0.2
@@ -71,7 +71,7 @@ class FolderLock:
         # Written under another name and linked: the lock never exists without its content.
         mine = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}")
         try:
-            with naming(mine), mine.open("w") as file:
+            with path_in_errors(mine), mine.open("w") as file:
                 json.dump(self._content, file)
                 file.flush()
                 os.fsync(file.fileno())

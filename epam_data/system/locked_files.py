@@ -6,7 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from epam_data.system.files import naming
+from epam_data.system.files import path_in_errors
 
 
 def remove(path: Path) -> bool:
@@ -41,7 +41,7 @@ def open_locked(path: Path, flags: int, lock: int) -> int | None:
     Raises:
         BlockingIOError: somebody else has locked it, and `lock` does not wait.
     """
-    with naming(path):
+    with path_in_errors(path):
         try:
             descriptor = os.open(path, flags, 0o666)
         except FileNotFoundError:

@@ -19,9 +19,9 @@ class NoRangesError(OSError):
     """A web server answers a request for some bytes of a file with the whole of it."""
 
 
-def is_url(place: Path | str) -> bool:
-    """Whether a place is an fsspec URL, not a path."""
-    return "://" in str(place)
+def is_url(location: Path | str) -> bool:
+    """Whether a location is an fsspec URL, not a path."""
+    return "://" in str(location)
 
 
 class RemoteFolder:
@@ -84,9 +84,9 @@ class RemoteFolder:
                     raise OSError(f"{len(part)} of {end - begin} bytes at {begin} of {name} arrived")
             return parts
 
-        return self.again("read", names[0], fetch)
+        return self.retry("read", names[0], fetch)
 
-    def again(self, what: str, name: str, operation: Callable[[], Result]) -> Result:
+    def retry(self, what: str, name: str, operation: Callable[[], Result]) -> Result:
         """Try `operation` a few times: a store answers 500, or drops the connection, now and then.
 
         Args:
@@ -125,7 +125,7 @@ class RemoteFolder:
             except FileNotFoundError:
                 return None
 
-        return self.again(what, name, attempt)
+        return self.retry(what, name, attempt)
 
 
 def _is_final(error: Exception) -> bool:

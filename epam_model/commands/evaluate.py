@@ -71,7 +71,7 @@ class PredictCommand:
     shards: str | None = None
     """Folder of the shards, or their URL (s3://bucket/ntu60)."""
     video: Path | None = None
-    """In place of shards: one video. The recipe's `dataset` and `prepare` say how it becomes a clip."""
+    """Instead of shards: one video. The recipe's `dataset` and `prepare` say how it becomes a clip."""
     skeleton: Path | None = None
     """Its skeleton: a pickle of one annotation, or of many, of which the one that is named like the video is taken."""
     overlay: Path | None = None
@@ -249,7 +249,7 @@ def measure_lines(measures: Mapping[str, float]) -> str:
 
 def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
     """A CSV file with the columns key, label (empty: hidden), class_1, probability_1, ... class_5, probability_5."""
-    columns = [f"{name}_{place}" for place in range(1, TOP_CLASSES + 1) for name in ("class", "probability")]
+    columns = [f"{name}_{number}" for number in range(1, TOP_CLASSES + 1) for name in ("class", "probability")]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["key", "label", *columns])

@@ -204,7 +204,7 @@ def _in_order(parts: list[tuple[list[str], dict[str, Tensor]]], positions: list[
     position, order = columns.pop("position").sort()
     assert position.tolist() == positions, "each clip is predicted exactly once"
     return Predictions(
-        keys=[keys[place] for place in order.tolist()],
+        keys=[keys[row] for row in order.tolist()],
         labels=columns.pop("label")[order],
         logits={name: tensor[order].float() for name, tensor in columns.items()},
     )

@@ -46,8 +46,8 @@ def write_submission(path: Path, predictions: Predictions, coarse_of: Sequence[i
     levels = {"action": _first_five(actions), "body": _first_five(group_scores(actions, coarse_of))}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    places = range(1, TOP_CLASSES + 1)
-    writer.writerow(["vid", *(f"{level}_pred_{place}" for level in _LEVELS for place in places)])
+    numbers = range(1, TOP_CLASSES + 1)
+    writer.writerow(["vid", *(f"{level}_pred_{number}" for level in _LEVELS for number in numbers)])
     for row, key in enumerate(predictions.keys):
         writer.writerow([key, *(label for level in _LEVELS for label in levels[level][row])])
     if path.suffix == ".csv":

@@ -10,7 +10,7 @@ from torch.nn import functional
 class TimeConv(nn.Module):
     """A 3-D convolution with kernel (k, 1, 1), computed as a 2-D convolution over (time, pixels).
 
-    The twin of `FrameConv`: places are independent of each other. The weight keeps the 5-D shape of `nn.Conv3d`.
+    The twin of `FrameConv`: pixels are independent of each other. The weight keeps the 5-D shape of `nn.Conv3d`.
     Padding keeps the length, before the stride.
 
     Args:
@@ -34,10 +34,10 @@ class TimeConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolves (B, C_in, T, H, W) to (B, C_out, T / stride, H, W), the length rounded up."""
-        places = x.flatten(3)  # (B, C_in, T, H*W), channels-last if x is
+        pixels = x.flatten(3)  # (B, C_in, T, H*W), channels-last if x is
         weight = self.weight[..., 0]  # indexing gives the gradient the weight's strides, see `FrameConv`
-        places = functional.conv2d(places, weight, self.bias, (self.stride, 1), (self.padding, 0))
-        return places.view(*places.shape[:3], *x.shape[3:])
+        pixels = functional.conv2d(pixels, weight, self.bias, (self.stride, 1), (self.padding, 0))
+        return pixels.view(*pixels.shape[:3], *x.shape[3:])
 
     def extra_repr(self) -> str:
         """The weight's shape and the stride, for `print(model)`."""

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from epam_data.shards.index import load_index
 from epam_data.shards.manifest import load_manifest
 from epam_data.stream import BatchFinisher, StreamSettings
+from epam_data.stream.batch import read_batch
 from epam_data.stream.loading.clip_reader import ClipReader
 from epam_data.stream.order.draws import Draw, draw_evaluation, draw_training
 
@@ -72,7 +73,7 @@ class ShardDataset(Dataset[dict[str, Any]]):
             ValueError: the sample cannot be read; shard and key are named.
         """
         row = self._rows[[number]]
-        batch = self._reader.read_batch(row, row, self._draws(int(self._reader.index.num_frames[row[0]]), number))
+        batch = read_batch(self._reader, row, row, self._draws(int(self._reader.index.num_frames[row[0]]), number))
         rgb, pose = self._finisher.clips(batch)
         sample = ActionDataSample()
         if (label := int(batch.label[0])) >= 0:

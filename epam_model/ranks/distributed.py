@@ -117,7 +117,7 @@ def gather(value: Value) -> list[Value]:
         return [value]
     values: list[Value | None] = [None] * num_ranks()
     dist.all_gather_object(values, value)
-    return values  # type: ignore[return-value]  # every place is filled now
+    return values  # type: ignore[return-value]  # every entry is filled now
 
 
 def num_ranks() -> int:

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from epam_data.build.plan import tool_versions
 from epam_data.shards.manifest import Manifest
 from epam_data.show.describe import read_sample
 from epam_data.show.page import environment, image_url
 from epam_data.show.picture import contact_sheet
-from epam_data.system.files import write_atomically
+from epam_data.system.files import atomic_write_bytes
+from epam_data.versions import tool_versions
 from epam_model.evaluate.metrics import class_f1, confusion_matrix, measure, probabilities, score_tables, split_name
 from epam_model.evaluate.predict import Predictions
 from epam_model.reports.plots import class_order, confusion_plot, curves
@@ -117,7 +117,7 @@ def write_report(evaluation: Evaluation, path: Path) -> Path:
         versions={**tool_versions(), "torch": torch.__version__},
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, text.encode())
+    atomic_write_bytes(path, text.encode())
     return path
 
 

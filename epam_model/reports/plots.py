@@ -115,4 +115,4 @@ def _ticks(manifest: Manifest, order: list[int]) -> Iterator[tuple[float, str]]:
 
 def _edges(manifest: Manifest, order: list[int]) -> list[float]:
     groups = [manifest.coarse_of[label] for label in order]
-    return [place - 0.5 for place in range(1, len(groups)) if groups[place] != groups[place - 1]]
+    return [number - 0.5 for number in range(1, len(groups)) if groups[number] != groups[number - 1]]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from epam_data.system.files import write_atomically
+from epam_data.system.files import atomic_write_bytes
 from epam_data.system.progress import duration
 from epam_model.evaluate.metrics import split_name
 
@@ -71,7 +71,7 @@ class RunLog:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             print(text, file=self._log, flush=True)
 
-    def values(self, part: str, values: dict[str, float], *, epoch: int, place: tuple[int, int], step: int) -> None:
+    def values(self, part: str, values: dict[str, float], *, epoch: int, progress: tuple[int, int], step: int) -> None:
         """Named numbers of one moment, everywhere: `Epoch(val) [3][40/40]  top1_fused: 0.8125  ...`.
 
         The line for people leaves out what would make it too long to read: of the measures of an evaluation it has
@@ -81,14 +81,14 @@ class RunLog:
             part: `train` or `val`.
             values: numbers by name.
             epoch: from 1, as people count.
-            place: (steps done, steps of the epoch).
+            progress: (steps done, steps of the epoch).
             step: optimiser steps so far.
         """
         if not self._is_main:
             return
         said = headlines(values) if part == "val" else values
         text = "  ".join(as_text(name, value) for name, value in said.items())
-        self.line(f"Epoch({part}) [{epoch}][{place[0]}/{place[1]}]  {text}")
+        self.line(f"Epoch({part}) [{epoch}][{progress[0]}/{progress[1]}]  {text}")
         finite = {name: value for name, value in values.items() if math.isfinite(value)}  # JSON knows no others
         print(json.dumps({"part": part, "epoch": epoch, "step": step, **finite}), file=self._metrics, flush=True)
         for name, value in values.items():
@@ -147,4 +147,4 @@ def _drop_after(path: Path, step: int, evaluated_epochs: int) -> None:
         if values["step"] > step or (values["part"] == "val" and values["epoch"] > evaluated_epochs):
             break
         kept.append(line)
-    write_atomically(path, "".join(kept).encode())
+    atomic_write_bytes(path, "".join(kept).encode())

@@ -35,7 +35,7 @@ class PartCost:
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """One row of timing; a row that was left out has a reason in place of figures."""
+    """One row of timing; a row that was left out has a reason instead of figures."""
 
     variant: str
     mode: str  # evaluation or training
@@ -66,11 +66,11 @@ def multiply_adds(model: nn.Module, rgb: Tensor, pose: Tensor) -> dict[str, int]
     return {"total": counts["Global"]} | {name: _inside(counts, f"{root}.{name}") for name, _ in _parts(model)}
 
 
-def _inside(counts: Mapping[str, int], place: str) -> int:
+def _inside(counts: Mapping[str, int], module: str) -> int:
     """The count of a module, or of the outermost counted ones inside it, where it is not called as a whole."""
-    if place in counts:
-        return counts[place]
-    inside = [name for name in counts if name.startswith(f"{place}.")]
+    if module in counts:
+        return counts[module]
+    inside = [name for name in counts if name.startswith(f"{module}.")]
     return sum(counts[name] for name in inside if name.rpartition(".")[0] not in counts)
 
 

@@ -31,8 +31,8 @@ def shuffled_labels(manifest: Manifest, index: Index, split: str, seed: int) -> 
     # Spread the occurrences of each label evenly over this list: the i-th of n stands about (i + 1/2) / n of the way.
     labels = index.label[rows]
     _, first, counts = np.unique(labels, return_index=True, return_counts=True)
-    place = (np.arange(len(labels)) - np.repeat(first, counts) + rng.random(len(labels))) / np.repeat(counts, counts)
-    return {key.decode(): int(label) for key, label in zip(index.keys[rows], labels[np.argsort(place)], strict=True)}
+    position = (np.arange(len(labels)) - np.repeat(first, counts) + rng.random(len(labels))) / np.repeat(counts, counts)
+    return {key.decode(): int(label) for key, label in zip(index.keys[rows], labels[np.argsort(position)], strict=True)}
 
 
 def relabel(batch: Batch, labels: Mapping[str, int], coarse_of: tuple[int, ...]) -> Batch:
@@ -42,7 +42,7 @@ def relabel(batch: Batch, labels: Mapping[str, int], coarse_of: tuple[int, ...])
 
 
 def training_labels(stream: Stream, settings: TrainSettings) -> dict[str, int]:
-    """The label of each training clip to use in place of its own: empty unless `shuffle_labels` asks for it.
+    """The label of each training clip to use instead of its own: empty unless `shuffle_labels` asks for it.
 
     Raises:
         ValueError: a training clip has no label, or no evaluation clip has one.

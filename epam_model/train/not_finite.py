@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from epam_data.system.files import write_atomically
+from epam_data.system.files import atomic_write_bytes
 from epam_model.ranks.distributed import gather, own_rank
 
 
@@ -26,5 +26,5 @@ def write_not_finite(folder: Path, step: int, keys: Sequence[str], values: Mappi
     parts = gather((list(keys), {name: str(value) for name, value in values.items()}))
     content = [{"rank": rank, "keys": keys, "values": values} for rank, (keys, values) in enumerate(parts)]
     if own_rank() == 0:
-        write_atomically(path, json.dumps(content, indent=1).encode() + b"\n")
+        atomic_write_bytes(path, json.dumps(content, indent=1).encode() + b"\n")
     return f"step {step}: loss {values['loss']}, gradient norm {values['grad_norm']}; its clips are listed in {path}"

@@ -34,7 +34,7 @@ from epam_model.weights.checkpoint import Checkpoint, load_checkpoint, load_weig
 
 
 class Trainer:
-    """One training run: its model, optimiser and place in the stream.
+    """One training run: its model, optimiser and progress in the stream.
 
     Args:
         model: maps (rgb, pose) to `Logits`.
@@ -46,7 +46,7 @@ class Trainer:
         ranks: this process among all.
 
     Attributes:
-        epoch, consumed: the place in the stream: epoch from 0, and how many of its samples all ranks have had.
+        epoch, consumed: the position in the stream: epoch from 0, and how many of its samples all ranks have had.
         best: the best evaluation so far.
         skipped: steps that were not taken, since their loss was not finite.
         measures: all measures of the last evaluation.
@@ -160,15 +160,15 @@ class Trainer:
             self.consumed += batch_size
             self._pace.step_done()
             log.advance_bar()
-            place = (self.consumed // batch_size, num_steps)
+            progress = (self.consumed // batch_size, num_steps)
             steps_left = settings.epochs * num_steps - self.step
-            if result.is_finite and (self.step % settings.log_steps == 0 or place[0] == place[1]):
+            if result.is_finite and (self.step % settings.log_steps == 0 or progress[0] == progress[1]):
                 values = self._mean_over_ranks(result.values) | self._pace.values(steps_left=steps_left)
-                log.values("train", values, epoch=self.epoch + 1, place=place, step=self.step)
+                log.values("train", values, epoch=self.epoch + 1, progress=progress, step=self.step)
             if (estimate := self._pace.estimate(steps_left=steps_left)) is not None:
                 log.line(estimate)
             due = settings.checkpoint_steps and self.step % settings.checkpoint_steps == 0
-            if due or result.stop or place[0] == place[1]:  # the last: an evaluation that is killed costs no step
+            if due or result.stop or progress[0] == progress[1]:  # the last: an evaluation that is killed costs no step
                 self._save_last()
             if result.stop:
                 self._note_stop(stop)
@@ -223,8 +223,8 @@ class Trainer:
             log.line(line)
         self._pace.evaluation_done(time.perf_counter() - begun)
         name = measure_name(self.settings.best_by, self.measures)
-        place = (len(self._train_stream), len(self._train_stream))
-        log.values("val", self.measures, epoch=self.epoch + 1, place=place, step=self.step)
+        progress = (len(self._train_stream), len(self._train_stream))
+        log.values("val", self.measures, epoch=self.epoch + 1, progress=progress, step=self.step)
         self.epoch, self.consumed = self.epoch + 1, 0
         # The best is saved first: a run that is killed in between evaluates again, and saves it again.
         self.best = self.best.after(self.measures[name], self.epoch)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from epam_data.shards.manifest import Manifest
-from epam_data.system.files import appearing
+from epam_data.system.files import atomic_write
 from epam_model.weights.mmengine_log import passing_over_the_log
 
 VERSION = 2
@@ -74,7 +74,7 @@ def shards_identity(manifest: Manifest) -> dict[str, Any]:
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint so that `path` is the old file or the new one at every moment, a power cut included."""
-    with appearing(path) as file:
+    with atomic_write(path) as file:
         torch.save({"version": VERSION, **checkpoint.__dict__}, file)
 
 

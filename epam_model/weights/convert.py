@@ -87,28 +87,28 @@ class Conversion:
         return "\n".join(lines)
 
 
-def stream_formats(network: str, stream: str, place: str = "") -> list[Format]:
+def stream_formats(network: str, stream: str, target_prefix: str = "") -> list[Format]:
     """How one stream may be written.
 
     Args:
         network: `epam` or `rgbpose_conv3d`.
         stream: `rgb` or `pose`.
-        place: prefix of the stream's names in the target.
+        target_prefix: prefix of the stream's names in the target.
     """
     names = STREAMS[network][stream]
-    ours = {mine: place + mine for mine in names.values()}
+    ours = {mine: target_prefix + mine for mine in names.values()}
     head = ("cls_head.", "fc.", f"{stream}_cls_head.")
     formats = [
         Format(name=f"our {stream} stream", names=ours),
         Format(name=f"our {stream} recogniser", names=prefixed(ours, "backbone.", ""), left_out=("head.",)),
         *(
-            Format(name=f"published {stream} stream", names=prefixed(names, prefix, place), left_out=head)
+            Format(name=f"published {stream} stream", names=prefixed(names, prefix, target_prefix), left_out=head)
             for prefix in ("", f"{stream}_backbone.")
         ),
-        Format(name=f"MMAction2 {stream} recogniser", names=prefixed(names, "backbone.", place), left_out=head),
+        Format(name=f"MMAction2 {stream} recogniser", names=prefixed(names, "backbone.", target_prefix), left_out=head),
     ]
     if (network, stream) == ("rgbpose_conv3d", "rgb"):
-        formats.append(Format(name="ResNet-50, 2-D", names=prefixed(RESNET50_2D, "", place), left_out=head))
+        formats.append(Format(name="ResNet-50, 2-D", names=prefixed(RESNET50_2D, "", target_prefix), left_out=head))
     return formats
 
 

@@ -18,7 +18,7 @@ MAX_OUTSIDE = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class JointPlaces:
+class JointPositions:
     """Where the visible joints of a clip lie, as shares of them."""
 
     visible: float  # of all joints, those that are not missing
@@ -26,7 +26,7 @@ class JointPlaces:
     outside_crop: float  # of the visible ones inside the image
 
 
-def joint_places(info: SampleInfo, keypoints: NDArray[np.floating]) -> JointPlaces:
+def joint_positions(info: SampleInfo, keypoints: NDArray[np.floating]) -> JointPositions:
     """Shares of a clip's joints that are visible, outside the video's image, and outside the crop.
 
     Args:
@@ -39,7 +39,7 @@ def joint_places(info: SampleInfo, keypoints: NDArray[np.floating]) -> JointPlac
     x1, y1, x2, y2 = info.box
     # One pixel of play: the corners of the box were truncated.
     in_crop = ((points[in_image] >= (x1 - 1, y1 - 1)) & (points[in_image] <= (x2 + 1, y2 + 1))).all(axis=-1)
-    return JointPlaces(
+    return JointPositions(
         visible=float(seen.mean()) if seen.size else 0.0,
         outside_image=1 - float(in_image.mean()) if in_image.size else 0.0,
         outside_crop=1 - float(in_crop.mean()) if in_crop.size else 0.0,
@@ -47,14 +47,14 @@ def joint_places(info: SampleInfo, keypoints: NDArray[np.floating]) -> JointPlac
 
 
 def alignment_faults(
-    info: SampleInfo, keypoints: NDArray[np.floating], places: JointPlaces, prepare: dict[str, Any]
+    info: SampleInfo, keypoints: NDArray[np.floating], positions: JointPositions, prepare: dict[str, Any]
 ) -> Iterator[str]:
     """What is wrong between skeleton, crop and video.
 
     Args:
         info: what `KEY.json` says.
         keypoints: (M, T, V, 3), see `Sample`.
-        places: of the same keypoints.
+        positions: of the same keypoints.
         prepare: the settings of the build, from the manifest.
     """
     counts = f"video {info.video_frames}, skeleton {info.skeleton_frames}"
@@ -63,14 +63,14 @@ def alignment_faults(
         yield f"num_frames must be the shorter of {counts}, got {info.num_frames}"
     if shorter < prepare["min_overlap"] * longer:
         yield f"frames: {counts}; at least {prepare['min_overlap']:.0%} must overlap"
-    if not places.visible:
+    if not positions.visible:
         yield "no joint of any frame is visible"
         return
-    if places.outside_image > MAX_OUTSIDE:
+    if positions.outside_image > MAX_OUTSIDE:
         height, width = info.video_size
-        yield f"{places.outside_image:.0%} of the visible joints lie outside the {width} x {height} image"
-    elif places.outside_crop:
-        yield f"{places.outside_crop:.1%} of the visible joints inside the image lie outside the crop {info.box}"
+        yield f"{positions.outside_image:.0%} of the visible joints lie outside the {width} x {height} image"
+    elif positions.outside_crop:
+        yield f"{positions.outside_crop:.1%} of the visible joints inside the image lie outside the crop {info.box}"
     # The box is over all frames of the skeleton; where the shard lacks the last ones, it cannot be found again.
     if info.num_frames == info.skeleton_frames:
         box = expected_box(info, keypoints, prepare)

@@ -68,9 +68,9 @@ def taxonomy_findings(manifest: Manifest) -> Iterator[Finding]:
         here, there = getattr(manifest, name), getattr(table, name)
         if here != there:
             differing = [number for number, (a, b) in enumerate(zip(here, there, strict=False)) if a != b]
-            place = f"number {differing[0]} is {here[differing[0]]!r}" if differing else f"there are {len(here)}"
+            difference = f"number {differing[0]} is {here[differing[0]]!r}" if differing else f"there are {len(here)}"
             wanted = repr(there[differing[0]]) if differing else len(there)
-            yield found(f"{name} are not those of the {manifest.taxonomy} table: {place}, expected {wanted}")
+            yield found(f"{name} are not those of the {manifest.taxonomy} table: {difference}, expected {wanted}")
 
 
 def problem_findings(manifest: Manifest, index: Index, problems: list[Problem]) -> Iterator[Finding]:

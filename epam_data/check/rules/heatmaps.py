@@ -56,16 +56,16 @@ def heatmap_error(
         heatmap: (T, V, h, w) uint8, see `Sample`.
         use_scores: as the manifest says.
     """
-    places, values = reference_pixels(info, keypoints, use_scores)
+    indices, values = reference_pixels(info, keypoints, use_scores)
     stored = heatmap.reshape(-1)
-    errors = np.abs(stored[places] / 255 - values / info.heatmap_scale)
+    errors = np.abs(stored[indices] / 255 - values / info.heatmap_scale)
     covered = np.zeros(stored.size, np.bool_)
-    covered[places] = True
+    covered[indices] = True
     lone = nonzero_pixels(heatmap)
     lone = lone[~covered[lone]]  # something is stored where the reference has nothing
-    places, errors = np.append(places, lone), np.append(errors, stored[lone] / 255)
+    indices, errors = np.append(indices, lone), np.append(errors, stored[lone] / 255)
     worst = int(errors.argmax()) if errors.size else 0
-    frame, channel, y, x = np.unravel_index(places[worst], heatmap.shape) if errors.size else (0, 0, 0, 0)
+    frame, channel, y, x = np.unravel_index(indices[worst], heatmap.shape) if errors.size else (0, 0, 0, 0)
     return HeatmapError(
         largest=float(errors.max(initial=0.0)), frame=int(frame), channel=int(channel), x=int(x), y=int(y)
     )
@@ -132,8 +132,8 @@ def nonzero_pixels(heatmap: NDArray[np.uint8]) -> NDArray[np.int64]:
     if flat.size % 8:
         return np.flatnonzero(flat)
     words = np.flatnonzero(flat.view(np.uint64))
-    places: NDArray[np.int64] = (words[:, None] * 8 + np.arange(8)).reshape(-1)
-    filled: NDArray[np.int64] = places[flat[places] != 0]
+    indices: NDArray[np.int64] = (words[:, None] * 8 + np.arange(8)).reshape(-1)
+    filled: NDArray[np.int64] = indices[flat[indices] != 0]
     return filled
 
 

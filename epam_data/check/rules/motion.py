@@ -122,11 +122,11 @@ def _frame_film(frames: NDArray[np.uint8], cells: int) -> NDArray[np.float32]:
 def _pose_film(info: SampleInfo, keypoints: NDArray[np.floating], cells: int) -> NDArray[np.float32]:
     """The speed of each joint in the cell half-way along its step; the fastest where several meet."""
     u, v, _, visible = heatmap_points(info, keypoints, use_scores=False)
-    places = np.stack([u, v], axis=-1) * (cells / info.heatmap_size_px)
+    points = np.stack([u, v], axis=-1) * (cells / info.heatmap_size_px)
     stays = visible[:, 1:] & visible[:, :-1]
-    steps = places[:, 1:] - places[:, :-1]
+    steps = points[:, 1:] - points[:, :-1]
     speed = np.linalg.norm(np.where(stays[..., None], steps, 0), axis=-1).astype(np.float32)
-    middle = np.where(stays[..., None], (places[:, 1:] + places[:, :-1]) / 2, -1)
+    middle = np.where(stays[..., None], (points[:, 1:] + points[:, :-1]) / 2, -1)
     column, row = (np.floor(np.clip(middle[..., axis], -1, cells)).astype(int) for axis in (0, 1))
     persons, frames, joints = np.nonzero(stays & (np.minimum(column, row) >= 0) & (np.maximum(column, row) < cells))
     which = persons, frames, joints

@@ -45,7 +45,7 @@ def reference_pixels(
     """`reference_heatmap` where it may not be 0.
 
     Returns:
-        places: (n,) flat indices into the (T, V, h, w) volume, each once.
+        indices: (n,) flat indices into the (T, V, h, w) volume, each once.
         values: (n,) float64.
     """
     u, v, height, seen = heatmap_points(info, keypoints, use_scores)
@@ -68,8 +68,8 @@ def reference_pixels(
     along = np.clip((off_x * dx + off_y * dy) / squared[of], 0, 1)
     distance = (off_x - along * dx) ** 2 + (off_y - along * dy) ** 2
     values = tall[of] * np.exp(-distance / (2 * sigma**2))
-    places = ((frames * len(pairs) + channels)[of] * size + y) * size + x
-    return _largest_at_each(places, values, persons)
+    indices = ((frames * len(pairs) + channels)[of] * size + y) * size + x
+    return _largest_at_each(indices, values, persons)
 
 
 def heatmap_points(
@@ -93,15 +93,15 @@ def channel_joints(info: SampleInfo, num_joints: int) -> tuple[tuple[int, int], 
 
 
 def _largest_at_each(
-    places: NDArray[np.int64], values: Array, persons: NDArray[np.int64]
+    indices: NDArray[np.int64], values: Array, persons: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], Array]:
     """Each place once, with the largest of its values: where persons overlap."""
-    if not persons.size or persons[0] == persons[-1]:  # one person: no place stands twice
-        return places, values
-    order = np.lexsort((-values, places))
-    places, values = places[order], values[order]
-    first = np.append(True, places[1:] != places[:-1])
-    return places[first], values[first]
+    if not persons.size or persons[0] == persons[-1]:  # one person: no index stands twice
+        return indices, values
+    order = np.lexsort((-values, indices))
+    indices, values = indices[order], values[order]
+    first = np.append(True, indices[1:] != indices[:-1])
+    return indices[first], values[first]
 
 
 def _pixels(

@@ -12,7 +12,7 @@ from epam_data.shards.layout import BLOCK, IndexRow
 
 
 @dataclass(frozen=True, kw_only=True)
-class MemberPlace:
+class MemberHeader:
     """One member of a tar file."""
 
     key: str
@@ -31,16 +31,18 @@ class MemberPlace:
         return self.start + -(-self.size // BLOCK) * BLOCK
 
 
-def expected_places(rows: Sequence[IndexRow]) -> list[MemberPlace]:
+def expected_headers(rows: Sequence[IndexRow]) -> list[MemberHeader]:
     """What the index says of a shard, from front to back."""
     return [
-        MemberPlace(key=row.key, ending=ending, header=start - BLOCK, size=size)
+        MemberHeader(key=row.key, ending=ending, header=start - BLOCK, size=size)
         for row in rows
         for ending, start, size in zip(MEMBERS, row.member_offsets(), row.member_bytes, strict=True)
     ]
 
 
-def walk_tar(data: memoryview, shard: str, expected: Sequence[MemberPlace]) -> tuple[list[MemberPlace], list[Finding]]:
+def walk_tar(
+    data: memoryview, shard: str, expected: Sequence[MemberHeader]
+) -> tuple[list[MemberHeader], list[Finding]]:
     """The members that a tar file holds, whatever the index says of them.
 
     Behind a header that cannot be read, the walk goes on where the index has the next member.
@@ -53,36 +55,36 @@ def walk_tar(data: memoryview, shard: str, expected: Sequence[MemberPlace]) -> t
     Returns:
         The members in the order of the file, and what is wrong with the file as a tar: headers, padding, its end.
     """
-    members: list[MemberPlace] = []
+    members: list[MemberHeader] = []
     findings: list[Finding] = []
 
-    def found(what: str, at: int, near: MemberPlace | None = None) -> None:
+    def found(what: str, at: int, near: MemberHeader | None = None) -> None:
         key, ending = (near.key, near.ending) if near else ("", "")
         findings.append(Finding(check="tar", shard=shard, key=key, member=ending, offset=at, what=what))
 
-    position, here = 0, {place.header: place for place in expected}
+    position, here = 0, {entry.header: entry for entry in expected}
     while position + BLOCK <= len(data):
         block = data[position : position + BLOCK]
         if _first_nonzero(block) is None and position not in here:
             break  # the end of the archive
         try:
-            place = _read_header(block, position)
+            entry = _read_header(block, position)
         except ValueError as error:
             found(f"no valid member header ({error})", position, here.get(position))
-            later = [place.header for place in expected if place.header > position]
+            later = [entry.header for entry in expected if entry.header > position]
             if not later:
                 return members, findings
             position = later[0]
             continue
-        members.append(place)
-        if place.start + place.size > len(data):
-            missing = place.start + place.size - len(data)
-            found(f"cut short: {missing} of its {place.size} bytes are missing", place.start, place)
+        members.append(entry)
+        if entry.start + entry.size > len(data):
+            missing = entry.start + entry.size - len(data)
+            found(f"cut short: {missing} of its {entry.size} bytes are missing", entry.start, entry)
             return members, findings
-        stray = _first_nonzero(data[place.start + place.size : place.end])
+        stray = _first_nonzero(data[entry.start + entry.size : entry.end])
         if stray is not None:
-            found("bytes that belong to no member", place.start + place.size + stray, place)
-        position = place.end
+            found("bytes that belong to no member", entry.start + entry.size + stray, entry)
+        position = entry.end
     rest = data[position:]
     if len(rest) < 2 * BLOCK:
         found(f"cut short: {len(rest)} bytes behind the last member, a tar ends in {2 * BLOCK} zeros", position)
@@ -92,22 +94,22 @@ def walk_tar(data: memoryview, shard: str, expected: Sequence[MemberPlace]) -> t
 
 
 def compare_with_index(
-    members: Sequence[MemberPlace], expected: Sequence[MemberPlace], shard: str
+    members: Sequence[MemberHeader], expected: Sequence[MemberHeader], shard: str
 ) -> Iterator[Finding]:
     """Members that are missing, too many, out of place or of another size.
 
     A member that has grown moves everything behind it: a displacement is said once, where it begins.
     """
-    places = {(place.key, place.ending): place for place in expected}
-    keys = {place.key for place in expected}
+    wanted = {(entry.key, entry.ending): entry for entry in expected}
+    keys = {entry.key for entry in expected}
     seen: set[tuple[str, str]] = set()
     strangers: set[str] = set()
     displaced = 0
     for member in members:
         name = (member.key, member.ending)
         say = _Say(shard, member)
-        place = places.get(name)
-        if place is None:
+        entry = wanted.get(name)
+        if entry is None:
             if member.key not in strangers:
                 strangers.add(member.key)
                 yield say("the index does not have this clip" if member.key not in keys else "no member of a clip")
@@ -116,33 +118,33 @@ def compare_with_index(
             yield say("the member stands more than once in the shard")
             continue
         seen.add(name)
-        if member.header - place.header != displaced:
-            displaced = member.header - place.header
+        if member.header - entry.header != displaced:
+            displaced = member.header - entry.header
             if displaced:
-                yield say(f"out of place: the index has this member's header at byte {place.header}")
-        if member.size != place.size:
-            yield say(f"has {member.size} bytes, the index says {place.size}")
-    for key in dict.fromkeys(place.key for place in expected):
-        absent = [place for place in expected if place.key == key and (key, place.ending) not in seen]
+                yield say(f"out of place: the index has this member's header at byte {entry.header}")
+        if member.size != entry.size:
+            yield say(f"has {member.size} bytes, the index says {entry.size}")
+    for key in dict.fromkeys(entry.key for entry in expected):
+        absent = [entry for entry in expected if entry.key == key and (key, entry.ending) not in seen]
         if len(absent) == len(MEMBERS):
             yield Finding(check="tar", shard=shard, key=key, offset=absent[0].header, what="the clip is missing")
         else:
-            yield from (_Say(shard, place)("the member is missing") for place in absent)
+            yield from (_Say(shard, entry)("the member is missing") for entry in absent)
 
 
 @dataclass(frozen=True)
 class _Say:
     shard: str
-    place: MemberPlace
+    entry: MemberHeader
 
     def __call__(self, what: str) -> Finding:
-        place = self.place
+        entry = self.entry
         return Finding(
-            check="tar", shard=self.shard, key=place.key, member=place.ending, offset=place.header, what=what
+            check="tar", shard=self.shard, key=entry.key, member=entry.ending, offset=entry.header, what=what
         )
 
 
-def _read_header(block: memoryview, position: int) -> MemberPlace:
+def _read_header(block: memoryview, position: int) -> MemberHeader:
     try:
         header = tarfile.TarInfo.frombuf(bytes(block), "utf-8", "strict")
     except (tarfile.HeaderError, UnicodeDecodeError) as error:
@@ -152,7 +154,7 @@ def _read_header(block: memoryview, position: int) -> MemberPlace:
     if header.size < 0:  # the walk would go back, and never end
         raise ValueError(f"{header.name} has {header.size} bytes")
     key, _, ending = header.name.partition(".")
-    return MemberPlace(key=key, ending=ending, header=position, size=header.size)
+    return MemberHeader(key=key, ending=ending, header=position, size=header.size)
 
 
 def _first_nonzero(data: memoryview) -> int | None:

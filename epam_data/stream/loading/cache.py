@@ -24,7 +24,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from epam_data.shards.manifest import ShardEntry
-from epam_data.system.files import PARTIAL, naming, sync_folder
+from epam_data.system.files import PARTIAL, path_in_errors, sync_folder
 from epam_data.system.locked_files import is_at, open_locked, release, remove
 from epam_data.system.progress import volume
 from epam_data.system.remote import RemoteFolder
@@ -54,7 +54,7 @@ class ShardCache:
 
     def __init__(self, remote: RemoteFolder, folder: Path, max_bytes: int) -> None:
         self.remote, self.folder, self.max_bytes = remote, folder, max_bytes
-        with naming(folder):
+        with path_in_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, shard: ShardEntry) -> Path:
@@ -154,7 +154,7 @@ class ShardCache:
         path = self.path(shard)
         try:
             check_size(self.remote, shard)
-            with naming(self.folder):
+            with path_in_errors(self.folder):
                 self._reserve(shard, descriptor, partial, ahead)
                 for _ in range(_DOWNLOADS):
                     found = self._copy(shard, descriptor)

@@ -30,7 +30,7 @@ JSON, KEYPOINTS, HEATMAP, RGB = (
     MEMBERS.index(ending) for ending in ("json", "keypoints.npy", "heatmap.npy.zst", "rgb.mjpeg")
 )
 
-Place = tuple[int, int]
+ByteRange = tuple[int, int]
 """Offset and number of bytes."""
 
 
@@ -129,10 +129,10 @@ class ClipDecoder:
         self,
         head: SampleHead,
         draws: list[Draw],
-        read: Callable[[list[Place]], Iterable[bytes | memoryview]],
+        read: Callable[[list[ByteRange]], Iterable[bytes | memoryview]],
         out: Arrays,
     ) -> None:
-        """Decode the drawn frames; `read` gives the bytes at places of the member of the frames.
+        """Decode the drawn frames; `read` gives the bytes at ranges of the member of the frames.
 
         Raises:
             ValueError: a frame is damaged.

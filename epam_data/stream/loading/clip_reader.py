@@ -5,9 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from epam_data.shards.index import Index
 from epam_data.shards.layout import IndexRow
 from epam_data.shards.manifest import Manifest
@@ -19,7 +16,7 @@ from epam_data.stream.order.draws import Draw
 from epam_data.stream.settings import StreamSettings
 
 if TYPE_CHECKING:
-    from epam_data.stream.batch import Batch
+    pass
 
 _AS_STORED = StreamSettings()
 
@@ -55,16 +52,16 @@ class ClipReader:
             raise ValueError(f"{root}: {error}") from None
 
     def expect(self, rows: list[int]) -> None:
-        """Say which rows of the index are read next: a remote place gives them all at the same time."""
+        """Say which rows of the index are read next: a remote store gives them all at the same time."""
         self.shards.expect_samples(Span.of(int(self.index.shard[row]), self.index.row(row)) for row in rows)
 
-    def fill_sample(self, place: int, row: int, position: int, draws: list[Draw], arrays: Arrays) -> str:
+    def fill_sample(self, batch_row: int, row: int, position: int, draws: list[Draw], arrays: Arrays) -> str:
         """Read the C clips of one sample, cut as drawn.
 
         Args:
-            place: of the sample in the batch: row `place` of what counts samples, rows `place` * C ... of clips.
+            batch_row: number of the sample in the batch; its clips are rows batch_row * C ... of what counts clips.
             row: of the index.
-            position: its place in the epoch.
+            position: of the sample in the epoch.
             draws: C draws.
             arrays: of the decoder's `layout`.
 
@@ -75,10 +72,10 @@ class ClipReader:
             DamageError: the shard is absent, damaged, or of another build; shard and key are named.
             ValueError: the settings do not allow this sample.
         """
-        arrays["position"][place] = position
-        arrays["label"][place] = self.index.label[row]
-        arrays["coarse_label"][place] = self.index.coarse_label[row]
-        clips = slice(place * len(draws), (place + 1) * len(draws))
+        arrays["position"][batch_row] = position
+        arrays["label"][batch_row] = self.index.label[row]
+        arrays["coarse_label"][batch_row] = self.index.coarse_label[row]
+        clips = slice(batch_row * len(draws), (batch_row + 1) * len(draws))
         out = {name: array[clips] for name, array in arrays.items()}
         self.decoder.put_draws(draws, out)
         where, number = self.index.row(row), int(self.index.shard[row])
@@ -88,30 +85,16 @@ class ClipReader:
             with self.shards.sample(Span.of(number, where)) as data:
                 head, pose_member = self._read_head(where, data)
                 volume = self.decoder.decode_pose(head, pose_member)
-                self.decoder.put_frames(head, draws, lambda places: data.read_many(frames, places), out)
+                self.decoder.put_frames(head, draws, lambda ranges: data.read_many(frames, ranges), out)
         except ValueError as error:
             if self.shards.renew(number):
-                return self.fill_sample(place, row, position, draws, arrays)
+                return self.fill_sample(batch_row, row, position, draws, arrays)
             raise DamageError(shard, where.key, str(error)) from error
         try:
             self.decoder.put_pose(head, volume, draws, out)
         except ValueError as error:
             raise ValueError(f"{shard}: {where.key}: {error}") from error
         return where.key
-
-    def read_batch(self, rows: NDArray[np.int64], positions: NDArray[np.int64], draws: list[Draw]) -> Batch:
-        """A batch with memory of its own: the samples of `rows` (B,), with B * C draws, sample by sample."""
-        from epam_data.stream.batch import Batch  # here: the loader's workers have no torch
-
-        num_clips = len(draws) // len(rows)
-        lengths = len(draws[0].rgb_frames), len(draws[0].pose_frames)
-        arrays = self.decoder.layout(len(rows), num_clips, *lengths).fresh()
-        self.expect(rows.tolist())
-        keys = [
-            self.fill_sample(place, row, position, draws[place * num_clips : (place + 1) * num_clips], arrays)
-            for place, (row, position) in enumerate(zip(rows.tolist(), positions.tolist(), strict=True))
-        ]
-        return Batch.of(keys, arrays, (self.decoder.rgb_size_px, self.decoder.heatmap_size_px))
 
     def _read_head(self, row: IndexRow, source: SampleBytes) -> tuple[SampleHead, memoryview]:
         """What `KEY.json` says, and the member that the heatmap is made from: they lie together, before the frames."""

@@ -12,9 +12,9 @@ from epam_data.shards.layout import IndexRow
 from epam_data.shards.manifest import READ_ATTEMPTS, Manifest
 from epam_data.shards.reader import ShardReader
 from epam_data.stream.loading.cache import ShardCache, check_size
-from epam_data.stream.loading.clip_decoder import Place
+from epam_data.stream.loading.clip_decoder import ByteRange
 from epam_data.stream.settings import StreamSettings
-from epam_data.system.file_reads import read_cached, read_exactly, will_read
+from epam_data.system.file_reads import prefetch, read_cached, read_exactly
 from epam_data.system.remote import RemoteFolder, is_url
 
 
@@ -37,8 +37,8 @@ class SampleBytes(Protocol):
     def read(self, offset: int, num_bytes: int) -> bytes:
         """Some of them; a ValueError if they are not there."""
 
-    def read_many(self, start: int, places: list[Place]) -> Iterator[bytes | memoryview]:
-        """Those at some places behind `start`; raises as `read` does."""
+    def read_many(self, start: int, ranges: list[ByteRange]) -> Iterator[bytes | memoryview]:
+        """Those at some ranges behind `start`; raises as `read` does."""
 
 
 class Shards(Protocol):
@@ -87,19 +87,19 @@ class _OpenFile:
     def read(self, offset: int, num_bytes: int) -> bytes:
         return read_exactly(self._descriptor, offset, num_bytes, what=self._what)
 
-    def read_many(self, start: int, places: list[Place]) -> Iterator[bytes | memoryview]:
+    def read_many(self, start: int, ranges: list[ByteRange]) -> Iterator[bytes | memoryview]:
         # What lies in the page cache needs no advice, which takes as long as the read.
-        for number, (offset, num_bytes) in enumerate(places):
+        for number, (offset, num_bytes) in enumerate(ranges):
             data = read_cached(self._descriptor, start + offset, num_bytes)
             if data is None:
-                yield from self._read_from_disk(start, places[number:])
+                yield from self._read_from_disk(start, ranges[number:])
                 return
             yield data
 
-    def _read_from_disk(self, start: int, places: list[Place]) -> Iterator[bytes]:
-        for offset, num_bytes in places:  # the disk is at work on all of them while the first are decoded
-            will_read(self._descriptor, start + offset, num_bytes)
-        for offset, num_bytes in places:
+    def _read_from_disk(self, start: int, ranges: list[ByteRange]) -> Iterator[bytes]:
+        for offset, num_bytes in ranges:  # the disk is at work on all of them while the first are decoded
+            prefetch(self._descriptor, start + offset, num_bytes)
+        for offset, num_bytes in ranges:
             yield self.read(start + offset, num_bytes)
 
 
@@ -115,8 +115,8 @@ class _Fetched:
             raise ValueError(f"{num_bytes} bytes at {offset} lie outside the sample")
         return self._data[first:last]
 
-    def read_many(self, start: int, places: list[Place]) -> Iterator[bytes | memoryview]:
-        return (self.read(start + offset, num_bytes) for offset, num_bytes in places)
+    def read_many(self, start: int, ranges: list[ByteRange]) -> Iterator[bytes | memoryview]:
+        return (self.read(start + offset, num_bytes) for offset, num_bytes in ranges)
 
 
 class FolderShards:

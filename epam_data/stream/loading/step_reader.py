@@ -155,22 +155,22 @@ class StepReader:
         positions = evaluation_positions(step, *share, self.num_samples)
         return positions.tolist(), self._rows[positions].tolist()
 
-    def _fill_sample(self, place: int, row: int, epoch: int, position: int, arrays: Arrays) -> str:
+    def _fill_sample(self, batch_row: int, row: int, epoch: int, position: int, arrays: Arrays) -> str:
         """Draw and read one sample; returns its key."""
         num_frames = int(self.index.num_frames[row])
         if self.training:
             draws = [draw_training(num_frames, self.settings, seed=self.seed, epoch=epoch, position=position)]
         else:
             draws = draw_evaluation(num_frames, self.settings)
-        return self._reader.fill_sample(place, row, position, draws, arrays)
+        return self._reader.fill_sample(batch_row, row, position, draws, arrays)
 
-    def _fill_stand_in(self, error: DamageError, place: int, epoch: int, position: int, arrays: Arrays) -> str:
+    def _fill_stand_in(self, error: DamageError, batch_row: int, epoch: int, position: int, arrays: Arrays) -> str:
         """Read another sample of the epoch in place of a damaged one: which one depends on (seed, epoch, position)."""
         others = list(islice(self._order(epoch).stand_ins(position), MAX_STAND_INS))
         for other in others:
             (row,) = self._training_rows(epoch, np.array([other])).tolist()
             with suppress(DamageError):
-                return self._fill_sample(place, row, epoch, position, arrays)
+                return self._fill_sample(batch_row, row, epoch, position, arrays)
         raise ValueError(f"{error}; nor can any of {len(others)} samples be read that might stand in for it") from error
 
     def _training_rows(self, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,6 +1,6 @@
 """Balanced epochs: how often each sample comes in an epoch, so that classes get the shares that a recipe asks for.
 
-An epoch of N samples is shared out over the classes: class c gets q_c places, the q_c add up to N. Its n_c samples are
+An epoch of N samples is shared out over the classes: class c gets q_c entries, the q_c add up to N. Its n_c samples are
 numbered in storage order, and sample i of the class comes
 
     floor(((i + 1) q_c + o) / n_c) - floor((i q_c + o) / n_c)     times, with o = start_c + epoch * q_c.
@@ -8,12 +8,12 @@ numbered in storage order, and sample i of the class comes
 This is systematic sampling: think of a ruler with a mark every n_c, laid along samples that are q_c long each. It gives
 three laws, with nothing to remember but the counts of each class in each shard:
 
-- the places of a class in an epoch are exactly q_c, spread evenly over its samples, and so over the shards;
+- the entries of a class in an epoch are exactly q_c, spread evenly over its samples, and so over the shards;
 - in any number of epochs, two samples of a class differ by at most one in how often they came: the offset moves by what
   an epoch takes, so that an epoch goes on where the last one stopped;
 - with q_c = n_c each sample comes once: the plain epoch is the special case.
 
-`EpochOrder` then shuffles the places as it shuffles samples: a shard still is read in one stretch of the epoch.
+`EpochOrder` then shuffles the entries as it shuffles samples: a shard still is read in one stretch of the epoch.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from epam_data.randomness import Purpose, generator
 
 
 def class_quotas(counts: NDArray[np.int64], balance: str, weights: Sequence[float] = ()) -> NDArray[np.int64]:
-    """Places of each class in an epoch; they add up to the number of samples.
+    """Entries of each class in an epoch; they add up to the number of samples.
 
     Args:
         counts: (K,) samples of each class.
@@ -35,7 +35,7 @@ def class_quotas(counts: NDArray[np.int64], balance: str, weights: Sequence[floa
         weights: K factors on the shares; empty: all 1.
 
     Returns:
-        (K,) int64; 0 for a class without samples. Fractions of places go to the classes with the largest of them.
+        (K,) int64; 0 for a class without samples. Fractions of entries go to the classes with the largest of them.
 
     Raises:
         ValueError: the weights are not one for each class, or leave no class.
@@ -77,12 +77,12 @@ def balanced_samples(
 
 
 class BalancedSamples:
-    """The places of each epoch and the sample that stands in each.
+    """The entries of each epoch and the sample that stands in each.
 
     Args:
         labels: (N,) class of each sample, in storage order.
         shard_sizes: samples of each shard.
-        quotas: (K,) places of each class in an epoch.
+        quotas: (K,) entries of each class in an epoch.
         seed: of the experiment: which samples of a class come first.
     """
 
@@ -101,23 +101,23 @@ class BalancedSamples:
         for shard in range(len(shard_sizes)):
             here = labels[self._first_sample[shard] : self._first_sample[shard + 1]]
             self._before[shard + 1] = self._before[shard] + np.bincount(here, minlength=len(quotas))
-        self._counts = np.maximum(self._before[-1], 1)  # a class without samples has no places: no division by 0
+        self._counts = np.maximum(self._before[-1], 1)  # a class without samples has no entries: no division by 0
         self._start = generator(Purpose.CLASS_START, seed).integers(self._counts)
         self._kept: tuple[int, NDArray[np.int64]] | None = None  # the epoch asked for last: where its shards end
 
     def shard_sizes(self, epoch: int) -> NDArray[np.int64]:
-        """Places that each shard fills in an epoch; they add up to the number of samples."""
+        """Entries that each shard fills in an epoch; they add up to the number of samples."""
         return np.diff(self._shard_ends(epoch), prepend=0)
 
-    def samples(self, epoch: int, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The sample numbers at `places` (n,), which count through the shards as `shard_sizes` says."""
+    def samples(self, epoch: int, entries: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The sample numbers at `entries` (n,), which count through the shards as `shard_sizes` says."""
         ends = self._shard_ends(epoch)
-        shards = np.searchsorted(ends, places, side="right")
-        found = np.empty(len(places), np.int64)
+        shards = np.searchsorted(ends, entries, side="right")
+        found = np.empty(len(entries), np.int64)
         for shard in np.unique(shards).tolist():
             here = shards == shard
             first = ends[shard - 1] if shard else 0
-            found[here] = self._samples_of_shard(epoch, shard)[places[here] - first]
+            found[here] = self._samples_of_shard(epoch, shard)[entries[here] - first]
         return found
 
     def _shard_ends(self, epoch: int) -> NDArray[np.int64]:
@@ -140,7 +140,7 @@ class BalancedSamples:
     def _places_before(
         self, epoch: int, number: NDArray[np.int64], labels: NDArray[np.integer] | slice
     ) -> NDArray[np.int64]:
-        """How many marks of the ruler lie before sample `number` of a class; differences of it count places."""
+        """How many marks of the ruler lie before sample `number` of a class; differences of it count entries."""
         counts, quotas = self._counts[labels], self._quotas[labels]
         offset = (self._start[labels] + epoch * quotas) % counts
         before: NDArray[np.int64] = (number * quotas + offset) // counts

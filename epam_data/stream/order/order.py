@@ -77,7 +77,7 @@ class EpochOrder:
         window = int(np.searchsorted(self._window_start, position, side="right")) - 1
         start, end = self._window_start[window : window + 2].tolist()
         first = int(generator(Purpose.STAND_IN, *self._key, position).integers(end - start))
-        own = (start + (first + place) % (end - start) for place in range(end - start))
+        own = (start + (first + step) % (end - start) for step in range(end - start))
         return (other for other in chain(own, range(end, len(self)), range(start)) if other != position)
 
     def _window(self, window: int) -> NDArray[np.int64]:

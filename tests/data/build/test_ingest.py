@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from epam_data.build import ingest as ingest_module
-from epam_data.build.ingest import INPUTS, claim, hash_sources, ingest, skeletons_for_a_look
+from epam_data.build.ingest import INPUTS, hash_sources, ingest, record_inputs, temporary_store
 from epam_data.build.plan import BuildPlan, Selection
 from tests.data.raw_data import ntu60_plan
 
@@ -32,15 +32,15 @@ def test_another_version_of_a_tool_reads_anew(plan: BuildPlan, monkeypatch: pyte
 
 
 def test_another_selection_is_another_build(plan: BuildPlan, ntu60_raw: Path):
-    claim(plan, ingest(plan))
+    record_inputs(plan, ingest(plan))
     other = ntu60_plan(ntu60_raw, plan.out, selection=Selection(split="val", limit=2))
     with pytest.raises(
         ValueError, match=r"other inputs \(selection\.split: None -> val; selection\.limit: None -> 2\)"
     ):
         ingest(other)
     with pytest.raises(ValueError, match="other inputs"):
-        claim(other, hash_sources(other))
-    claim(other, ingest(other, restart=True), restart=True)
+        record_inputs(other, hash_sources(other))
+    record_inputs(other, ingest(other, restart=True), restart=True)
     assert json.loads((Path(plan.out) / INPUTS).read_bytes())["selection"]["limit"] == 2
     ingest(ntu60_plan(ntu60_raw, plan.out, selection=Selection(split="val", limit=2)))
 
@@ -48,13 +48,13 @@ def test_another_selection_is_another_build(plan: BuildPlan, ntu60_raw: Path):
 def test_the_order_of_keys_is_no_difference(ntu60_raw: Path, tmp_path: Path):
     plans = [ntu60_plan(ntu60_raw, tmp_path, selection=Selection(only=keys)) for keys in (("a", "b"), ("b", "a"))]
     plans[0].work_folder.mkdir()
-    claim(plans[0], {})
-    claim(plans[1], {})
+    record_inputs(plans[0], {})
+    record_inputs(plans[1], {})
 
 
 def test_a_look_leaves_no_trace(ntu60_raw: Path, tmp_path: Path):
     plan = ntu60_plan(ntu60_raw, tmp_path / "out")
-    with skeletons_for_a_look(plan) as (store, sources):
+    with temporary_store(plan) as (store, sources):
         assert len(store) == 19 and sources == hash_sources(plan)
     assert not (tmp_path / "out").exists()
 
@@ -62,5 +62,5 @@ def test_a_look_leaves_no_trace(ntu60_raw: Path, tmp_path: Path):
 def test_a_look_takes_the_store_that_is_there(plan: BuildPlan, monkeypatch: pytest.MonkeyPatch):
     ingest(plan)
     monkeypatch.setattr(ingest_module, "write_store", lambda *_: pytest.fail("read again"))
-    with skeletons_for_a_look(plan) as (store, _):
+    with temporary_store(plan) as (store, _):
         assert len(store) == 19

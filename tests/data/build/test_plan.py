@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from epam_data.build.ingest import skeletons_for_a_look
+from epam_data.build.ingest import temporary_store
 from epam_data.build.plan import Selection, ShardTask, plan_tasks
 from epam_data.readers import RawSettings
 from tests.data.raw_data import annotation, ntu60_plan, ntu_name, person, write_pickle
@@ -15,7 +15,7 @@ from tests.data.raw_data import annotation, ntu60_plan, ntu_name, person, write_
 def plan_with(folder: Path, selection: Selection, **changes: Any) -> tuple[list[ShardTask], list[str]]:
     """The tasks, and the keys of all their clips."""
     plan = ntu60_plan(folder, Path("unused"), selection=selection, **changes)
-    with skeletons_for_a_look(plan) as (store, sources):
+    with temporary_store(plan) as (store, sources):
         tasks = plan_tasks(plan, store, sources)
         return tasks, [store.keys[row] for task in tasks for row in task.rows]
 

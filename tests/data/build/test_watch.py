@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from epam_data.build import watch as tally
+from epam_data.build import watch as watch_module
 from epam_data.build.plan import ShardTask
 from epam_data.build.receipts import ShardResult
 from epam_data.build.watch import BuildWatch, Count, ShardNotes, read_tasks, write_tasks
@@ -15,7 +15,7 @@ from epam_data.shards.layout import IndexRow, ShardSummary
 
 @pytest.fixture(autouse=True)
 def every_note(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tally, "_NOTE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(watch_module, "_NOTE_EVERY_SECONDS", 0.0)
 
 
 def task(name: str, size: int) -> ShardTask:
@@ -63,7 +63,7 @@ def test_a_note_that_cannot_be_written_stops_nothing(tmp_path: Path):
 
 
 def test_notes_are_not_written_for_every_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(tally, "_NOTE_EVERY_SECONDS", 3600.0)
+    monkeypatch.setattr(watch_module, "_NOTE_EVERY_SECONDS", 3600.0)
     notes = ShardNotes(tmp_path)
     for clips in range(3):
         notes.write("train-000000", Count(clips=clips))
@@ -78,7 +78,7 @@ def test_tasks(tmp_path: Path):
 
 
 def test_a_watch_counts_what_was_there_what_is_finished_and_what_is_in_work(tmp_path: Path, monkeypatch: Any):
-    monkeypatch.setattr(tally, "_NOTE_EVERY_SECONDS", 0.001)
+    monkeypatch.setattr(watch_module, "_NOTE_EVERY_SECONDS", 0.001)
     told: list[tuple[int, int, str]] = []
 
     def wait_for(clips: int) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from epam_data.check import check_shard
-from epam_data.check.check_shard import CheckShard, ShardCheckTask
+from epam_data.check.check_shard import CheckTask, ShardChecker
 from epam_data.readers.videos import VideoFinder
 from epam_data.shards.codec import decode
 from epam_data.shards.index import load_index
@@ -15,14 +15,14 @@ from epam_data.shards.reader import read_shard
 from tests.data.damage import change_bytes
 
 
-def task(root: Path, number: int, deep: frozenset[str]) -> ShardCheckTask:
+def task(root: Path, number: int, deep: frozenset[str]) -> CheckTask:
     index = load_index(root)
     rows = tuple(index.row(row) for row in np.flatnonzero(index.shard == number).tolist())
-    return ShardCheckTask(entry=load_manifest(root).shards[number], rows=rows, deep=deep)
+    return CheckTask(entry=load_manifest(root).shards[number], rows=rows, deep=deep)
 
 
-def checker(root: Path, rgb: bool = False) -> CheckShard:
-    return CheckShard(root=root, manifest=load_manifest(root), rgb=rgb, videos=None)
+def checker(root: Path, rgb: bool = False) -> ShardChecker:
+    return ShardChecker(root=root, manifest=load_manifest(root), rgb=rgb, videos=None)
 
 
 def test_what_is_measured_of_a_clip(ntu60_shards: Path):
@@ -92,5 +92,5 @@ def test_folders_of_videos_are_listed_once(ntu60_raw: Path, ntu60_shards: Path, 
     made = []
     monkeypatch.setattr(check_shard, "VideoFinder", lambda root: made.append(root) or VideoFinder(root))
     job = task(ntu60_shards, 0, frozenset(row.key for row in task(ntu60_shards, 0, frozenset()).rows))
-    one = CheckShard(root=ntu60_shards, manifest=load_manifest(ntu60_shards), rgb=False, videos=ntu60_raw / "videos")
+    one = ShardChecker(root=ntu60_shards, manifest=load_manifest(ntu60_shards), rgb=False, videos=ntu60_raw / "videos")
     assert one(job)[1].findings == () and len(made) == 1

@@ -24,7 +24,7 @@ from epam_data.shards.manifest import load_manifest
 from epam_data.shards.reader import ShardReader, read_shard
 from epam_data.shards.settings import ShardSettings
 from epam_data.shards.writer import ShardWriter
-from epam_data.system.files import file_sha256, write_atomically
+from epam_data.system.files import atomic_write_bytes, file_sha256
 from tests.data.raw_data import make_sample
 
 KEYS = ("a-1", "b_2", "C3")
@@ -165,8 +165,8 @@ def test_a_bad_key_is_refused_before_anything_is_written(tmp_path: Path) -> None
 
 def test_a_file_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "manifest.json"
-    write_atomically(path, b"one")
-    write_atomically(path, b"two")
+    atomic_write_bytes(path, b"one")
+    atomic_write_bytes(path, b"two")
     assert path.read_bytes() == b"two" and list(tmp_path.iterdir()) == [path]
 
     def fail(_: int) -> None:
@@ -174,7 +174,7 @@ def test_a_file_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, b"three")
+        atomic_write_bytes(path, b"three")
     assert path.read_bytes() == b"two"
 
 

@@ -34,7 +34,7 @@ def failing(folder: RemoteFolder, *errors: Exception) -> list[str]:
         if left:
             raise left.pop(0)
 
-    folder.again("read", "a", operation)
+    folder.retry("read", "a", operation)
     return attempts
 
 

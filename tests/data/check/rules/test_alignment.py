@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from epam_data.check.rules.alignment import alignment_faults, container_faults, expected_box, joint_places
+from epam_data.check.rules.alignment import alignment_faults, container_faults, expected_box, joint_positions
 from epam_data.readers.videos import VideoFinder
 from epam_data.samples.prepare import person_box
 from epam_data.samples.settings import PrepareSettings
@@ -29,7 +29,7 @@ def clip(**prepare: object) -> tuple[SampleInfo, np.ndarray, dict[str, object]]:
 
 
 def faults(info: SampleInfo, keypoints: np.ndarray, prepare: dict[str, object]) -> str:
-    return "\n".join(alignment_faults(info, keypoints, joint_places(info, keypoints), prepare))
+    return "\n".join(alignment_faults(info, keypoints, joint_positions(info, keypoints), prepare))
 
 
 @pytest.mark.parametrize("pad_image", [False, True])
@@ -63,7 +63,9 @@ def test_a_box_beside_the_person_is_found():
     assert "of the visible joints inside the image lie outside the crop" in faults(moved, keypoints, prepare)
     assert "the box must be" in faults(moved, keypoints, prepare)
     wider = replace(info, box=(info.box[0] - 3, *info.box[1:]))
-    assert joint_places(wider, keypoints).outside_crop == 0 and "the box must be" in faults(wider, keypoints, prepare)
+    assert joint_positions(wider, keypoints).outside_crop == 0 and "the box must be" in faults(
+        wider, keypoints, prepare
+    )
     # Where the shard lacks frames of the skeleton, the box cannot be found again.
     assert faults(replace(wider, skeleton_frames=7), keypoints, prepare) == ""
 
@@ -71,7 +73,7 @@ def test_a_box_beside_the_person_is_found():
 def test_another_videos_skeleton_is_found():
     info, keypoints, prepare = clip()
     keypoints[..., 0] += 60 * (keypoints[..., 0] != 0)
-    places = joint_places(info, keypoints)
+    places = joint_positions(info, keypoints)
     assert places.outside_image > 0.5
     assert "of the visible joints lie outside the 128 x 96 image" in faults(info, keypoints, prepare)
 
@@ -83,16 +85,16 @@ def test_frame_counts_and_nobody_are_found():
     )
     assert "at least 50% must overlap" in faults(replace(info, skeleton_frames=40), keypoints, prepare)
     assert "no joint of any frame is visible" in faults(info, keypoints * 0, prepare)
-    empty = joint_places(info, keypoints[:0])
+    empty = joint_positions(info, keypoints[:0])
     assert (empty.visible, empty.outside_image, empty.outside_crop) == (0, 0, 0)
 
 
 def test_shares_count_visible_joints_only():
     info, keypoints, _ = clip()
-    places = joint_places(info, keypoints)
+    places = joint_positions(info, keypoints)
     assert places.visible == pytest.approx(1 - 1 / (6 * 17)) and places.outside_image == places.outside_crop == 0
     keypoints[0, 0, 0, :2] = -5, 10
-    assert joint_places(info, keypoints).outside_image == pytest.approx(1 / (6 * 17 - 1))
+    assert joint_positions(info, keypoints).outside_image == pytest.approx(1 / (6 * 17 - 1))
 
 
 @pytest.mark.parametrize("edge", range(4))  # left, top, right, bottom
@@ -106,7 +108,7 @@ def test_the_share_outside_the_crop_has_a_pixel_of_play(edge: int, off: float, i
     # The outermost joint, and whatever lies so near to it that it is beyond the same pixel.
     beyond = int((values < box[edge] - 1).sum() if edge < 2 else (values > box[edge] + 1).sum())
     assert (beyond > 0) == is_outside
-    assert joint_places(replace(info, box=tuple(box)), keypoints).outside_crop == pytest.approx(beyond / len(seen))
+    assert joint_positions(replace(info, box=tuple(box)), keypoints).outside_crop == pytest.approx(beyond / len(seen))
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from epam_data.shards.index import Index, load_index
 from epam_data.shards.manifest import Manifest, load_manifest
 from epam_data.shards.reader import ShardReader, read_shard
 from epam_data.stream import StreamSettings
+from epam_data.stream.batch import read_batch
 from epam_data.stream.loading.clip_reader import ClipReader
 from epam_data.stream.order.draws import Draw
 from epam_data.system import file_reads
@@ -44,7 +45,7 @@ def samples(ntu60_shards: Path) -> list[Sample]:
 def test_a_batch_holds_the_drawn_frames(ntu60_shards: Path, samples: list[Sample]) -> None:
     rows, positions = np.array([7, 0, 18, 7]), np.array([3, 1, 4, 9])
     draws = [some_draw(seed, flip=seed == 1) for seed in range(4)]
-    batch = reader_of(ntu60_shards).read_batch(rows, positions, draws)
+    batch = read_batch(reader_of(ntu60_shards), rows, positions, draws)
     assert len(batch) == 4
     assert batch.rgb.shape == (4, 4, 64, 64, 3) and batch.rgb.dtype == torch.uint8
     assert batch.heatmap.shape == (4, 6, 17, 16, 16) and batch.heatmap.dtype == torch.uint8
@@ -65,7 +66,7 @@ def test_hidden_labels_are_minus_one(ma52_shards: Path) -> None:
     reader = reader_of(ma52_shards)
     rows = np.flatnonzero(reader.index.label == -1)
     draw = Draw(rgb_frames=np.arange(2), pose_frames=np.arange(2), flip=False)
-    batch = reader.read_batch(rows, rows, [draw] * 2)
+    batch = read_batch(reader, rows, rows, [draw] * 2)
     assert batch.label.tolist() == batch.coarse_label.tolist() == [-1, -1]
     assert batch.heatmap.shape == (2, 2, 28, 16, 16)
 
@@ -89,7 +90,7 @@ def test_the_disk_is_told_which_frames_are_read(
         return there
 
     monkeypatch.setattr(os, "preadv", read_cached)
-    batch = reader_of(ntu60_shards).read_batch(np.array([5]), np.array([0]), [some_draw()])
+    batch = read_batch(reader_of(ntu60_shards), np.array([5]), np.array([0]), [some_draw()])
     np.testing.assert_array_equal(batch.rgb[0], samples[5].frames[some_draw().rgb_frames])
     assert len(asked) == min(cached + 1, 4) * advises
     expected = [os.POSIX_FADV_RANDOM, *[os.POSIX_FADV_WILLNEED] * (4 - cached)]
@@ -101,16 +102,16 @@ def test_the_disk_is_told_which_frames_are_read(
 
 def test_batches_do_not_share_memory(ntu60_shards: Path) -> None:
     reader = reader_of(ntu60_shards)
-    first = reader.read_batch(np.array([0]), np.array([0]), [some_draw()])
+    first = read_batch(reader, np.array([0]), np.array([0]), [some_draw()])
     before = first.rgb.clone()
-    reader.read_batch(np.array([1]), np.array([1]), [some_draw(1)])
+    read_batch(reader, np.array([1]), np.array([1]), [some_draw(1)])
     assert torch.equal(first.rgb, before)
 
 
 def test_a_reader_travels_to_another_process(ntu60_shards: Path) -> None:
     reader = reader_of(ntu60_shards)
-    one = reader.read_batch(np.array([2]), np.array([0]), [some_draw()])
-    other = pickle.loads(pickle.dumps(reader)).read_batch(np.array([2]), np.array([0]), [some_draw()])
+    one = read_batch(reader, np.array([2]), np.array([0]), [some_draw()])
+    other = read_batch(pickle.loads(pickle.dumps(reader)), np.array([2]), np.array([0]), [some_draw()])
     assert torch.equal(one.rgb, other.rgb)
 
 
@@ -135,8 +136,8 @@ def test_damage_names_shard_and_key(copied: Path, member: str) -> None:
     reader = reader_of(copied)
     draw = Draw(rgb_frames=np.zeros(4, int), pose_frames=np.arange(6), flip=False)
     with pytest.raises(ValueError, match=f"^{re.escape(where)}: .*{'KEY.json' if member == 'json' else member}"):
-        reader.read_batch(np.array([4, 5]), np.arange(2), [draw] * 2)
-    reader.read_batch(np.array([4, 6]), np.arange(2), [draw] * 2)
+        read_batch(reader, np.array([4, 5]), np.arange(2), [draw] * 2)
+    read_batch(reader, np.array([4, 6]), np.arange(2), [draw] * 2)
 
 
 @pytest.mark.parametrize("offset", [0, 700])
@@ -149,8 +150,8 @@ def test_a_damaged_frame_is_named(copied: Path, samples: list[Sample], offset: i
     where = damage(copied, 5, "rgb.mjpeg", decode_info(members["json"])[1][7] + offset)
     draw = Draw(rgb_frames=np.array([6, 7]), pose_frames=np.arange(2), flip=False)
     with pytest.raises(ValueError, match=rf"^{re.escape(where)}: rgb\.mjpeg: frame 7: "):
-        reader.read_batch(np.array([5]), np.arange(1), [draw])
-    reader.read_batch(np.array([5]), np.arange(1), [replace(draw, rgb_frames=np.array([6, 8]))])
+        read_batch(reader, np.array([5]), np.arange(1), [draw])
+    read_batch(reader, np.array([5]), np.arange(1), [replace(draw, rgb_frames=np.array([6, 8]))])
     assert len(index) == len(samples)
 
 
@@ -159,13 +160,13 @@ def test_a_cut_shard_names_shard_and_key(copied: Path) -> None:
     path = copied / "train-000000.tar"
     path.write_bytes(path.read_bytes()[: int(index.offset[3]) + 700])
     with pytest.raises(ValueError, match=rf"^train-000000\.tar: {index.row(3).key}: train-000000\.tar: cut short"):
-        reader_of(copied).read_batch(np.array([3]), np.arange(1), [some_draw()])
+        read_batch(reader_of(copied), np.array([3]), np.arange(1), [some_draw()])
 
 
 def test_an_absent_shard_is_named(copied: Path) -> None:
     (copied / "train-000000.tar").unlink()
     with pytest.raises(ValueError, match=r"the manifest lists this shard, but there is no such file$"):
-        reader_of(copied).read_batch(np.array([0]), np.arange(1), [some_draw()])
+        read_batch(reader_of(copied), np.array([0]), np.arange(1), [some_draw()])
 
 
 def moved(index: Index) -> Index:
@@ -185,7 +186,7 @@ def longer(index: Index) -> Index:
 @pytest.mark.parametrize("change", [moved, renamed, longer])
 def test_the_index_of_another_build_is_refused(copied: Path, change: Callable[[Index], Index]) -> None:
     with pytest.raises(ValueError, match=r"^train-000001\.tar: .*; the index belongs to another build$"):
-        reader_of(copied, change).read_batch(np.array([5]), np.arange(1), [some_draw()])
+        read_batch(reader_of(copied, change), np.array([5]), np.arange(1), [some_draw()])
 
 
 # Heatmaps to be drawn
@@ -199,7 +200,7 @@ def drawing_reader(root: Path, change: Callable[[Manifest], Manifest] = lambda m
 
 def test_keypoints_are_those_of_the_drawn_frames(ntu60_shards: Path, samples: list[Sample]) -> None:
     draws = [some_draw(0), some_draw(1)]
-    batch = drawing_reader(ntu60_shards).read_batch(np.array([7]), np.array([0]), draws)
+    batch = read_batch(drawing_reader(ntu60_shards), np.array([7]), np.array([0]), draws)
     assert batch.num_clips == 2 and batch.heatmap is batch.heatmap_scale is None
     assert batch.keypoints.shape == (2, 2, 6, 17, 3) and batch.keypoints.dtype == torch.float64
     sample = samples[7]
@@ -213,19 +214,19 @@ def test_keypoints_are_those_of_the_drawn_frames(ntu60_shards: Path, samples: li
 def test_damaged_keypoints_name_shard_and_key(copied: Path) -> None:
     where = damage(copied, 5, "keypoints.npy")
     with pytest.raises(ValueError, match=rf"^{re.escape(where)}: keypoints\.npy: damaged"):
-        drawing_reader(copied).read_batch(np.array([4, 5]), np.arange(2), [some_draw()] * 2)
+        read_batch(drawing_reader(copied), np.array([4, 5]), np.arange(2), [some_draw()] * 2)
     damage(copied, 5, "heatmap.npy.zst")
-    drawing_reader(copied).read_batch(np.array([4, 6]), np.arange(2), [some_draw()] * 2)
+    read_batch(drawing_reader(copied), np.array([4, 6]), np.arange(2), [some_draw()] * 2)
 
 
 def test_heatmaps_that_are_drawn_are_not_read(copied: Path) -> None:
     damage(copied, 5, "heatmap.npy.zst")
-    drawing_reader(copied).read_batch(np.array([5]), np.arange(1), [some_draw()])
+    read_batch(drawing_reader(copied), np.array([5]), np.arange(1), [some_draw()])
 
 
 def test_heights_without_scores_are_one(ntu60_shards: Path) -> None:
     reader = drawing_reader(ntu60_shards, lambda m: replace(m, prepare={**m.prepare, "use_scores": False}))
-    batch = reader.read_batch(np.array([3]), np.arange(1), [some_draw()])
+    batch = read_batch(reader, np.array([3]), np.arange(1), [some_draw()])
     assert set(batch.keypoints[0, 0, ..., 2].flatten().tolist()) == {1.0}
 
 
@@ -237,4 +238,4 @@ def test_samples_that_do_not_fit_the_manifest_are_refused(
     manifest = replace(load_manifest(ntu60_shards), skeleton="ma52_28")
     reader = ClipReader(ntu60_shards, manifest, load_index(ntu60_shards), settings)
     with pytest.raises(ValueError, match=rf"^train-000001\.tar: S001\w+: {what} \(.*17.*28"):
-        reader.read_batch(np.array([5]), np.arange(1), [some_draw()])
+        read_batch(reader, np.array([5]), np.arange(1), [some_draw()])
