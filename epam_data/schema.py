@@ -49,6 +49,11 @@ def stored_label(label: int | None) -> int:
     return -1 if label is None else label
 
 
+def label_from_stored(label: int) -> int | None:
+    """The inverse of `stored_label`: None for a negative number."""
+    return None if label < 0 else label
+
+
 def _expect(ok: bool, key: str, what: str, wanted: object, got: object) -> None:
     if not ok:
         raise ValueError(f"{key}: {what} must be {wanted}, got {got}")

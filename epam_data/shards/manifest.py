@@ -11,7 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from epam_data.schema import SCHEMA_VERSION
 from epam_data.shards.layout import ShardSummary
 from epam_data.shards.settings import ShardSettings
-from epam_data.skeleton import LAYOUTS
+from epam_data.skeleton import LAYOUTS, SkeletonLayout
 from epam_data.system.remote import RemoteFolder, is_url
 
 MANIFEST, INDEX, PROBLEMS = "manifest.json", "index.h5", "problems.jsonl"
@@ -51,10 +51,12 @@ class Manifest:
     protocol: str | None
     skeleton: str  # joint layout
     joints: tuple[str, ...]
+    flip_pairs: tuple[tuple[int, int], ...] | None = None  # of a layout that is not in `LAYOUTS`, see `SkeletonLayout`
+    limbs: tuple[tuple[int, int], ...] | None = None  # the same
     taxonomy: str
     classes: tuple[str, ...]
     groups: tuple[str, ...]
-    coarse_of: tuple[int, ...]  # coarse label of each class
+    coarse_of: tuple[int, ...]  # coarse label of each class; empty where there are no groups
     prepare: dict[str, Any]  # the settings of the build
     shard: dict[str, Any]
     sources: dict[str, str]  # skeleton pickles: name -> sha256
@@ -64,13 +66,33 @@ class Manifest:
     shards: tuple[ShardEntry, ...]
 
     @property
+    def layout(self) -> SkeletonLayout:
+        """The joints: the known layout of that name, or the one that the manifest itself describes.
+
+        Raises:
+            ValueError: there is neither, or what the manifest describes is no layout.
+        """
+        if self.skeleton in LAYOUTS:
+            return LAYOUTS[self.skeleton]
+        if self.flip_pairs is None or self.limbs is None:
+            known = ", ".join(LAYOUTS)
+            raise ValueError(
+                f"skeleton must be one of {known}, or come with flip_pairs and limbs, got {self.skeleton!r}"
+            )
+        return SkeletonLayout(name=self.skeleton, joints=self.joints, flip_pairs=self.flip_pairs, limbs=self.limbs)
+
+    @property
     def num_channels(self) -> int:
         """Channels of the stored heatmaps: joints, or limbs."""
-        return LAYOUTS[self.skeleton].num_channels(self.prepare["heatmap_kind"])
+        return self.layout.num_channels(self.prepare["heatmap_kind"])
 
     def to_json(self) -> bytes:
         """The file's bytes; equal manifests give equal bytes."""
-        return (json.dumps({"schema": SCHEMA_VERSION, **asdict(self)}, indent=1) + "\n").encode()
+        values = {name: value for name, value in asdict(self).items() if name not in _OPTIONAL or value is not None}
+        return (json.dumps({"schema": SCHEMA_VERSION, **values}, indent=1) + "\n").encode()
+
+
+_OPTIONAL = ("flip_pairs", "limbs")
 
 
 def load_manifest(root: Path | str) -> Manifest:
@@ -92,6 +114,7 @@ def load_manifest(root: Path | str) -> Manifest:
     version = values.pop("schema", None)
     if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
         raise ValueError(f"{root}: shard schema {version!r} cannot be read, this code reads 1..{SCHEMA_VERSION}")
+    values = {**dict.fromkeys(_OPTIONAL), **values}
     absent = [name for name in Manifest.__dataclass_fields__ if name not in values]
     if absent:
         raise ValueError(f"{root}/{MANIFEST}: lacks {', '.join(absent)}")
@@ -108,11 +131,18 @@ def load_manifest(root: Path | str) -> Manifest:
     fields = {name: values[name] for name in Manifest.__dataclass_fields__}
     for name in ("joints", "classes", "groups", "coarse_of"):
         fields[name] = tuple(fields[name])
-    if len(fields["coarse_of"]) != len(fields["classes"]):
+    for name in _OPTIONAL:
+        fields[name] = None if fields[name] is None else tuple(map(tuple, fields[name]))
+    if len(fields["coarse_of"]) != (len(fields["classes"]) if fields["groups"] else 0):
         counts = f"{len(fields['classes'])} classes need a group each, {len(fields['coarse_of'])} have one"
         raise ValueError(f"{root}/{MANIFEST}: {counts}")
     fields["shards"] = tuple(ShardEntry(**entry) for entry in fields["shards"])
-    return Manifest(**fields)
+    manifest = Manifest(**fields)
+    try:
+        _ = manifest.layout
+    except ValueError as error:
+        raise ValueError(f"{root}/{MANIFEST}: {error}") from error
+    return manifest
 
 
 def _fits(value: Any, kind: Any) -> bool:

@@ -16,7 +16,7 @@ from epam_data.schema import SampleInfo, key_from_name, stored_label
 from epam_data.shards.codec import MEMBERS, checksum, decode_frames, decode_heatmap, decode_info, decode_keypoints
 from epam_data.shards.layout import IndexRow
 from epam_data.shards.manifest import Manifest, ShardEntry
-from epam_data.skeleton import LAYOUTS
+from epam_data.skeleton import SkeletonLayout
 
 _CHECKS = {"json": "json", "keypoints.npy": "keypoints", "heatmap.npy.zst": "heatmap", "rgb.mjpeg": "frames"}
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
@@ -64,15 +64,14 @@ def open_sample(members: dict[str, memoryview], row: IndexRow, entry: ShardEntry
     faults = [Fault(member="json", what=what) for what in json_faults(info, row, entry, manifest)]
     faults += crc_faults(members)
     keypoints, heatmap = None, None
-    if info.skeleton in LAYOUTS:
-        try:
-            keypoints = _open_keypoints(members["keypoints.npy"], info)
-        except ValueError as error:
-            faults.append(Fault(member="keypoints.npy", what=str(error)))
-        try:
-            heatmap = _open_heatmap(members["heatmap.npy.zst"], info)
-        except ValueError as error:
-            faults.append(Fault(member="heatmap.npy.zst", what=str(error)))
+    try:
+        keypoints = _open_keypoints(members["keypoints.npy"], info, manifest.layout)
+    except ValueError as error:
+        faults.append(Fault(member="keypoints.npy", what=str(error)))
+    try:
+        heatmap = _open_heatmap(members["heatmap.npy.zst"], info, manifest.layout)
+    except ValueError as error:
+        faults.append(Fault(member="heatmap.npy.zst", what=str(error)))
     faults += mjpeg_faults(members["rgb.mjpeg"], offsets, info)
     return OpenedSample(info=info, frame_offsets=offsets, keypoints=keypoints, heatmap=heatmap, faults=tuple(faults))
 
@@ -99,8 +98,8 @@ def json_faults(info: SampleInfo, row: IndexRow, entry: ShardEntry, manifest: Ma
             yield f"the label is hidden, so the coarse label must be, got {info.coarse_label}"
     elif not 0 <= info.label < len(manifest.classes):
         yield f"label must be in 0..{len(manifest.classes) - 1}, got {info.label}"
-    elif info.coarse_label != manifest.coarse_of[info.label]:
-        yield f"coarse label of class {info.label} must be {manifest.coarse_of[info.label]}, got {info.coarse_label}"
+    elif info.coarse_label != (wanted_coarse := manifest.coarse_of[info.label] if manifest.coarse_of else None):
+        yield f"coarse label of class {info.label} must be {wanted_coarse}, got {info.coarse_label}"
     wanted = {"skeleton": manifest.skeleton}
     wanted |= {name: manifest.prepare[name] for name in ("rgb_size_px", "heatmap_size_px", "heatmap_kind", "sigma_px")}
     for name, value in wanted.items():
@@ -163,9 +162,9 @@ def decode_all_frames(mjpeg: memoryview, opened: OpenedSample) -> tuple[NDArray[
     return frames, None
 
 
-def _open_keypoints(data: memoryview, info: SampleInfo) -> NDArray[np.floating]:
+def _open_keypoints(data: memoryview, info: SampleInfo, layout: SkeletonLayout) -> NDArray[np.floating]:
     keypoints = decode_keypoints(bytes(data))
-    num_joints = len(LAYOUTS[info.skeleton].joints)
+    num_joints = len(layout.joints)
     if keypoints.ndim != 4 or keypoints.shape[1:] != (info.num_frames, num_joints, 3):
         raise ValueError(f"must be (M, {info.num_frames}, {num_joints}, 3), got {keypoints.shape}")
     if keypoints.dtype not in (np.float16, np.float32):
@@ -173,10 +172,10 @@ def _open_keypoints(data: memoryview, info: SampleInfo) -> NDArray[np.floating]:
     return keypoints
 
 
-def _open_heatmap(data: memoryview, info: SampleInfo) -> NDArray[np.uint8]:
+def _open_heatmap(data: memoryview, info: SampleInfo, layout: SkeletonLayout) -> NDArray[np.uint8]:
     heatmap = decode_heatmap(data)
     side = info.heatmap_size_px
-    wanted = (info.num_frames, LAYOUTS[info.skeleton].num_channels(info.heatmap_kind), side, side)
+    wanted = (info.num_frames, layout.num_channels(info.heatmap_kind), side, side)
     if heatmap.shape != wanted:
         raise ValueError(f"must be {wanted}, got {heatmap.shape}")
     return heatmap

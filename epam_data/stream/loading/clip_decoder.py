@@ -20,7 +20,6 @@ from epam_data.shards.codec import (
     info_from_json,
 )
 from epam_data.shards.manifest import Manifest
-from epam_data.skeleton import LAYOUTS
 from epam_data.stream.loading.slots import Arrays, SlotLayout
 from epam_data.stream.order.draws import Draw
 from epam_data.stream.order.keypoints import heatmap_keypoints
@@ -80,7 +79,7 @@ class ClipDecoder:
         self._cropped = settings.crop(training) != "none"
         self._recoloured = training and (settings.brightness > 0 or settings.contrast > 0)
         kind = manifest.prepare["heatmap_kind"]
-        self._num_channels = LAYOUTS[manifest.skeleton].num_channels(kind)
+        self._num_channels = manifest.num_channels
         if self._drawn and kind == "limbs":
             raise ValueError(
                 "stream.heatmap must be stored for shards of limbs, got drawn: only the Gaussians of joints "
