@@ -102,8 +102,8 @@ class SampleInfo:
     key: str
     name: str
     split: str
-    label: int | None
-    coarse_label: int | None
+    label: int | None  # None: hidden
+    coarse_label: int | None  # None: hidden, or the data set has no groups
     num_frames: int  # T
     video_frames: int  # frames that the decoder gave
     skeleton_frames: int

@@ -82,4 +82,4 @@ class Reader:
     def name_fields(self, name: str) -> dict[str, int]:
         """What the name of a clip says, by field; a folder in front does not count; empty for other names."""
         match = self.name_pattern.fullmatch(name.rpartition("/")[2]) if self.name_pattern else None
-        return {name: int(text) for name, text in match.groupdict().items()} if match else {}
+        return {name: int(text) for name, text in match.groupdict().items() if text} if match else {}

@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from epam_data.schema import MAX_KEY_LENGTH, SCHEMA_VERSION, Clip, Sample, SampleInfo, check_key, key_from_name
+from epam_data.schema import (
+    MAX_KEY_LENGTH,
+    SCHEMA_VERSION,
+    Clip,
+    Sample,
+    SampleInfo,
+    check_key,
+    key_from_name,
+    label_from_stored,
+    stored_label,
+)
 from tests.data.raw_data import make_sample, sample_info
 
 
@@ -172,3 +182,8 @@ def test_a_sample_checks_itself(field: str, value: np.ndarray, message: str) -> 
 def test_impossible_numbers_are_refused(field: str, value: object, wanted: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(f'clip-1: {field} must be {wanted}')}$"):
         SampleInfo.from_dict({**sample_info().to_dict(), field: value})
+
+
+@pytest.mark.parametrize("label", [None, 0, 51])
+def test_a_stored_label_comes_back(label: int | None) -> None:
+    assert label_from_stored(stored_label(label)) == label
