@@ -27,7 +27,7 @@ class Index:
     offset: NDArray[np.int64]  # (N,) bytes into the shard
     member_bytes: NDArray[np.int64]  # (N, 4) size of each member, in the order of `codec.ROLES`
     label: NDArray[np.int32]  # (N,) -1: hidden
-    coarse_label: NDArray[np.int32]  # (N,) -1: hidden
+    coarse_label: NDArray[np.int32]  # (N,) -1: hidden, or no groups
     num_frames: NDArray[np.int32]  # (N,)
 
     def __len__(self) -> int:

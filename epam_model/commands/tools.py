@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from epam_data.readers import find_reader
 from epam_data.samples.settings import PrepareSettings
-from epam_data.skeleton import LAYOUTS
 from epam_data.stream import BatchFinisher, Stream, StreamSettings
 from epam_data.system.files import file_sha256
 from epam_model.build import build_model
@@ -286,4 +285,4 @@ def clip_shapes(
 
 
 def _channels(dataset: str, prepare: PrepareSettings) -> int:
-    return LAYOUTS[find_reader(dataset).skeleton].num_channels(prepare.heatmap_kind)
+    return find_reader(dataset).layout.num_channels(prepare.heatmap_kind)

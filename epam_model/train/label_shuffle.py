@@ -36,9 +36,10 @@ def shuffled_labels(manifest: Manifest, index: Index, split: str, seed: int) -> 
 
 
 def relabel(batch: Batch, labels: Mapping[str, int], coarse_of: tuple[int, ...]) -> Batch:
-    """The batch with the label that `labels` has for each key, and the coarse label that follows from it."""
+    """The batch with the label that `labels` has for each key, and the coarse label, if any, that follows from it."""
     label = torch.tensor([labels[key] for key in batch.keys])
-    return replace(batch, label=label, coarse_label=torch.tensor(coarse_of)[label])
+    coarse_label = torch.tensor(coarse_of)[label] if coarse_of else torch.full_like(label, -1)
+    return replace(batch, label=label, coarse_label=coarse_label)
 
 
 def training_labels(stream: Stream, settings: TrainSettings) -> dict[str, int]:

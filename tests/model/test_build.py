@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from epam_model.build import build_model
+from epam_data.shards.manifest import load_manifest
+from epam_model.build import build_for, build_model
 from epam_model.networks.heads import prototype_banks
 from epam_model.networks.recogniser import TwoStreamRecogniser
 from epam_model.networks.rgbpose_conv3d import RGBPoseConv3D
@@ -28,6 +29,16 @@ def save(model: torch.nn.Module, path: Path) -> Path:
     checkpoint = Checkpoint(weights=model.state_dict(), optimizer={}, epoch=1, consumed=0, shards={}, recipe={})
     save_checkpoint(path, checkpoint)
     return path
+
+
+def test_a_pcan_head_needs_the_groups_that_shards_may_lack(plain_shards: Path):
+    manifest = load_manifest(plain_shards)
+    assert (manifest.groups, manifest.coarse_of) == ((), ())
+    message = r"^model\.head pcan needs at least two coarse groups, the data set has 0$"
+    with pytest.raises(ValueError, match=message):
+        build_for(ModelSettings(head="pcan"), manifest)
+    model = build_for(ModelSettings(streams="pose"), manifest)
+    assert model.head.fc.out_features == 13
 
 
 def test_the_seed_decides_the_weights():

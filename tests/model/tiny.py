@@ -44,7 +44,7 @@ def tiny_sample(
         name=key,
         split=split,
         label=label,
-        coarse_label=None if label is None else classes.coarse_of[label],
+        coarse_label=classes.coarse_label(label),
         num_frames=num_frames,
         video_frames=num_frames,
         skeleton_frames=num_frames,
@@ -69,11 +69,11 @@ def write_shards(
     val: int = 7,
     test: int = 5,
     hide_val: bool = False,
-    taxonomy: str = "synthetic",
+    taxonomy: str | Taxonomy = "synthetic",
     skeleton: str = "coco17",
 ) -> Path:
     """Shards of the first six classes of a taxonomy; labels of the test split are hidden."""
-    classes, layout = TAXONOMIES[taxonomy], LAYOUTS[skeleton]
+    classes, layout = TAXONOMIES[taxonomy] if isinstance(taxonomy, str) else taxonomy, LAYOUTS[skeleton]
     root.mkdir(parents=True, exist_ok=True)
     settings, summaries = ShardSettings(), []
     for split, count in (("train", train), ("val", val), ("test", test)):
@@ -90,11 +90,11 @@ def write_shards(
     index = index_bytes(summaries)
     (root / INDEX).write_bytes(index)
     manifest = Manifest(
-        dataset=taxonomy,
+        dataset=classes.name,
         protocol=None,
         skeleton=layout.name,
         joints=layout.joints,
-        taxonomy=taxonomy,
+        taxonomy=classes.name,
         classes=classes.classes,
         groups=classes.groups,
         coarse_of=classes.coarse_of,

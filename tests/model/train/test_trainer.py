@@ -257,6 +257,15 @@ def test_shuffled_labels_are_a_permutation_of_the_training_labels(shards: Path):
     assert changed.coarse_label.tolist() == [CLASSES.coarse_of[labels[key]] for key in batch.keys]
 
 
+def test_classes_without_groups_train_and_evaluate(plain_shards: Path, tmp_path: Path):
+    trainer = tiny_trainer(plain_shards, tmp_path, TinyRecogniser(num_classes=13), epochs=1, shuffle_labels=True)
+    trainer.fit()
+    names = {name for line in logged(tmp_path) for name in line}
+    assert "top1_fused" in names and not [name for name in names if name.startswith("f1")]
+    batch = next(iter(Stream(plain_shards, split="train", settings=STREAM, training=True).epoch()))
+    assert relabel(batch, dict.fromkeys(batch.keys, 7), ()).coarse_label.tolist() == [-1] * len(batch)
+
+
 def test_shuffled_labels_are_spread_evenly_over_each_class():
     """30 clips of each of 6 classes, and a class of its own with 7: every class gets each label in its share."""
     labels = np.repeat(np.arange(7, dtype=np.int32), [30] * 6 + [7])
