@@ -68,6 +68,10 @@ class Manifest:
         """Channels of the stored heatmaps: joints, or limbs."""
         return LAYOUTS[self.skeleton].num_channels(self.prepare["heatmap_kind"])
 
+    def shards_of(self, split: str) -> list[int]:
+        """Numbers of the shards of a split."""
+        return [number for number, shard in enumerate(self.shards) if shard.split == split]
+
     def to_json(self) -> bytes:
         """The file's bytes; equal manifests give equal bytes."""
         return (json.dumps({"schema": SCHEMA_VERSION, **asdict(self)}, indent=1) + "\n").encode()
