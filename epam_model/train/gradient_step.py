@@ -13,9 +13,10 @@ from torch.nn.parallel import DistributedDataParallel
 from epam_data.randomness import Purpose, seed_number
 from epam_model.losses.objective import Objective, total
 from epam_model.ranks.distributed import Ranks, any_rank, data_parallel
-from epam_model.train.optimizer import make_optimizer, set_learning_rate
+from epam_model.train.optimizer import load_optimizer_state, make_optimizer, set_learning_rate
 from epam_model.train.settings import TrainSettings
 from epam_model.train.weight_average import WeightAverage
+from epam_model.weights.checkpoint import Checkpoint
 
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 """By `train.precision`, the type that a step computes in where that is safe; None: as the weights are."""
@@ -65,6 +66,22 @@ class GradientStep:
             yield
         finally:
             self._called, self._parallel = self.model, None  # lets go of DDP, and with it of the process group
+
+    def load(self, checkpoint: Checkpoint, what: str) -> None:
+        """Go on with the optimiser, the mean of the weights and the scale of a checkpoint.
+
+        Args:
+            checkpoint: of a run with the same recipe.
+            what: its file, for the message.
+
+        Raises:
+            ValueError: the optimiser was of another kind, or other weights were trained.
+        """
+        load_optimizer_state(self.optimizer, checkpoint.optimizer, what)
+        if self.average is not None and checkpoint.averaged is not None:
+            self.average.load(checkpoint.averaged)
+        if checkpoint.scaler:
+            self.scaler.load_state_dict(checkpoint.scaler)
 
     def take(self, rgb: Tensor, pose: Tensor, labels: Tensor, *, rate: float, stop: bool) -> StepResult:
         """Step on this rank's part of a batch, unless the loss or gradient of any rank is not finite.

@@ -23,7 +23,7 @@ from epam_model.train.best import Best, check_measure, measure_name
 from epam_model.train.gradient_step import GradientStep, StepResult, step_seed
 from epam_model.train.label_shuffle import relabel, training_labels
 from epam_model.train.not_finite import write_not_finite
-from epam_model.train.optimizer import load_optimizer_state, optimizer_state
+from epam_model.train.optimizer import optimizer_state
 from epam_model.train.pace import Pace
 from epam_model.train.preemption import StopRequest
 from epam_model.train.resume import changed_settings, check_can_go_on
@@ -284,12 +284,7 @@ class Trainer:
             path, checkpoint = chosen, load_checkpoint(chosen)
         check_can_go_on(checkpoint, str(path), self.manifest, self.recipe)
         load_weights(self.model, checkpoint.weights, str(path))
-        step = self._gradient_step
-        load_optimizer_state(step.optimizer, checkpoint.optimizer, str(path))
-        if step.average is not None and checkpoint.averaged is not None:
-            step.average.load(checkpoint.averaged)
-        if checkpoint.scaler:
-            step.scaler.load_state_dict(checkpoint.scaler)
+        self._gradient_step.load(checkpoint, str(path))
         self.epoch, self.consumed, self.skipped = checkpoint.epoch, checkpoint.consumed, checkpoint.skipped
         if checkpoint.recipe["train"].get("best_by", "") == self.settings.best_by:  # another measure starts anew
             self.best = Best(score=checkpoint.best, epoch=checkpoint.best_epoch)
