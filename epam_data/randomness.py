@@ -24,7 +24,7 @@ class Purpose(IntEnum):
     WINDOW_ORDER = 3  # of the samples of a window; (seed, epoch, window)
     AUGMENTATION = 4  # of a sample; (seed, epoch, position)
     LABEL_SHUFFLE = 5  # of the control; (seed)
-    TRAINING_STEP = 6  # dropout; (seed, step, rank)
+    TRAINING_STEP = 6  # dropout, the same on all ranks; (seed, step)
     SELECTION = 7  # of the clips of a limited build; (seed)
     ESTIMATE = 8  # of the clips that a dry run measures; (seed)
     CLASS_START = 9  # of balanced epochs: the sample of each class that comes first; (seed)

@@ -89,6 +89,10 @@ class Manifest:
         """Channels of the stored heatmaps: joints, or limbs."""
         return self.layout.num_channels(self.prepare.heatmap_kind)
 
+    def shards_of(self, split: str) -> list[int]:
+        """Numbers of the shards of a split."""
+        return [number for number, shard in enumerate(self.shards) if shard.split == split]
+
     def to_json(self) -> bytes:
         """The file's bytes; equal manifests give equal bytes."""
         values = {name: value for name, value in asdict(self).items() if name not in _OPTIONAL or value is not None}

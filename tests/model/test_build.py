@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from epam_model.networks.recogniser import TwoStreamRecogniser
 from epam_model.networks.rgbpose_conv3d import RGBPoseConv3D
 from epam_model.networks.settings import ModelSettings
 from epam_model.networks.single_stream import SingleStreamRecogniser
+from epam_model.networks.table import NETWORKS
 from epam_model.weights.checkpoint import Checkpoint, save_checkpoint
 
 CLIPS = {"epam": (4, 12), "rgbpose_conv3d": (2, 8)}
@@ -128,6 +130,37 @@ def test_an_interaction_that_has_no_place_is_refused(tmp_path: Path):
     path = save(build(network="rgbpose_conv3d"), tmp_path / "pcan.pt")
     with pytest.raises(ValueError, match=r"pcan\.pt: the weights do not fit .* unexpected backbone\.interactions\.0"):
         build(network="rgbpose_conv3d", interaction=False, init_from=[str(path)])
+
+
+def test_a_network_without_published_names_says_so(tmp_path: Path, monkeypatch):
+    monkeypatch.setitem(NETWORKS, "epam", replace(NETWORKS["epam"], published=None))
+    start = build(streams="pose", seed=9)
+    again = build(streams="pose", init_from=[str(save(start, tmp_path / "ours.pt"))])
+    assert all(torch.equal(again.state_dict()[name], value) for name, value in start.state_dict().items())
+    torch.save({"conv1_s.conv.weight": torch.zeros(1)}, tmp_path / "theirs.pth")
+    with pytest.raises(
+        ValueError,
+        match=r"theirs\.pth: the weights do not fit the model "
+        r"\(network epam has no published names: only our own files start it\), read as ours: .*unexpected conv1_s",
+    ):
+        build(streams="pose", init_from=[str(tmp_path / "theirs.pth")])
+
+
+class Still(torch.nn.Module):
+    """A stream without blocks."""
+
+    out_channels = 3
+
+    def forward(self, clip: torch.Tensor) -> torch.Tensor:
+        return clip
+
+
+def test_activations_are_checkpointed_where_there_are_blocks_for_it(monkeypatch):
+    alone = build(streams="rgb", checkpoint_activations=True)
+    assert alone.backbone.checkpoint_activations and not build(streams="rgb").backbone.checkpoint_activations
+    monkeypatch.setitem(NETWORKS, "epam", replace(NETWORKS["epam"], alone={"rgb": lambda num_joints: Still()}))
+    with pytest.raises(ValueError, match=r"model\.checkpoint_activations: network epam has no blocks that can do so"):
+        build(streams="rgb", checkpoint_activations=True)
 
 
 def test_what_cannot_be_built_is_named(tmp_path: Path):

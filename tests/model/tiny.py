@@ -18,7 +18,7 @@ from epam_data.shards.writer import ShardWriter
 from epam_data.skeleton import LAYOUTS, SkeletonLayout
 from epam_data.stream import StreamSettings
 from epam_data.taxonomy import TAXONOMIES, Taxonomy
-from epam_model.networks.heads import Logits
+from epam_model.networks.heads import Logits, prototype_banks
 from epam_model.ranks.distributed import Ranks
 from epam_model.ranks.dropout import RanksDropout
 from epam_model.train.trainer import Trainer, TrainSettings
@@ -142,6 +142,10 @@ class TinyRecogniser(nn.Module):
             }
         )
 
+    @property
+    def module_parts(self) -> dict[str, str]:
+        return {f"parts.{name}": name for name in self.parts}
+
     def forward(self, rgb: Tensor, pose: Tensor) -> Logits:
         clips = {"rgb": rgb, "pose": pose}
         return Logits(**{name: part(clips[name]) for name, part in self.parts.items()})
@@ -160,6 +164,10 @@ class FrozenNorms(nn.Module):
             if isinstance(module, nn.BatchNorm3d):
                 module.eval()
         return self
+
+    @property
+    def module_parts(self) -> dict[str, str]:
+        return {f"inner.{name}": part for name, part in self.inner.module_parts.items()}
 
     def forward(self, rgb: Tensor, pose: Tensor) -> Logits:
         logits: Logits = self.inner(rgb, pose)
@@ -181,12 +189,14 @@ def tiny_trainer(
     streams: str = "both",
     **changes: object,
 ) -> Trainer:
+    model = model or TinyRecogniser(streams=streams)
+    head = "pcan" if prototype_banks(model) else "linear"
     return Trainer(
-        model or TinyRecogniser(streams=streams),
+        model,
         shards=shards,
         out=out,
         stream=stream,
         settings=tiny_settings(**changes),
-        model_recipe={"streams": streams, "attention_type": "none"},
+        model_recipe={"streams": streams, "attention_type": "none", "head": head},
         ranks=ranks or Ranks(),
     )
