@@ -22,14 +22,14 @@ Annotation = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class RawSettings:
-    """Where the raw recordings lie."""
+    """The raw recordings."""
 
     videos: Path
     """Folder of the videos."""
     skeletons: Path
     """A skeleton pickle, or a folder of one pickle per split (`*_train.pkl`, `*_val.pkl`, `*_test.pkl`)."""
     protocol: str | None = None
-    """Which splits of the data set: `xsub` or `xview` (NTU RGB+D); null where there is one protocol only."""
+    """Splits of the data set: `xsub` or `xview` (NTU RGB+D); null if it has only one protocol."""
 
 
 def skeleton_files(raw: RawSettings) -> list[Path]:

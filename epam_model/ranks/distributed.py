@@ -18,11 +18,9 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from epam_model.ranks.launch import find_launch
+from epam_model.ranks.launch import DEVICES, find_launch
 
 Value = TypeVar("Value")
-
-DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True, kw_only=True)

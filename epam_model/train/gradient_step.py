@@ -15,9 +15,11 @@ from epam_model.losses.objective import Objective
 from epam_model.networks.heads import prototype_banks
 from epam_model.ranks.distributed import Ranks, any_rank, data_parallel
 from epam_model.train.optimizer import make_optimizer, set_learning_rate
-from epam_model.train.settings import PRECISIONS, TrainSettings
+from epam_model.train.settings import TrainSettings
 from epam_model.train.weight_average import WeightAverage
 
+DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""By `train.precision`, the type that a step computes in where that is safe; None: as the weights are."""
 _LOWEST_SCALE = 1.0
 """Of the fp16 loss: below it, gradients overflow for another reason than the type."""
 
@@ -120,7 +122,7 @@ class GradientStep:
         return terms, moved
 
     def _casting(self) -> AbstractContextManager[object]:
-        kind = PRECISIONS[self.settings.precision]
+        kind = DTYPES[self.settings.precision]
         return nullcontext() if kind is None else torch.autocast(self.ranks.device.type, kind)
 
     def _alone(self) -> AbstractContextManager[object]:
