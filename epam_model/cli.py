@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from epam_data.program import Entry, run_command
+from epam_data.commands.program import Entry, run_command
 
 COMMANDS = {
     "train": Entry(

@@ -19,7 +19,7 @@ import epam_data.cli
 import epam_model.cli
 from epam_data.commands.build import BuildCommand
 from epam_data.commands.check import CheckCommand
-from epam_data.program import CommandTable
+from epam_data.commands.program import CommandTable
 from epam_data.recipe import RECIPE_SECTIONS, parse_command, recipe_keys
 from epam_data.stream import StreamSettings
 from epam_model.commands.train import TrainCommand

@@ -6,7 +6,7 @@ import pytest
 
 from epam_data import program
 from epam_data.cli import COMMANDS as DATA_COMMANDS
-from epam_data.program import Entry, run_command
+from epam_data.commands.program import Entry, run_command
 from epam_data.system.executors import WorkersDiedError
 from epam_model.cli import COMMANDS as MODEL_COMMANDS
 
