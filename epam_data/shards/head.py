@@ -59,7 +59,7 @@ def read_head(data: bytes | memoryview) -> SampleHead:
     """What `KEY.json` says; further fields are ignored, so that version 1 can grow.
 
     Raises:
-        ValueError: no JSON, a field is absent or cannot be, the offsets do not fit the number of frames, or the version
+        ValueError: not JSON, a field is missing or invalid, the offsets do not match the number of frames, or the version
             is newer than this code; the key is named.
     """
     name = decode_json(data, _Name, "KEY.json")

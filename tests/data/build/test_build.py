@@ -522,7 +522,7 @@ def test_parts_of_an_array_job_make_the_same_folder(small_raw: Path, small_built
 def test_a_second_build_is_refused_and_told_who_is_first(small_raw: Path, tmp_path: Path) -> None:
     plan = small_plan(small_raw, tmp_path)
     plan.work_folder.mkdir()
-    first = f"another build is at work here: process {os.getpid()} on "
+    first = f"another build is running here: process {os.getpid()} on "
     with FolderLock(plan.work_folder):
         for second in (build, finalise, lambda plan: build_part(plan, BuildOptions(), 0, 2)):
             with pytest.raises(ValueError, match=first):

@@ -60,7 +60,7 @@ def test_many_problems_are_cut_on_the_terminal(ma52_shards: Path, tmp_path: Path
 def test_what_cannot_be_checked_gives_exit_code_2(damaged: Path, capsys):
     (damaged / "manifest.json").write_text("{")
     assert main(["check", str(damaged)]) == 2
-    assert "no JSON" in capsys.readouterr().err
+    assert "not JSON" in capsys.readouterr().err
 
 
 def test_a_report_that_cannot_be_written_is_refused_before_the_check(ma52_shards: Path, tmp_path: Path, capsys):

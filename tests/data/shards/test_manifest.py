@@ -64,7 +64,7 @@ def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
 def test_what_is_no_manifest_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / MANIFEST).write_bytes(data)
     with pytest.raises(
-        ValueError, match=f"^{re.escape(str(tmp_path / MANIFEST))}: (no JSON \\(|expected object, got )"
+        ValueError, match=f"^{re.escape(str(tmp_path / MANIFEST))}: (not JSON \\(|expected object, got )"
     ):
         load_manifest(tmp_path)
 

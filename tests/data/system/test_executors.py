@@ -124,7 +124,7 @@ def test_dask_without_an_address_starts_a_cluster_here():
 
 def test_a_task_that_kills_its_dask_workers_is_an_error():
     pytest.importorskip("distributed")
-    with pytest.raises(WorkersDiedError, match="Dask gave a task up"):
+    with pytest.raises(WorkersDiedError, match="Dask gave up on a task"):
         list(run(die, [0], ExecutorSettings(executor="dask", workers=1)))
 
 
