@@ -98,7 +98,7 @@ def container_faults(info: SampleInfo, videos: VideoFinder, prepare: PrepareSett
         yield f"{path}: not a readable video ({error.strerror})"
         return
     if announced is None:
-        yield f"{path}: holds no video stream"
+        yield f"{path}: has no video stream"
         return
     if announced and abs(announced - info.video_frames) > prepare.max_frame_difference:
         yield f"the container announces {announced} frames, the decoder gave {info.video_frames}"

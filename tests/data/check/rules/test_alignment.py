@@ -125,6 +125,4 @@ def test_a_container_without_pictures_is_a_fault(tmp_path: Path):
     with wave.open(str(tmp_path / "clip-1.avi"), "wb") as sound:
         sound.setparams((1, 2, 8000, 0, "NONE", ""))
         sound.writeframes(bytes(1600))
-    assert list(container_faults(sample_info(), VideoFinder(tmp_path), PREPARE)) == [
-        "clip-1.avi: holds no video stream"
-    ]
+    assert list(container_faults(sample_info(), VideoFinder(tmp_path), PREPARE)) == ["clip-1.avi: has no video stream"]
