@@ -135,8 +135,8 @@ def test_a_changed_reader_is_another_input(module: Path) -> None:
     [
         ("kinetics", "^dataset must be one of ma52, ntu60, synthetic, or module:NAME of a reader of your own, got "),
         ("no_such_module:X", "^dataset 'no_such_module:X': no_such_module cannot be imported "),
-        ("own_reader:ABSENT", "^dataset 'own_reader:ABSENT': own_reader must hold a Reader ABSENT, got NoneType$"),
-        ("own_reader:NUMBER", "^dataset 'own_reader:NUMBER': own_reader must hold a Reader NUMBER, got int$"),
+        ("own_reader:ABSENT", "^dataset 'own_reader:ABSENT': own_reader must define a Reader ABSENT, got NoneType$"),
+        ("own_reader:NUMBER", "^dataset 'own_reader:NUMBER': own_reader must define a Reader NUMBER, got int$"),
     ],
 )
 def test_what_is_no_reader_is_refused(module: Path, dataset: str, message: str) -> None:
