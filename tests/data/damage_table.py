@@ -167,7 +167,7 @@ def a_flipped_bit_in_a_jpeg(root: Path) -> Finding:
     key, start, _ = place(root, 1, "rgb.mjpeg")
     offsets = json.loads(next(m for k, _, m in read_shard(root / f"{SHARD}.tar") if k == key)["json"])["frame_offsets"]
     in_tar(root / f"{SHARD}.tar", start + offsets[3] + 1)
-    return found_in("rgb.mjpeg", key, "frame 3 is no JPEG", "frames", start + offsets[3])
+    return found_in("rgb.mjpeg", key, "frame 3 is not a JPEG", "frames", start + offsets[3])
 
 
 @damage
@@ -278,7 +278,7 @@ member_damage("bytes_behind_the_frames", "rgb.mjpeg", "frames", "frame_offsets e
 member_damage("bytes_behind_the_zstd_frame", "heatmap.npy.zst", "heatmap", "unused data")(
     lambda members: {**members, "heatmap.npy.zst": members["heatmap.npy.zst"] + b"\0"}
 )
-member_damage("bytes_behind_the_keypoints", "keypoints.npy", "keypoints", "3 bytes behind the array")(
+member_damage("bytes_after_the_keypoints", "keypoints.npy", "keypoints", "3 bytes after the array")(
     lambda members: {**members, "keypoints.npy": members["keypoints.npy"] + b"abc"}
 )
 
@@ -288,7 +288,7 @@ def _(members):
     return with_frame(members, 2, simplejpeg.encode_jpeg(np.zeros((32, 32, 3), np.uint8)))
 
 
-@member_damage("a_frame_without_its_end", "rgb.mjpeg", "frames", "frame 2 is not one whole JPEG")
+@member_damage("a_frame_without_its_end", "rgb.mjpeg", "frames", "frame 2 is not one complete JPEG")
 def _(members):
     offsets = json.loads(members["json"])["frame_offsets"]
     return with_frame(members, 2, members["rgb.mjpeg"][offsets[2] : offsets[3] - 2])

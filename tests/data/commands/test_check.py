@@ -66,7 +66,7 @@ def test_what_cannot_be_checked_gives_exit_code_2(damaged: Path, capsys):
 def test_a_report_that_cannot_be_written_is_refused_before_the_check(ma52_shards: Path, tmp_path: Path, capsys):
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-        assert main(["check", str(tmp_path / "none"), "--report", str(folder)]) == 2  # not: "holds no manifest.json"
+        assert main(["check", str(tmp_path / "none"), "--report", str(folder)]) == 2  # not: "no manifest.json found"
         assert f"--report {folder}: must be a folder that can be written, got" in capsys.readouterr().err
 
 

@@ -179,8 +179,8 @@ def test_a_frame_of_another_size_is_named() -> None:
 def test_what_is_not_one_whole_jpeg_has_no_size() -> None:
     image = simplejpeg.encode_jpeg(background((16, 24)), colorspace="RGB")
     for data, message in (
-        (b"text", r"no JPEG \("),
-        (image[:-2], "not one whole JPEG"),
+        (b"text", r"not a JPEG \("),
+        (image[:-2], "not one complete JPEG"),
         (image + b"\0", "not one whole"),
     ):
         with pytest.raises(ValueError, match=f"^{message}"):

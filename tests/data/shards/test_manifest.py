@@ -55,7 +55,7 @@ def test_a_later_field_is_ignored(tmp_path: Path) -> None:
 def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for root in (tmp_path, tmp_path / "none", tmp_path / "file"):
-        message = f"{root}: holds no manifest.json; no shard directory, or its build is not finished"
+        message = f"{root}: no manifest.json found; not a shard directory, or its build is not finished"
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             load_manifest(root)
 

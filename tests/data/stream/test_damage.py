@@ -167,7 +167,7 @@ def test_the_index_of_another_build_is_refused_at_the_start(root: Path) -> None:
         ]
     )
     (root / "index.h5").write_bytes(other)
-    message = f"{root / 'index.h5'}: is not the index of manifest.json: it is damaged, or of another build"
+    message = f"{root / 'index.h5'}: does not match manifest.json: it is damaged or from another build"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         evaluation(root)
 

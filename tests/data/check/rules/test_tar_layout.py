@@ -83,7 +83,7 @@ def test_a_directory_is_no_member():
         header = tarfile.TarInfo("folder")
         header.type = tarfile.DIRTYPE
         tar.addfile(header)
-    assert any("folder is no regular file" in text for text in findings(buffer.getvalue(), []))
+    assert any("folder is not a regular file" in text for text in findings(buffer.getvalue(), []))
 
 
 def test_a_negative_size_is_no_header():
