@@ -449,7 +449,7 @@ def test_shards_of_limbs_are_not_drawn(people_shards: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_sample_of_too_many_persons_is_named(people_shards: Path, workers: int) -> None:
     stream = people_stream(people_shards, max_persons=1, workers=workers)
-    pattern = r"^train-\d+\.tar: train-\d+: holds 2 persons, stream\.max_persons is 1$"
+    pattern = r"^train-\d+\.tar: train-\d+: has 2 persons, stream\.max_persons is 1$"
     assert re.search(pattern, error_of(stream))
 
 

@@ -58,7 +58,7 @@ def test_a_window_is_all_that_a_small_cache_holds(ntu60_shards: Path, tmp_path: 
     assert sum(path.stat().st_size for path in cache.iterdir()) <= window < sum(sizes)
     message = (
         f"stream.cache_bytes must hold the 2 shards that are read together, {window} bytes, got {window - 1}; "
-        "fewer stream.window_shards need less, and no stream.cache_dir needs none"
+        "reduce stream.window_shards, or stream without stream.cache_dir"
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         make_stream(root, cache_dir=str(cache), cache_bytes=window - 1)
@@ -145,9 +145,9 @@ def test_nothing_is_read_outside_a_sample(ntu60_shards: Path):
     with open_shards(f"file://{ntu60_shards}", manifest, SETTINGS).sample(span) as data, local.sample(span) as same:
         places = [(0, 512), (span.end - span.begin - 9, 9)]
         assert list(data.read_many(span.begin, places)) == list(same.read_many(span.begin, places))
-        with pytest.raises(ValueError, match="lie outside the sample"):
+        with pytest.raises(ValueError, match="are outside the sample"):
             data.read(span.end - 9, 10)
-        with pytest.raises(ValueError, match="lie outside the sample"):
+        with pytest.raises(ValueError, match="are outside the sample"):
             data.read(span.begin - 1, 10)
 
 
