@@ -463,7 +463,7 @@ def test_two_records_of_one_key_are_refused(small_raw: Path, tmp_path: Path, lay
     annotations = [annotation(name, 0, person(20)[None]) for name in names]
     pickle = write_pickle(tmp_path / "all.pkl", {"split": splits, "annotations": annotations})
     raw = RawSettings(videos=small_raw / "videos", skeletons=pickle, protocol="xsub")
-    message = f"{names[0]} and {names[1]}: two clips with the one key {ntu_name(0, 1)}"
+    message = f"{names[0]} and {names[1]}: two clips with the same key {ntu_name(0, 1)}"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         build(small_plan(small_raw, tmp_path / "out", raw=raw))
     assert not list((tmp_path / "out").glob("*.tar"))
@@ -613,5 +613,5 @@ def test_a_damaged_store_is_named(copied: Path, small_raw: Path) -> None:
     plan.store.write_bytes(data.replace(numbers, bytes(64)))
     for path in copied.glob("*.tar"):
         path.unlink()
-    with pytest.raises(ValueError, match=r"skeletons\.h5: damaged \(.*\); remove it, the build makes it anew$"):
+    with pytest.raises(ValueError, match=r"skeletons\.h5: damaged \(.*\); remove it, and the next build recreates it$"):
         build(plan)
