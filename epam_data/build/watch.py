@@ -120,7 +120,7 @@ class BuildWatch:
         self._total = sum(len(task.rows) for task in tasks)
         self._open = {task.name for task in tasks} - {result.summary.name for result in reused}
         self._finished = self._before = sum(map(Count.of, reused), Count())
-        self._begun = time.monotonic()
+        self._started = time.monotonic()
         self._lock, self._ended = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -148,5 +148,5 @@ class BuildWatch:
         with self._lock:
             in_progress = (count for name, count in self._notes.read().items() if name in self._open)
             now = sum(in_progress, self._finished)
-        frames = (now.frames - self._before.frames) / max(time.monotonic() - self._begun, 1e-9)
+        frames = (now.frames - self._before.frames) / max(time.monotonic() - self._started, 1e-9)
         self._progress(now.clips, self._total, f"{frames:.0f} frames/s, {now.skipped} skipped")

@@ -89,8 +89,8 @@ def write_head(info: SampleInfo, frames: list[bytes], members: dict[str, bytes])
     # flipped bits.
     table = {"frame_offsets": offsets, "frame_crc32": list(map(zlib.crc32, frames))}
     values = {"schema": SCHEMA_VERSION, **asdict(info), **table, "crc32": {}}
-    whole = {HEAD: _json(values), **members}
-    return _json({**values, "crc32": {ending: checksum(ending, data) for ending, data in whole.items()}})
+    all_members = {HEAD: _json(values), **members}
+    return _json({**values, "crc32": {ending: checksum(ending, data) for ending, data in all_members.items()}})
 
 
 def checksum(ending: str, data: bytes | memoryview) -> int:

@@ -55,20 +55,20 @@ def describe_shard(location: str) -> str:
     total, count, end = 0, 0, 0
     with open_binary(location) as file:
         file.seek(0, os.SEEK_END)
-        num_there = file.tell()
+        num_bytes = file.tell()
         for key, ranges in _clips_of_tar(file, location):
-            size = sum(num_bytes for _, num_bytes in ranges.values())
-            end = max(offset + padded(num_bytes) for offset, num_bytes in ranges.values())
-            whole = HEAD in ranges and sum(ranges[HEAD]) <= num_there
-            values = json.loads(_read_at(file, *ranges[HEAD])) if whole else {}
+            size = sum(length for _, length in ranges.values())
+            end = max(offset + padded(length) for offset, length in ranges.values())
+            has_head = HEAD in ranges and sum(ranges[HEAD]) <= num_bytes
+            values = json.loads(_read_at(file, *ranges[HEAD])) if has_head else {}
             label = "hidden" if values.get("label") is None else str(values["label"])
             split, frames = values.get("split", "?"), values.get("num_frames", "?")
             absent = absent_members(ranges)
             lacks = f"  lacks {', '.join(absent)}" if absent else ""
             lines.append(f"  {key:<24} {split:<6} {label:>6} {frames:>7} {size / 1e3:>9.1f}{lacks}")
             total, count = total + size, count + 1
-    if num_there < end + 2 * BLOCK:
-        lines.append(f"  cut short: the file ends at byte {num_there}, expected at {end + 2 * BLOCK} or later")
+    if num_bytes < end + 2 * BLOCK:
+        lines.append(f"  cut short: the file ends at byte {num_bytes}, expected at {end + 2 * BLOCK} or later")
     return "\n".join([*lines, f"  {f'{count} clips':<24} {'':<6} {'':>6} {'':>7} {total / 1e3:>9.1f}"])
 
 

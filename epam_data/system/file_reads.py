@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 
-_ADVISES = hasattr(os, "posix_fadvise")  # Linux
-_ASKS_CACHE = hasattr(os, "RWF_NOWAIT")  # Linux, with a Python built on kernel 4.14 (2017) or later
+_HAS_FADVISE = hasattr(os, "posix_fadvise")  # Linux
+_HAS_NOWAIT = hasattr(os, "RWF_NOWAIT")  # Linux, with a Python built on kernel 4.14 (2017) or later
 
 
 def disable_readahead(descriptor: int) -> None:
     """Turn off the kernel's readahead for a file that is read at random offsets."""
-    if _ADVISES:
+    if _HAS_FADVISE:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
 
 
@@ -32,7 +32,7 @@ def read_exactly(descriptor: int, offset: int, num_bytes: int, *, what: str) -> 
 
 def read_cached(descriptor: int, offset: int, num_bytes: int) -> memoryview | None:
     """Bytes of an open file if they are all in the page cache; None if not, or if the system cannot tell."""
-    if _ASKS_CACHE:
+    if _HAS_NOWAIT:
         data = bytearray(num_bytes)
         with contextlib.suppress(OSError):  # the blocking read will report it
             if os.preadv(descriptor, [data], offset, os.RWF_NOWAIT) == num_bytes:
@@ -42,5 +42,5 @@ def read_cached(descriptor: int, offset: int, num_bytes: int) -> memoryview | No
 
 def prefetch(descriptor: int, offset: int, num_bytes: int) -> None:
     """Ask the kernel to load bytes of an open file in the background."""
-    if _ADVISES:
+    if _HAS_FADVISE:
         os.posix_fadvise(descriptor, offset, num_bytes, os.POSIX_FADV_WILLNEED)

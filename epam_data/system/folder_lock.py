@@ -16,7 +16,7 @@ from typing import Any
 
 from epam_data.system.files import path_in_errors
 
-_BEAT_SECONDS = 10.0
+_TOUCH_SECONDS = 10.0
 _RETRY_SECONDS = 0.2
 STALE_SECONDS = 120.0
 """A lock from another host is taken over when it was not touched for this long."""
@@ -43,7 +43,7 @@ class FolderLock:
         self, folder: Path, name: str = "lock", *, against: str = "", beside: str = "", wait: bool = False
     ) -> None:
         self._path, self._against, self._beside, self._wait = folder / name, against, beside, wait
-        self._content = _myself()
+        self._content = _this_process()
         self._released = threading.Event()
 
     def __enter__(self) -> FolderLock:
@@ -56,7 +56,7 @@ class FolderLock:
             if not harmless and self._holder_is_alive(other):
                 self._release()
                 raise ValueError(self._refusal(other))
-        threading.Thread(target=self._beat, daemon=True).start()
+        threading.Thread(target=self._keep_fresh, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -106,8 +106,8 @@ class FolderLock:
             f"since {holder['since']}; wait for it or stop it"
         )
 
-    def _beat(self) -> None:
-        while not self._released.wait(_BEAT_SECONDS):
+    def _keep_fresh(self) -> None:
+        while not self._released.wait(_TOUCH_SECONDS):
             with contextlib.suppress(FileNotFoundError):
                 if _read(self._path) == self._content:
                     os.utime(self._path)
@@ -119,11 +119,11 @@ def live_holders(folder: Path, pattern: str = "lock*") -> list[dict[str, Any]]:
     return [holder for path, holder in found if holder is not None and _is_alive(holder, path)]
 
 
-def _myself() -> dict[str, Any]:
+def _this_process() -> dict[str, Any]:
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "born": _born(os.getpid()),
+        "born": _start_time(os.getpid()),
         "token": uuid.uuid4().hex,
         "since": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
@@ -148,10 +148,10 @@ def _is_alive(holder: dict[str, Any], path: Path) -> bool:
         return False
     except PermissionError:  # another user's process, so it is alive
         return True
-    return bool(_born(holder["pid"]) == holder["born"])  # otherwise the pid was reused
+    return bool(_start_time(holder["pid"]) == holder["born"])  # otherwise the pid was reused
 
 
-def _born(pid: int) -> str | None:
+def _start_time(pid: int) -> str | None:
     """Start time of a process in kernel ticks; None if it cannot be read."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]

@@ -31,7 +31,7 @@ class Progress:
     def __init__(self, what: str, unit: str) -> None:
         self._what, self._unit = what, unit
         self._bar: Any = None
-        self._begun: tuple[float, int] | None = None  # start time and units done at that time
+        self._first: tuple[float, int] | None = None  # start time and units done at that time
         self._last_line = (time.monotonic(), -1)  # time of the last line and its units done
 
     def __enter__(self) -> Progress:
@@ -54,12 +54,12 @@ class Progress:
             self._bar.update(done - self._bar.n)
             return
         now = time.monotonic()
-        if self._begun is None:
-            self._begun = (now, done)
+        if self._first is None:
+            self._first = (now, done)
         since, last_done = self._last_line
         if done != last_done and (done >= total or now - since >= _LINE_EVERY_SECONDS):
             self._last_line = (now, done)
-            rate = (done - self._begun[1]) / max(now - self._begun[0], 1e-9)
+            rate = (done - self._first[1]) / max(now - self._first[0], 1e-9)
             left = (
                 f"{duration((total - done) / max(rate, 1e-9))} left"
                 if rate > 0 or done >= total
@@ -79,11 +79,11 @@ def volume(num_bytes: float) -> str:
 
 def duration(seconds: float) -> str:
     """A duration in its two largest units: `7 s`, `3 min 05 s`, `16 h 40 min`, `3 d 04 h`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
+    rounded = round(seconds)
+    if rounded < 60:
+        return f"{rounded} s"
+    if rounded < 3600:
+        return f"{rounded // 60} min {rounded % 60:02d} s"
+    if rounded < 86400:
+        return f"{rounded // 3600} h {rounded % 3600 // 60:02d} min"
+    return f"{rounded // 86400} d {rounded % 86400 // 3600:02d} h"

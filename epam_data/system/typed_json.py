@@ -54,7 +54,7 @@ def _in_words(error: msgspec.ValidationError, data: bytes | memoryview) -> str:
 
 
 def _value_at(values: Any, path: str) -> Any:
-    """The value at ".shards[3].name"; for a key written as [...], its whole object."""
+    """The value at ".shards[3].name"; for a key written as [...], the object that has it."""
     for name, number in re.findall(r"\.(\w+)|\[(\d+)\]", path):
         values = values[int(number)] if number else values[name]
     return values

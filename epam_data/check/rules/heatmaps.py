@@ -115,8 +115,8 @@ def _moment_faults(
     person = height.argmax(axis=0)[None]
     cx, cy, h = (np.take_along_axis(values, person, axis=0)[0] for values in (u, v, height))
     margin = 3 * sigma + 1  # a Gaussian cut by the border has different moments
-    whole = ((height > 0).sum(axis=0) == 1) & (np.minimum(cx, cy) >= margin)
-    whole &= np.maximum(cx, cy) <= size - 1 - margin
+    uncut = ((height > 0).sum(axis=0) == 1) & (np.minimum(cx, cy) >= margin)
+    uncut &= np.maximum(cx, cy) <= size - 1 - margin
 
     channel, pixel = np.divmod(pixels, size * size)
     y, x = np.divmod(pixel, size)
@@ -128,11 +128,11 @@ def _moment_faults(
     # The pixel sum differs from the integral, the window ends at 3 sigma, and each pixel is rounded.
     sampling = 4 * math.exp(-2 * (math.pi * sigma) ** 2) + 0.02
     rounding = (HEATMAP_TOLERANCE * scale + ROUNDING) * (6 * sigma + 2) ** 2
-    off = np.where(whole, np.abs(mass - full) - sampling * full - rounding, 0)
+    off = np.where(uncut, np.abs(mass - full) - sampling * full - rounding, 0)
     yield from _worst(off, 0, "the mass of a channel is not that of a Gaussian; error beyond rounding:")
     filled = np.maximum(mass, rounding)
     away = np.maximum(np.abs(mass_x - cx * mass), np.abs(mass_y - cy * mass)) / filled
-    off = np.where(whole, away - 0.03 - sampling - rounding * 1.5 * sigma / filled, 0)
+    off = np.where(uncut, away - 0.03 - sampling - rounding * 1.5 * sigma / filled, 0)
     yield from _worst(off, 0, "the centroid of a channel is off its joint; error in pixels beyond rounding:")
 
 

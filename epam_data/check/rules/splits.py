@@ -15,7 +15,7 @@ from epam_data.schema import SPLITS
 from epam_data.shards.index import Index
 from epam_data.shards.manifest import Manifest
 
-_HIDDEN_CLIPS = 10  # if this many clips all have one label, it stands for hidden labels
+_HIDDEN_CLIPS = 10  # if this many clips or more all have one label, their labels are hidden
 
 
 @dataclass(frozen=True, kw_only=True)

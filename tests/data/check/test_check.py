@@ -58,7 +58,7 @@ def test_workers_find_the_same(shards: Path):
     assert [clip.key for clip in alone.measures] == [clip.key for clip in together.measures]
 
 
-def test_a_displacement_is_said_once(shards: Path):
+def test_a_displacement_is_reported_once(shards: Path):
     a_member_that_grew(shards)
     moved = [found for found in check(shards, ALL, HERE).findings if "misplaced" in found.what]
     assert len(moved) == 1

@@ -47,7 +47,7 @@ def test_a_directory_at_a_url_gives_the_same_clip(ma52_shards: Path):
     assert read_sample(f"file://{ma52_shards}", key)[1] == read_sample(ma52_shards, key)[1]
 
 
-def test_hidden_labels_and_absent_members_are_said(ma52_shards: Path, tmp_path: Path):
+def test_hidden_labels_and_absent_members_are_reported(ma52_shards: Path, tmp_path: Path):
     assert describe(str(ma52_shards / "test-000000.tar")).count("hidden") == 2
     key, _, members = next(read_shard(ma52_shards / "val-000000.tar"))
     write_tar(tmp_path / "part.tar", [(f"{key}.{e}", data) for e, data in members.items() if e != "rgb.mjpeg"])
@@ -82,7 +82,7 @@ def test_a_damaged_header_between_clips_is_named_by_its_byte(ntu60_shards: Path,
         describe(str(bad))
 
 
-def test_a_negative_size_is_no_header(tmp_path: Path):
+def test_a_negative_size_is_not_a_header(tmp_path: Path):
     """Of -512 bytes, a walk would stand still for ever."""
     header = tarfile.TarInfo("c0.json")
     header.size = -1

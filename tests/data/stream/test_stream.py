@@ -133,7 +133,7 @@ def test_a_resumed_epoch_gives_the_remaining_batches(
     assert_same_batches(rest, whole_epoch[consumed // 6 :])
 
 
-def test_a_stream_goes_on_after_a_broken_epoch(ntu60_shards: Path, whole_epoch: list[dict[str, Any]]) -> None:
+def test_a_stream_continues_after_a_broken_epoch(ntu60_shards: Path, whole_epoch: list[dict[str, Any]]) -> None:
     """The same loader, with workers that have read ahead: nothing of the broken epoch comes up again."""
     stream = make_stream(ntu60_shards, workers=1)
     broken = stream.epoch(0)

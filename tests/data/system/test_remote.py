@@ -49,7 +49,7 @@ def test_what_lies_there_is_read(folder: RemoteFolder):
     assert copy.read_ranges([("a", 2, 4), ("a", 0, 10)]) == [b"23", b"0123456789"]
 
 
-def test_a_broken_connection_is_tried_again_and_told(folder: RemoteFolder, caplog: pytest.LogCaptureFixture):
+def test_a_broken_connection_is_retried_and_reported(folder: RemoteFolder, caplog: pytest.LogCaptureFixture):
     assert len(failing(folder, ConnectionResetError("reset"))) == 2
     assert caplog.messages == []
     assert len(failing(folder, ConnectionResetError("reset"), ConnectionResetError("reset again"))) == 3

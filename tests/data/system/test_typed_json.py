@@ -62,7 +62,7 @@ def test_what_does_not_fit_is_named(values: object, message: str) -> None:
         load(values)
 
 
-def test_text_that_is_no_json_is_refused() -> None:
+def test_text_that_is_not_json_is_refused() -> None:
     for text in (b"", b"{", b"\xff", b'{"name": "\xff"}', b'{"share": NaN}', b'{"share": Infinity}', b"[" * 100_000):
         with pytest.raises(ValueError, match=r"^f\.json: (not JSON \(|expected object$)"):
             decode_json(text, Whole, "f.json")

@@ -69,7 +69,7 @@ def test_any_cut_is_found(seed: int):
         assert findings(data[:length], rows), length
 
 
-def test_behind_a_broken_header_the_walk_goes_on():
+def test_the_walk_continues_after_a_broken_header():
     data, rows = shard()
     changed = bytearray(data)
     changed[expected_headers(rows, MEMBERS)[5].header] ^= 1
@@ -77,7 +77,7 @@ def test_behind_a_broken_header_the_walk_goes_on():
     assert len(members) == 4 * 4 - 1
 
 
-def test_a_directory_is_no_member():
+def test_a_directory_is_not_a_member():
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         header = tarfile.TarInfo("folder")
@@ -86,7 +86,7 @@ def test_a_directory_is_no_member():
     assert any("folder is not a regular file" in text for text in findings(buffer.getvalue(), []))
 
 
-def test_a_negative_size_is_no_header():
+def test_a_negative_size_is_not_a_header():
     """Of -512 bytes, a walk would stand still for ever."""
     header = tarfile.TarInfo("c0.json")
     header.size = -1

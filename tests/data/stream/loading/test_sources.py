@@ -152,7 +152,7 @@ def test_nothing_is_read_outside_a_sample(ntu60_shards: Path):
 
 
 @pytest.mark.parametrize("on_damage", ["raise", "skip"])
-def test_a_copy_that_went_bad_is_fetched_anew(ntu60_shards: Path, tmp_path: Path, on_damage: str):
+def test_a_damaged_copy_is_fetched_again(ntu60_shards: Path, tmp_path: Path, on_damage: str):
     """The data set is whole: nothing is damaged, and the batches are the right ones."""
     root, cache = f"file://{ntu60_shards}", tmp_path / "cache"
     list(make_stream(root, cache_dir=str(cache)).epoch(0))
@@ -164,7 +164,7 @@ def test_a_copy_that_went_bad_is_fetched_anew(ntu60_shards: Path, tmp_path: Path
     assert_same_batches(list(found), list(global_batches(ntu60_shards, 1)))
 
 
-def test_skipping_goes_on_without_a_replaced_shard(copied: Path, tmp_path: Path, fetched: list[str]):
+def test_skipping_continues_without_a_replaced_shard(copied: Path, tmp_path: Path, fetched: list[str]):
     """Its samples are replaced, and it is not fetched again for each of them."""
     entry = next(entry for entry in load_manifest(copied).shards if entry.split == "train")
     path = copied / f"{entry.name}.tar"
