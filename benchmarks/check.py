@@ -24,6 +24,7 @@ from epam_data.samples.heatmap import quantise
 from epam_data.samples.prepare import draw_heatmap
 from epam_data.samples.settings import PrepareSettings
 from epam_data.schema import Sample, SampleInfo
+from epam_data.shards.codec import USUAL_CODECS
 from epam_data.shards.layout import ShardSummary
 from epam_data.shards.manifest import Manifest, ShardEntry
 from epam_data.shards.settings import ShardSettings
@@ -59,7 +60,7 @@ def make_clip(number: int) -> Sample:
         heatmap_scale=1.0,
         skeleton="coco17",
     )
-    info = SampleInfo(**{**info.__dict__, "box": expected_box(info, keypoints, PREPARE.__dict__)})
+    info = SampleInfo(**{**info.__dict__, "box": expected_box(info, keypoints, PREPARE)})
     heatmap = quantise(draw_heatmap(info, keypoints[..., :2], keypoints[..., 2]), 1.0)
     return Sample(info=info, keypoints=keypoints, heatmap=heatmap, frames=_frames(rng))
 
@@ -79,7 +80,7 @@ def shard_of(clips: list[Sample], folder: Path) -> tuple[Manifest, ShardSummary]
     table = TAXONOMIES["ntu60"]
     values: dict[str, Any] = dict.fromkeys(Manifest.__dataclass_fields__)
     values |= {name: getattr(table, name) for name in ("classes", "groups", "coarse_of")}
-    values |= {"skeleton": "coco17", "joints": COCO17.joints, "prepare": PREPARE.__dict__}
+    values |= {"skeleton": "coco17", "joints": COCO17.joints, "prepare": PREPARE, "codecs": USUAL_CODECS}
     return Manifest(**values), summary
 
 

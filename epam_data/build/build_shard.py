@@ -60,7 +60,7 @@ def build_shard(plan: BuildPlan, task: ShardTask) -> ShardResult:
 def make_members(plan: BuildPlan, clip: Clip) -> tuple[SampleInfo, dict[str, bytes], str | None]:
     """Decode, prepare and encode one clip: all that needs its video, and all that its video can break."""
     sample, mended = prepare(clip, plan.prepare, plan.skeleton, plan.taxonomy)
-    members = encode(sample, jpeg_quality=plan.shard.jpeg_quality, zstd_level=plan.shard.zstd_level)
+    members = encode(sample, plan.shard)
     return sample.info, members, mended
 
 

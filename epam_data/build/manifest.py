@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict
 
 from epam_data.build.plan import BuildPlan
 from epam_data.shards.layout import ShardSummary
@@ -34,8 +33,8 @@ def make_manifest(
         classes=taxonomy.classes,
         groups=taxonomy.groups,
         coarse_of=taxonomy.coarse_of,
-        prepare=asdict(plan.prepare),
-        shard=asdict(plan.shard),
+        prepare=plan.prepare,
+        shard=plan.shard,
         sources=sources,
         versions=tool_versions(),
         problems=problems,

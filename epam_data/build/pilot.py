@@ -233,7 +233,7 @@ def _compare(task: _Compare) -> tuple[int, dict[str, int]]:
     for size in task.settings.sizes_px:
         sample, _ = prepare(clip, _of_size(plan.prepare, size), plan.skeleton, plan.taxonomy)
         for quality in task.settings.jpeg_qualities:
-            members = encode(sample, jpeg_quality=quality, zstd_level=plan.shard.zstd_level)
+            members = encode(sample, replace(plan.shard, jpeg_quality=quality))
             num_bytes[f"{size} px, quality {quality}"] = sum(map(len, members.values()))
     return sample.info.num_frames, num_bytes
 

@@ -8,7 +8,6 @@ is wrong is looked at in depth whole, to name what is damaged.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator
@@ -30,13 +29,13 @@ from epam_data.check.rules.splits import (
 )
 from epam_data.readers import READERS, RawSettings
 from epam_data.readers.videos import VideoFinder
-from epam_data.samples.settings import PrepareSettings
 from epam_data.schema import Clip, Problem
 from epam_data.shards.index import Index, load_index
 from epam_data.shards.manifest import INDEX, PROBLEMS, Manifest, load_manifest
 from epam_data.system.executors import ExecutorSettings, run
 from epam_data.system.files import file_sha256
 from epam_data.system.progress import OnProgress, silent
+from epam_data.system.typed_json import decode_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,10 +113,6 @@ def check(root: Path, settings: CheckSettings, where: ExecutorSettings, progress
         ValueError: manifest or index cannot be read at all, or what the settings name to compare with.
     """
     manifest, index = load_manifest(root), load_index(root)
-    try:
-        PrepareSettings(**manifest.prepare)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{root}: the manifest's settings are no settings of a build ({error})") from error
     if settings.videos is not None:
         VideoFinder(settings.videos)
     # Before the shards, of which none is needed: what cannot be compared with is refused at once, not after hours.
@@ -200,12 +195,10 @@ def load_problems(root: Path) -> list[Problem]:
         ValueError: it is absent or damaged.
     """
     try:
-        lines = (root / PROBLEMS).read_text(encoding="utf-8").splitlines()
-        return [Problem(**json.loads(line)) for line in lines]
+        lines = (root / PROBLEMS).read_bytes().splitlines()
     except FileNotFoundError:
         raise ValueError(f"{PROBLEMS} is missing") from None
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{PROBLEMS} is damaged ({error})") from error
+    return [decode_json(line, Problem, f"{PROBLEMS}: line {number}") for number, line in enumerate(lines, 1)]
 
 
 def _annotated(skeletons: Path, manifest: Manifest) -> Iterator[tuple[str, str, int | None]]:

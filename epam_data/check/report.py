@@ -113,7 +113,7 @@ def _draw(report: CheckReport, key: str, *, num_frames: int, flip: bool = False)
 def _read(report: CheckReport, shard: int, number: int) -> Sample:
     reader = ShardReader(report.root, [entry.name for entry in report.manifest.shards])
     try:
-        return decode(reader.read_members(shard, report.index.row(number)))
+        return decode(reader.read_members(shard, report.index.row(number), report.manifest.codecs.endings))
     finally:
         reader.close()
 

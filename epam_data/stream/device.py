@@ -50,8 +50,8 @@ class BatchFinisher(nn.Module):
     def for_shards(cls, manifest: Manifest) -> BatchFinisher:
         """The finisher for the channels of these shards."""
         layout = LAYOUTS[manifest.skeleton]
-        is_limbs = manifest.prepare["heatmap_kind"] == "limbs"
-        return cls(layout.limb_flip_order if is_limbs else layout.flip_order, manifest.prepare["sigma_px"])
+        is_limbs = manifest.prepare.heatmap_kind == "limbs"
+        return cls(layout.limb_flip_order if is_limbs else layout.flip_order, manifest.prepare.sigma_px)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Normalised frames and float heatmaps of all clips.

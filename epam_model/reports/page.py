@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,7 @@ def write_report(evaluation: Evaluation, path: Path) -> Path:
         run=run.resolve().name,
         evaluation=evaluation,
         manifest=manifest,
+        prepare=asdict(manifest.prepare),
         num_hidden=int((~known).sum()),
         num_left_out=_clips_of(manifest, evaluation.split) - len(known),
         measures=measures,

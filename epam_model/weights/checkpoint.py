@@ -67,7 +67,7 @@ def shards_identity(manifest: Manifest) -> dict[str, Any]:
         "dataset": manifest.dataset,
         "classes": list(manifest.classes),
         "skeleton": manifest.skeleton,
-        "heatmap_kind": manifest.prepare["heatmap_kind"],
+        "heatmap_kind": manifest.prepare.heatmap_kind,
         "index_sha256": manifest.index_sha256,
     }
 

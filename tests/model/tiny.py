@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -99,8 +98,8 @@ def write_shards(
         classes=classes.classes,
         groups=classes.groups,
         coarse_of=classes.coarse_of,
-        prepare=asdict(PrepareSettings(rgb_size_px=RGB_PX, heatmap_size_px=HEATMAP_PX)),
-        shard=asdict(settings),
+        prepare=PrepareSettings(rgb_size_px=RGB_PX, heatmap_size_px=HEATMAP_PX),
+        shard=settings,
         sources={},
         versions={},
         problems={},

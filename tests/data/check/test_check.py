@@ -7,7 +7,8 @@ import pytest
 
 from epam_data.check.check import CheckReport, CheckSettings, check, deep_keys
 from epam_data.check.rules.finding import Finding
-from epam_data.shards.codec import HEATMAP_TOLERANCE, MEMBERS, decode_info
+from epam_data.shards.codec import HEATMAP_TOLERANCE, MEMBERS
+from epam_data.shards.head import read_head
 from epam_data.shards.index import load_index
 from epam_data.shards.manifest import load_manifest
 from epam_data.system.executors import ExecutorSettings
@@ -69,7 +70,7 @@ def test_a_flipped_bit_anywhere_is_found_and_its_member_named(ending: str, shard
 
     def opens(data: bytes) -> bool:
         try:
-            return bool(decode_info(data))
+            return bool(read_head(data))
         except ValueError:
             return False
 
@@ -143,8 +144,8 @@ def test_bad_sizes_are_refused(sample: int | str):
 def test_no_shard_directory_is_refused(tmp_path: Path, shards: Path):
     with pytest.raises(ValueError, match=r"holds no manifest\.json"):
         check(tmp_path, ALL, HERE)
-    change_manifest(shards, prepare={**load_manifest(shards).prepare, "sigma_px": "wide"})
-    with pytest.raises(ValueError, match="the manifest's settings are no settings of a build"):
+    change_manifest(shards, prepare={"sigma_px": "wide"})
+    with pytest.raises(ValueError, match=r"manifest\.json: prepare\.sigma_px: expected float, got wide"):
         check(shards, ALL, HERE)
 
 

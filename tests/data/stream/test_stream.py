@@ -439,7 +439,7 @@ def test_the_heatmap_of_a_crop_is_that_of_its_box(people_shards: Path, training:
 def test_shards_of_limbs_are_not_drawn(people_shards: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(people_shards, tmp_path / "shards"))
     manifest = load_manifest(root)
-    limbs = replace(manifest, prepare={**manifest.prepare, "heatmap_kind": "limbs"})
+    limbs = replace(manifest, prepare=replace(manifest.prepare, heatmap_kind="limbs"))
     (root / "manifest.json").write_bytes(limbs.to_json())
     with pytest.raises(ValueError, match=r"stream\.heatmap must be stored for shards of limbs, got drawn"):
         people_stream(root)

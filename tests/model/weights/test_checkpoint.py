@@ -136,7 +136,7 @@ def test_a_checkpoint_of_other_shards_or_another_model_is_refused(checkpoint: Ch
         check_same(checkpoint, "c.pt", renamed, MODEL)
     with pytest.raises(ValueError, match="its skeleton is coco17, the shards have ma52_28"):
         check_same(checkpoint, "c.pt", replace(manifest, skeleton="ma52_28"), MODEL)
-    limbs = replace(manifest, prepare={**manifest.prepare, "heatmap_kind": "limbs"})
+    limbs = replace(manifest, prepare=replace(manifest.prepare, heatmap_kind="limbs"))
     with pytest.raises(ValueError, match="its heatmap_kind is joints, the shards have limbs"):
         check_same(checkpoint, "c.pt", limbs, MODEL)
     with pytest.raises(ValueError, match=r"its model\.streams is both, the recipe says pose"):

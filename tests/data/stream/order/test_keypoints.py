@@ -42,10 +42,10 @@ def test_without_a_crop_they_draw_the_reference(use_scores: bool) -> None:
 
 
 def test_a_crop_draws_the_reference_of_the_smaller_box() -> None:
-    """A quarter off on the left and an eighth at the bottom: 64 x 80 video pixels become 48 x 70."""
-    smaller = replace(INFO, box=(26, 12, 74, 82))
+    """A quarter off on the left, an eighth at the top and at the bottom: 64 x 80 video pixels become 48 x 60."""
+    smaller = replace(INFO, box=(26, 22, 74, 82))
     expected = reference_heatmap(smaller, skeleton(), True)
-    np.testing.assert_allclose(drawn(INFO, crop=(0.25, 0.0, 1.0, 0.875)), expected, atol=1e-6)
+    np.testing.assert_allclose(drawn(INFO, crop=(0.25, 0.125, 1.0, 0.875)), expected, atol=1e-6)
     assert np.abs(expected - reference_heatmap(INFO, skeleton(), True)).max() > 0.1
 
 
