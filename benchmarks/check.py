@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from benchmarks.measure import publish, seconds_per_call
 from epam_data.check.check_shard import CheckTask, ShardChecker
+from epam_data.check.reference import reference_heatmap
 from epam_data.check.rules.alignment import expected_box
 from epam_data.check.rules.heatmaps import heatmap_error
-from epam_data.check.rules.reference import reference_heatmap
 from epam_data.samples.heatmap import quantise
 from epam_data.samples.prepare import draw_heatmap
 from epam_data.samples.settings import PrepareSettings
@@ -61,7 +61,7 @@ def make_clip(number: int) -> Sample:
         skeleton="coco17",
     )
     info = SampleInfo(**{**info.__dict__, "box": expected_box(info, keypoints, PREPARE)})
-    heatmap = quantise(draw_heatmap(info, keypoints[..., :2], keypoints[..., 2]), 1.0)
+    heatmap = quantise(draw_heatmap(info, keypoints[..., :2], keypoints[..., 2], COCO17), 1.0)
     return Sample(info=info, keypoints=keypoints, heatmap=heatmap, frames=_frames(rng))
 
 
@@ -102,11 +102,13 @@ def main() -> None:
 
     def plain() -> None:
         for clip in clips:
-            np.abs(clip.heatmap / 255 - reference_heatmap(clip.info, clip.keypoints, use_scores=True)).max()
+            np.abs(
+                clip.heatmap / 255 - reference_heatmap(clip.info, clip.keypoints, use_scores=True, layout=COCO17)
+            ).max()
 
     def sparse() -> None:
         for clip in clips:
-            heatmap_error(clip.info, clip.keypoints, clip.heatmap, use_scores=True)
+            heatmap_error(clip.info, clip.keypoints, clip.heatmap, use_scores=True, layout=COCO17)
 
     slow, fast = seconds_per_call(plain) / CLIPS, seconds_per_call(sparse) / CLIPS
     whole = depth - fast + slow  # the check, were its reference the plain one

@@ -55,6 +55,11 @@ def stored_label(label: int | None) -> int:
     return -1 if label is None else label
 
 
+def label_from_stored(label: int) -> int | None:
+    """The inverse of `stored_label`: None for a negative number."""
+    return None if label < 0 else label
+
+
 def _expect(ok: bool, key: str, what: str, wanted: object, got: object) -> None:
     if not ok:
         raise ValueError(f"{key}: {what} must be {wanted}, got {got}")
@@ -103,8 +108,8 @@ class SampleInfo:
     key: str
     name: str
     split: str
-    label: int | None
-    coarse_label: int | None
+    label: int | None  # None: hidden
+    coarse_label: int | None  # None: hidden, or the data set has no groups
     num_frames: Positive  # T
     video_frames: int  # frames that the decoder gave
     skeleton_frames: int

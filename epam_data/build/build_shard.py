@@ -59,7 +59,7 @@ def build_shard(plan: BuildPlan, task: ShardTask) -> ShardResult:
 
 def make_members(plan: BuildPlan, clip: Clip) -> tuple[SampleInfo, dict[str, bytes], str | None]:
     """Decode, prepare and encode one clip: all that needs its video, and all that its video can break."""
-    sample, mended = prepare(clip, plan.prepare, plan.skeleton, plan.taxonomy)
+    sample, mended = prepare(clip, plan.prepare, plan.layout, plan.taxonomy)
     members = encode(sample, plan.shard)
     return sample.info, members, mended
 

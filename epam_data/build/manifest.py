@@ -23,12 +23,15 @@ def make_manifest(
         index: bytes of `index.h5`.
         problems: number of clips by action.
     """
-    taxonomy = plan.taxonomy
+    layout, taxonomy = plan.layout, plan.taxonomy
+    is_known = layout.name in LAYOUTS
     return Manifest(
         dataset=plan.dataset,
         protocol=plan.raw.protocol,
-        skeleton=plan.skeleton,
-        joints=LAYOUTS[plan.skeleton].joints,
+        skeleton=layout.name,
+        joints=layout.joints,
+        flip_pairs=None if is_known else layout.flip_pairs,
+        limbs=None if is_known else layout.limbs,
         taxonomy=taxonomy.name,
         classes=taxonomy.classes,
         groups=taxonomy.groups,

@@ -31,16 +31,16 @@ _CORES = (1, 16, 64, 256)
 
 @dataclass(frozen=True, kw_only=True)
 class PilotSettings:
-    """What a pilot tries."""
+    """What a pilot builds and compares."""
 
     clips: int = 100
     """Random clips to build."""
     sizes_px: tuple[int, ...] = (224, 256)
-    """Sizes of the stored frames to compare; heatmaps have a quarter of them."""
+    """Frame sizes to compare; heatmaps have a quarter of them."""
     jpeg_qualities: tuple[int, ...] = (80, 90, 95)
     """JPEG qualities to compare."""
     compared_clips: int = 12
-    """Clips that are built in every size and quality."""
+    """Clips to build in every size and quality."""
 
     def __post_init__(self) -> None:
         for name in ("clips", "compared_clips"):
@@ -162,6 +162,7 @@ def pilot(
         num_frames = int(store.num_frames[[row for row, _ in _clips(whole)]].sum())
         measured = measure(few, store, tasks, settings.compared_clips)
     compared = list(run(_compare, clips[: settings.compared_clips], where))
+    checked = check(Path(few.out), CheckSettings(dataset=few.dataset), where)
     kinds = {
         action: dict(Counter(p.kind for p in report.problems if p.action == action).most_common())
         for action in ("skipped", "mended")
@@ -174,7 +175,7 @@ def pilot(
         num_built=report.num_samples,
         skipped=kinds["skipped"],
         mended=kinds["mended"],
-        findings=[f"{f.key or f.shard}: {f.what}" for f in check(Path(few.out), CheckSettings(), where).findings],
+        findings=[f"{finding.key or finding.shard}: {finding.what}" for finding in checked.findings],
         core_seconds=measured.seconds / measured.num_frames * num_frames if measured else 0.0,
         num_clips=files.num_clips,
         whole_bytes=_whole_bytes(compared, num_frames),
@@ -231,7 +232,7 @@ def _compare(task: _Compare) -> tuple[int, dict[str, int]]:
         clip = store.clip(task.row, plan.raw.videos / task.video)
     num_bytes = {}
     for size in task.settings.sizes_px:
-        sample, _ = prepare(clip, _of_size(plan.prepare, size), plan.skeleton, plan.taxonomy)
+        sample, _ = prepare(clip, _of_size(plan.prepare, size), plan.layout, plan.taxonomy)
         for quality in task.settings.jpeg_qualities:
             members = encode(sample, replace(plan.shard, jpeg_quality=quality))
             num_bytes[f"{size} px, quality {quality}"] = sum(map(len, members.values()))

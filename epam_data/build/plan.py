@@ -21,6 +21,7 @@ from epam_data.readers.videos import VideoFinder
 from epam_data.samples.settings import PrepareSettings
 from epam_data.schema import SCHEMA_VERSION, SPLITS
 from epam_data.shards.settings import ShardSettings
+from epam_data.skeleton import SkeletonLayout
 from epam_data.system.remote import is_url
 from epam_data.taxonomy import Taxonomy
 from epam_data.versions import tool_versions
@@ -28,12 +29,12 @@ from epam_data.versions import tool_versions
 
 @dataclass(frozen=True, kw_only=True)
 class ClipLimits:
-    """What one clip may cost before it is given up."""
+    """Limits at which a clip is skipped."""
 
     clip_seconds: float = 120.0
-    """A clip that takes longer is skipped; its process is killed."""
+    """Seconds per clip; a clip that takes longer is skipped, and its process is killed."""
     process_mb: int = 2048
-    """Memory that a decoding process may allocate, in 10^6 bytes; a clip that wants more is skipped."""
+    """Memory of a decoding process in 10^6 bytes; a clip that needs more is skipped."""
 
     def __post_init__(self) -> None:
         if not self.clip_seconds > 0:
@@ -81,7 +82,7 @@ class BuildPlan:
 
     def __post_init__(self) -> None:
         # Refuses what cannot be read; and the values travel with the plan, so that no worker needs a reader's module.
-        _ = self.skeleton, self.taxonomy
+        _ = self.layout, self.taxonomy
         if is_url(self.out) and self.work is None:
             raise ValueError(f"out is the URL {self.out}: give --work FOLDER, for the skeleton store and the lock")
         if self.work is not None and not is_url(self.out):
@@ -98,9 +99,9 @@ class BuildPlan:
         return self.work_folder / "skeletons.h5"
 
     @cached_property
-    def skeleton(self) -> str:
-        """Name of the joint layout."""
-        return find_reader(self.dataset).skeleton
+    def layout(self) -> SkeletonLayout:
+        """The joints."""
+        return find_reader(self.dataset).layout
 
     @cached_property
     def taxonomy(self) -> Taxonomy:

@@ -27,7 +27,7 @@ from epam_data.check.rules.splits import (
     notes,
     split_findings,
 )
-from epam_data.readers import READERS, RawSettings
+from epam_data.readers import DATASETS, RawSettings, Reader, find_reader
 from epam_data.readers.videos import VideoFinder
 from epam_data.schema import Clip, Problem
 from epam_data.shards.index import Index, load_index
@@ -40,18 +40,20 @@ from epam_data.system.typed_json import decode_json
 
 @dataclass(frozen=True, kw_only=True)
 class CheckSettings:
-    """How deep to look."""
+    """How thoroughly to check."""
 
     sample: int | str = 64
-    """Clips to check in depth: a number, a share as `1%`, or `all`; everything is checked in breadth."""
+    """Clips to check in depth: a number, a share such as `1%`, or `all`; all clips get the basic checks."""
     rgb: bool = False
-    """In depth, decode every frame and compare what moves in it with the joints."""
+    """In depth, decode every frame and compare its motion with that of the joints."""
     seed: int = 0
-    """Chooses the clips."""
+    """Seed that chooses the clips."""
     skeletons: Path | None = None
-    """The skeleton pickles that the set was built from: every clip of them must be there, or reported."""
+    """Skeleton pickles of the build: each of their clips must be in the shards, or reported as a problem."""
     videos: Path | None = None
-    """The recordings that it was built from: in depth, the frames that their containers announce are compared."""
+    """Videos of the build: in depth, compare with the number of frames in their headers."""
+    dataset: str | None = None
+    """Data set whose protocols, names and classes apply: `module:NAME` of your own reader; null: as the shards say."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\d+|\d+(\.\d+)?%|all", str(self.sample)) or self.num_deep(100) > 100:
@@ -74,6 +76,7 @@ class CheckReport:
     root: Path
     manifest: Manifest
     index: Index
+    reader: Reader | None  # of the data set; None: not known
     settings: CheckSettings
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
@@ -116,7 +119,8 @@ def check(root: Path, settings: CheckSettings, where: ExecutorSettings, progress
     if settings.videos is not None:
         VideoFinder(settings.videos)
     # Before the shards, of which none is needed: what cannot be compared with is refused at once, not after hours.
-    of_set = [*directory_findings(root, manifest), *set_findings(root, manifest, index, settings)]
+    reader = reader_of(manifest, settings)
+    of_set = [*directory_findings(root, manifest), *set_findings(root, manifest, index, settings, reader)]
     tasks = shard_tasks(manifest, index, deep_keys(index, settings))
     checker = ShardChecker(root=root, manifest=manifest, rgb=settings.rgb, videos=settings.videos)
     results: dict[str, ShardFindings] = {}
@@ -139,9 +143,10 @@ def check(root: Path, settings: CheckSettings, where: ExecutorSettings, progress
         root=root,
         manifest=manifest,
         index=index,
+        reader=reader,
         settings=settings,
         findings=tuple(sorted(_with_shards(findings, manifest, index), key=lambda finding: finding.order)),
-        notes=tuple(notes(manifest, index)),
+        notes=tuple(notes(manifest, index, reader)),
         measures=measures,
     )
 
@@ -171,11 +176,25 @@ def directory_findings(root: Path, manifest: Manifest) -> Iterator[Finding]:
             yield Finding(check="index", shard=path.stem, what="a shard that the manifest does not list")
 
 
-def set_findings(root: Path, manifest: Manifest, index: Index, settings: CheckSettings) -> Iterator[Finding]:
+def reader_of(manifest: Manifest, settings: CheckSettings) -> Reader | None:
+    """The reader of the data set that was built; None for one of another's own that the settings do not name.
+
+    Raises:
+        ValueError: the reader that the settings name cannot be found.
+    """
+    if settings.dataset is not None:
+        return find_reader(settings.dataset)
+    # Not by `find_reader` alone: a manifest must not name code to import.
+    return find_reader(manifest.dataset) if manifest.dataset in DATASETS else None
+
+
+def set_findings(
+    root: Path, manifest: Manifest, index: Index, settings: CheckSettings, reader: Reader | None
+) -> Iterator[Finding]:
     """Everything that concerns the set as a whole and needs no shard."""
     yield from index_findings(manifest, index)
-    yield from taxonomy_findings(manifest)
-    yield from split_findings(manifest, index)
+    yield from taxonomy_findings(manifest, reader)
+    yield from split_findings(manifest, index, reader)
     yield from label_findings(manifest, index)
     yield from balance_findings(manifest, index, settings.seed)
     try:
@@ -185,7 +204,7 @@ def set_findings(root: Path, manifest: Manifest, index: Index, settings: CheckSe
         return
     yield from problem_findings(manifest, index, problems)
     if settings.skeletons is not None:
-        yield from annotation_findings(manifest, index, problems, _annotated(settings.skeletons, manifest))
+        yield from annotation_findings(manifest, index, problems, _annotated(settings.skeletons, manifest, reader))
 
 
 def load_problems(root: Path) -> list[Problem]:
@@ -201,12 +220,13 @@ def load_problems(root: Path) -> list[Problem]:
     return [decode_json(line, Problem, f"{PROBLEMS}: line {number}") for number, line in enumerate(lines, 1)]
 
 
-def _annotated(skeletons: Path, manifest: Manifest) -> Iterator[tuple[str, str, int | None]]:
+def _annotated(skeletons: Path, manifest: Manifest, reader: Reader | None) -> Iterator[tuple[str, str, int | None]]:
     """(key, split, label) of each clip of the skeleton files."""
-    if manifest.dataset not in READERS:  # a manifest must not name code to import
-        raise ValueError(f"check.skeletons: data set must be one of {', '.join(READERS)}, got {manifest.dataset!r}")
+    if reader is None:
+        allowed = f"{', '.join(DATASETS)}, or one that check.dataset names"
+        raise ValueError(f"check.skeletons: data set must be one of {allowed}, got {manifest.dataset!r}")
     raw = RawSettings(videos=skeletons, skeletons=skeletons, protocol=manifest.protocol)
-    for clip in READERS[manifest.dataset].read(raw):
+    for clip in reader.read(raw):
         if isinstance(clip, Clip):
             yield clip.key, clip.split, clip.label
 

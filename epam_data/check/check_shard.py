@@ -154,9 +154,9 @@ class ShardChecker:
             return Depth(faults=tuple(faults), decoded=frames is not None)
         error, motion, prepare = None, None, self.manifest.prepare
         if heatmap is not None:
-            error = heatmap_error(info, keypoints, heatmap, prepare.use_scores)
+            error = heatmap_error(info, keypoints, heatmap, prepare.use_scores, self.manifest.layout)
             wrong = [] if error.allowed else [str(error)]
-            wrong += property_faults(info, keypoints, heatmap, prepare.use_scores)
+            wrong += property_faults(info, keypoints, heatmap, prepare.use_scores, self.manifest.layout)
             faults += [Fault(check="heatmap", member=codecs.heatmap, what=what) for what in wrong]
         askew = list(alignment_faults(info, keypoints, joint_positions(info, keypoints), prepare))
         if self.finder is not None:

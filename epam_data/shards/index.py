@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +28,7 @@ class Index:
     offset: NDArray[np.int64]  # (N,) bytes into the shard
     member_bytes: NDArray[np.int64]  # (N, 4) size of each member, in the order of `codec.ROLES`
     label: NDArray[np.int32]  # (N,) -1: hidden
-    coarse_label: NDArray[np.int32]  # (N,) -1: hidden
+    coarse_label: NDArray[np.int32]  # (N,) -1: hidden, or no groups
     num_frames: NDArray[np.int32]  # (N,)
 
     def __len__(self) -> int:
@@ -43,6 +44,10 @@ class Index:
             offset=int(self.offset[number]),
             member_bytes=tuple(self.member_bytes[number].tolist()),
         )
+
+    def rows_of(self, shards: Sequence[int]) -> NDArray[np.int64]:
+        """Numbers of the rows whose samples lie in these shards (`Manifest.shards_of`)."""
+        return np.flatnonzero(np.isin(self.shard, shards))
 
     @cached_property
     def row_of_key(self) -> dict[str, int]:

@@ -18,7 +18,7 @@ class IndexRow:
 
     key: str
     label: int  # -1: hidden
-    coarse_label: int  # -1: hidden
+    coarse_label: int  # -1: hidden, or no groups
     num_frames: int
     offset: int  # of the sample's first tar header in its shard, bytes
     member_bytes: tuple[int, ...]  # size of each member, in the order of `codec.ROLES`

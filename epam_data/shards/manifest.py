@@ -12,7 +12,7 @@ from epam_data.schema import SCHEMA_VERSION, check_version
 from epam_data.shards.codec import USUAL_CODECS, MemberCodecs
 from epam_data.shards.layout import ShardSummary
 from epam_data.shards.settings import ShardSettings
-from epam_data.skeleton import LAYOUTS
+from epam_data.skeleton import LAYOUTS, SkeletonLayout
 from epam_data.system.remote import RemoteFolder, is_url
 from epam_data.system.typed_json import decode_json
 
@@ -53,10 +53,12 @@ class Manifest:
     protocol: str | None
     skeleton: str  # joint layout
     joints: tuple[str, ...]
+    flip_pairs: tuple[tuple[int, int], ...] | None = None  # of a layout that is not in `LAYOUTS`, see `SkeletonLayout`
+    limbs: tuple[tuple[int, int], ...] | None = None  # the same
     taxonomy: str
     classes: tuple[str, ...]
     groups: tuple[str, ...]
-    coarse_of: tuple[int, ...]  # coarse label of each class
+    coarse_of: tuple[int, ...]  # coarse label of each class; empty where there are no groups
     prepare: PrepareSettings  # those of the build
     shard: ShardSettings
     codecs: MemberCodecs = USUAL_CODECS
@@ -67,13 +69,37 @@ class Manifest:
     shards: tuple[ShardEntry, ...]
 
     @property
+    def layout(self) -> SkeletonLayout:
+        """The joints: the known layout of that name, or the one that the manifest itself describes.
+
+        Raises:
+            ValueError: there is neither, or what the manifest describes is no layout.
+        """
+        if self.skeleton in LAYOUTS:
+            return LAYOUTS[self.skeleton]
+        if self.flip_pairs is None or self.limbs is None:
+            known = ", ".join(LAYOUTS)
+            raise ValueError(
+                f"skeleton must be one of {known}, or come with flip_pairs and limbs, got {self.skeleton!r}"
+            )
+        return SkeletonLayout(name=self.skeleton, joints=self.joints, flip_pairs=self.flip_pairs, limbs=self.limbs)
+
+    @property
     def num_channels(self) -> int:
         """Channels of the stored heatmaps: joints, or limbs."""
-        return LAYOUTS[self.skeleton].num_channels(self.prepare.heatmap_kind)
+        return self.layout.num_channels(self.prepare.heatmap_kind)
+
+    def shards_of(self, split: str) -> list[int]:
+        """Numbers of the shards of a split."""
+        return [number for number, shard in enumerate(self.shards) if shard.split == split]
 
     def to_json(self) -> bytes:
         """The file's bytes; equal manifests give equal bytes."""
-        return (json.dumps({"schema": SCHEMA_VERSION, **asdict(self)}, indent=1) + "\n").encode()
+        values = {name: value for name, value in asdict(self).items() if name not in _OPTIONAL or value is not None}
+        return (json.dumps({"schema": SCHEMA_VERSION, **values}, indent=1) + "\n").encode()
+
+
+_OPTIONAL = ("flip_pairs", "limbs")
 
 
 def load_manifest(root: Path | str) -> Manifest:
@@ -91,13 +117,17 @@ def load_manifest(root: Path | str) -> Manifest:
     check_version(raw.schema, root)
     manifest = decode_json(data, Manifest, path)
     num_classes, num_grouped = len(manifest.classes), len(manifest.coarse_of)
-    if num_grouped != num_classes:
+    if num_grouped != (num_classes if manifest.groups else 0):
         raise ValueError(f"{path}: {num_classes} classes need a group each, {num_grouped} have one")
     for section, kind in (("prepare", PrepareSettings), ("shard", ShardSettings)):
         found, known = getattr(raw, section), [each.name for each in fields(kind)]
         absent, unknown = [name for name in known if name not in found], [name for name in found if name not in known]
         if absent and unknown:  # an older manifest lacks settings, a newer one has more: this one's are damaged
             raise ValueError(f"{path}: {section} lacks {', '.join(absent)}, and has {', '.join(unknown)} instead")
+    try:
+        _ = manifest.layout
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     return manifest
 
 

@@ -35,7 +35,7 @@ def describe_directory(location: str) -> str:
     setting = manifest.prepare
     lines = [
         f"{location}: {manifest.dataset} {manifest.protocol or ''}".rstrip(),
-        f"  classes   {len(manifest.classes)} in {len(manifest.groups)} groups",
+        f"  classes   {len(manifest.classes)}" + (f" in {len(manifest.groups)} groups" if manifest.groups else ""),
         f"  joints    {len(manifest.joints)} ({manifest.skeleton})",
         f"  frames    {setting.rgb_size_px} px, JPEG quality {manifest.shard.jpeg_quality}",
         f"  heatmaps  {setting.heatmap_kind}, {setting.heatmap_size_px} px, sigma {setting.sigma_px}",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from epam_model.networks.epam import ATTENTIONS
-
-NETWORKS = ("epam", "rgbpose_conv3d")
-
-
-HEADS = ("linear", "pcan")
+# What a recipe may name: the keys of `table.NETWORKS`, `table.HEADS` and `epam.ATTENTIONS`. They stand here once more
+# (a test holds them equal), so that a recipe is read without importing torch.
+NETWORK_NAMES = ("epam", "rgbpose_conv3d")
+HEAD_NAMES = ("linear", "pcan")
+ATTENTION_NAMES = ("CBAM_spatial_efficient_temporal", "spatial_temporal")
+WITH_ATTENTION_MAP = ("epam",)
+"""Networks whose pose stream lays an attention map over the frames."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,32 +22,37 @@ class ModelSettings:
     streams: str = "both"
     """`both`, or `rgb` or `pose`: that stream alone."""
     attention_type: str = "CBAM_spatial_efficient_temporal"
-    """EPAM-Net: how the pose weights the RGB features: this, or `spatial_temporal` (for 16 RGB frames)."""
+    """EPAM-Net: the attention of the pose over the RGB features: this, or `spatial_temporal` (for 16 RGB frames)."""
     interaction: bool = True
-    """RGBPoseConv3D: PCAN's interaction between the streams."""
+    """RGBPoseConv3D: use PCAN's interaction between the streams."""
     head: str = "linear"
     """`linear`: one classifier per stream; `pcan`: with coarse groups and prototypes."""
     dropout: float = 0.5
-    """Probability of dropping a pooled feature in training."""
+    """Dropout probability of the pooled features."""
     rgb_rectification: float = 5.0
     """Head `pcan`: factor of the prototype similarity that evaluation adds to the RGB scores."""
     pose_rectification: float = 1.0
     """Head `pcan`: the same for the pose scores."""
     freeze_rgb: bool = False
-    """The RGB stream keeps its weights and statistics."""
+    """Do not train the RGB stream: it keeps its weights and statistics."""
     freeze_pose: bool = False
-    """The pose stream keeps its weights and statistics."""
+    """Do not train the pose stream: it keeps its weights and statistics."""
     init_from: list[str] = field(default_factory=list)
-    """Weights to start from, ours or foreign: of the whole network, or of streams alone, one after another."""
+    """Files of weights to start from, ours or foreign: of the whole network, or of single streams, in this order."""
     checkpoint_activations: bool = False
-    """Training computes the activations of blocks again in the backward pass: less memory, more time."""
+    """Recompute the activations of blocks in the backward pass: less memory, more time."""
+
+    @property
+    def has_attention_map(self) -> bool:
+        """Whether the network computes an attention map over the frames."""
+        return self.network in WITH_ATTENTION_MAP and self.streams == "both"
 
     def __post_init__(self) -> None:
         for name, allowed in (
-            ("network", NETWORKS),
+            ("network", NETWORK_NAMES),
             ("streams", ("both", "rgb", "pose")),
-            ("attention_type", tuple(ATTENTIONS)),
-            ("head", HEADS),
+            ("attention_type", ATTENTION_NAMES),
+            ("head", HEAD_NAMES),
         ):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"model.{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")

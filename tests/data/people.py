@@ -48,7 +48,7 @@ def person_sample(number: int, split: str) -> Sample:
     return Sample(
         info=info,
         keypoints=keypoints,
-        heatmap=quantise(draw_heatmap(info, keypoints[..., :2], heights), info.heatmap_scale),
+        heatmap=quantise(draw_heatmap(info, keypoints[..., :2], heights, COCO17), info.heatmap_scale),
         frames=np.stack([background((32, 32), number + frame) for frame in range(frames)]),
     )
 

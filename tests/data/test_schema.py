@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from epam_data.schema import MAX_KEY_LENGTH, SCHEMA_VERSION, Clip, Sample, check_key, check_version, key_from_name
+from epam_data.schema import (
+    MAX_KEY_LENGTH,
+    SCHEMA_VERSION,
+    Clip,
+    Sample,
+    check_key,
+    check_version,
+    key_from_name,
+    label_from_stored,
+    stored_label,
+)
 from tests.data.raw_data import make_sample, sample_info
 
 
@@ -141,3 +151,8 @@ def test_another_version_is_refused(version: object) -> None:
     message = f"shards: shard schema {version!r} cannot be read, this code reads 1..1"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         check_version(version, "shards")
+
+
+@pytest.mark.parametrize("label", [None, 0, 51])
+def test_a_stored_label_comes_back(label: int | None) -> None:
+    assert label_from_stored(stored_label(label)) == label

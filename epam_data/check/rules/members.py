@@ -15,7 +15,7 @@ from epam_data.shards.codec import CODECS, MemberCodecs
 from epam_data.shards.head import HEAD, SampleHead, checksum, read_head
 from epam_data.shards.layout import IndexRow
 from epam_data.shards.manifest import Manifest, ShardEntry
-from epam_data.skeleton import LAYOUTS
+from epam_data.skeleton import SkeletonLayout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,15 +63,14 @@ def open_sample(members: dict[str, memoryview], row: IndexRow, entry: ShardEntry
     faults = [Fault(member=codecs.info, what=what) for what in json_faults(info, row, entry, manifest)]
     faults += crc_faults(head, members, codecs)
     keypoints, heatmap = None, None
-    if info.skeleton in LAYOUTS:
-        try:
-            keypoints = _checked_keypoints(codecs.decode_keypoints(members[codecs.keypoints]), info)
-        except ValueError as error:
-            faults.append(Fault(member=codecs.keypoints, what=str(error)))
-        try:
-            heatmap = _checked_heatmap(codecs.decode_heatmap(members[codecs.heatmap]), info)
-        except ValueError as error:
-            faults.append(Fault(member=codecs.heatmap, what=str(error)))
+    try:
+        keypoints = _checked_keypoints(codecs.decode_keypoints(members[codecs.keypoints]), info, manifest.layout)
+    except ValueError as error:
+        faults.append(Fault(member=codecs.keypoints, what=str(error)))
+    try:
+        heatmap = _checked_heatmap(codecs.decode_heatmap(members[codecs.heatmap]), info, manifest.layout)
+    except ValueError as error:
+        faults.append(Fault(member=codecs.heatmap, what=str(error)))
     faults += frame_faults(members[codecs.frames], offsets, info, codecs)
     return OpenedSample(info=info, frame_offsets=offsets, keypoints=keypoints, heatmap=heatmap, faults=tuple(faults))
 
@@ -98,8 +97,8 @@ def json_faults(info: SampleInfo, row: IndexRow, entry: ShardEntry, manifest: Ma
             yield f"the label is hidden, so the coarse label must be, got {info.coarse_label}"
     elif not 0 <= info.label < len(manifest.classes):
         yield f"label must be in 0..{len(manifest.classes) - 1}, got {info.label}"
-    elif info.coarse_label != manifest.coarse_of[info.label]:
-        yield f"coarse label of class {info.label} must be {manifest.coarse_of[info.label]}, got {info.coarse_label}"
+    elif info.coarse_label != (wanted_coarse := manifest.coarse_of[info.label] if manifest.coarse_of else None):
+        yield f"coarse label of class {info.label} must be {wanted_coarse}, got {info.coarse_label}"
     wanted = {"skeleton": manifest.skeleton}
     names = ("rgb_size_px", "heatmap_size_px", "heatmap_kind", "sigma_px")
     wanted |= {name: getattr(manifest.prepare, name) for name in names}
@@ -161,8 +160,10 @@ def decode_all_frames(
     return frames, None
 
 
-def _checked_keypoints(keypoints: NDArray[np.floating], info: SampleInfo) -> NDArray[np.floating]:
-    num_joints = len(LAYOUTS[info.skeleton].joints)
+def _checked_keypoints(
+    keypoints: NDArray[np.floating], info: SampleInfo, layout: SkeletonLayout
+) -> NDArray[np.floating]:
+    num_joints = len(layout.joints)
     if keypoints.ndim != 4 or keypoints.shape[1:] != (info.num_frames, num_joints, 3):
         raise ValueError(f"must be (M, {info.num_frames}, {num_joints}, 3), got {keypoints.shape}")
     if keypoints.dtype not in (np.float16, np.float32):
@@ -170,9 +171,9 @@ def _checked_keypoints(keypoints: NDArray[np.floating], info: SampleInfo) -> NDA
     return keypoints
 
 
-def _checked_heatmap(heatmap: NDArray[np.uint8], info: SampleInfo) -> NDArray[np.uint8]:
+def _checked_heatmap(heatmap: NDArray[np.uint8], info: SampleInfo, layout: SkeletonLayout) -> NDArray[np.uint8]:
     side = info.heatmap_size_px
-    wanted = (info.num_frames, LAYOUTS[info.skeleton].num_channels(info.heatmap_kind), side, side)
+    wanted = (info.num_frames, layout.num_channels(info.heatmap_kind), side, side)
     if heatmap.shape != wanted:
         raise ValueError(f"must be {wanted}, got {heatmap.shape}")
     return heatmap

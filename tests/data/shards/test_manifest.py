@@ -153,3 +153,25 @@ def test_settings_are_those_of_the_build(ntu60_shards: Path) -> None:
     assert built.prepare == SMALL and built.shard.samples_per_shard == 4
     assert built.num_channels == 17
     assert replace(built, prepare=replace(built.prepare, heatmap_kind="limbs")).num_channels == len(COCO17.limbs)
+
+
+def test_only_a_layout_of_ones_own_stands_in_the_manifest(tmp_path: Path) -> None:
+    assert not {"flip_pairs", "limbs"} & json.loads(manifest().to_json()).keys()
+    assert manifest().layout is COCO17
+    hand = {"skeleton": "hand", "joints": ("wrist", "left_tip", "right_tip")}
+    own = manifest(**hand, flip_pairs=((1, 2),), limbs=())
+    (tmp_path / MANIFEST).write_bytes(own.to_json())
+    assert load_manifest(tmp_path) == own
+    assert (own.layout.name, own.layout.joints, own.layout.flip_order) == (*hand.values(), (0, 2, 1))
+    for changes, message in (
+        ({"limbs": None}, r"skeleton must be one of coco17, ma52_28, or come with flip_pairs and limbs, got 'hand'$"),
+        ({"flip_pairs": ((1, 3),)}, r"hand: flip pairs must be disjoint and joints in 0\.\.2$"),
+    ):
+        (tmp_path / MANIFEST).write_bytes(replace(own, **changes).to_json())
+        with pytest.raises(ValueError, match=f"^{re.escape(str(tmp_path / MANIFEST))}: {message}"):
+            load_manifest(tmp_path)
+
+
+def test_classes_need_no_groups(tmp_path: Path) -> None:
+    (tmp_path / MANIFEST).write_bytes(manifest(groups=(), coarse_of=()).to_json())
+    assert load_manifest(tmp_path).coarse_of == ()
