@@ -61,7 +61,7 @@ class BuildCommand:
     retry_skipped: bool = False
     """Build finished shards anew that lack clips, after their videos were mended."""
     max_failures: int = 0
-    """Clips that may be skipped before the exit code is 1; all others are built in any case."""
+    """Clips that may be skipped before the exit code is 1. Under 20: a build whose first 20 all fail alike stops."""
 
     def __post_init__(self) -> None:
         _ = self.where, self.plan  # each refuses what cannot be used
@@ -139,7 +139,12 @@ def build_command(command: BuildCommand) -> int:
     if command.dry_run:
         print(estimate(command.plan).describe(command.workers))
         return 0
-    options = BuildOptions(where=command.where, restart=command.restart, retry_skipped=command.retry_skipped)
+    options = BuildOptions(
+        where=command.where,
+        restart=command.restart,
+        retry_skipped=command.retry_skipped,
+        max_failures=command.max_failures,
+    )
     begun = time.monotonic()
     with Progress("build", "clips") as progress:
         if command.part is None:
