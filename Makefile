@@ -1,5 +1,5 @@
 # `make demo`, `make test`, `make check`, `make soak`, `make docs`: each makes .venv first if it is missing or stale;
-# `make test-mmaction` makes .venv-mmaction.
+# `make test-mmaction` makes .venv-mmaction. `make soak-all` runs the long tests in full, for an hour or more.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,16 +10,19 @@ CODE := $(PACKAGES) tests benchmarks examples docs
 MM_VENV := .venv-mmaction
 MM_STAMP := $(MM_VENV)/.installed
 
-.PHONY: demo test check soak docs test-mmaction clean
+.PHONY: demo test check soak soak-all docs test-mmaction clean
 
 demo: $(STAMP)
 	BIN=$(BIN) bash pipelines/demo.sh
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest -m "not soak" -n 2 --dist worksteal
 
 soak: $(STAMP)
 	$(BIN)/python -m pytest -m soak
+
+soak-all: $(STAMP)
+	$(BIN)/python -m pytest -m soak --soak-all --soak-results benchmarks/results/soak.json
 
 test-mmaction: $(MM_STAMP)
 	$(MM_VENV)/bin/python -m pytest tests/mmaction
@@ -28,6 +31,7 @@ check: $(STAMP)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy $(PACKAGES)
+	$(BIN)/lint-imports --no-cache
 
 docs: $(STAMP)
 	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build/html

@@ -29,7 +29,7 @@ from benchmarks.loading import on_the_fly
 from benchmarks.measure import peak_bytes, publish
 from epam_data.build.build_shard import make_members
 from epam_data.build.plan import BuildPlan
-from epam_data.readers import READERS, RawSettings
+from epam_data.readers import RawSettings, find_reader
 from epam_data.readers.pickles import load_pickle
 from epam_data.readers.videos import VideoFinder
 from epam_data.samples.settings import PrepareSettings
@@ -71,7 +71,7 @@ def write_copies(folder: Path, videos: Path, skeletons: Path) -> None:
 def seconds_of_one_clip(folder: Path) -> dict[str, float]:
     """Median seconds of each way on one core, in turns, so that a slow moment of the machine hits all."""
     plan = plan_of(folder, "unused")
-    clip = next(clip for clip in READERS["ntu60"].read(plan.raw) if isinstance(clip, Clip))
+    clip = next(clip for clip in find_reader("ntu60").read(plan.raw) if isinstance(clip, Clip))
     found = plan.raw.videos / str(VideoFinder(plan.raw.videos).find(clip.name))
     clip = replace(clip, video=found)
     info, _, _ = make_members(plan, clip)

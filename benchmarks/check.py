@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from benchmarks.measure import publish, seconds_per_call
 from epam_data.check.check_shard import CheckTask, ShardChecker
+from epam_data.check.reference import reference_heatmap
 from epam_data.check.rules.alignment import expected_box
 from epam_data.check.rules.heatmaps import heatmap_error
-from epam_data.check.rules.reference import reference_heatmap
 from epam_data.samples.heatmap import quantise
 from epam_data.samples.prepare import draw_heatmap
 from epam_data.samples.settings import PrepareSettings
 from epam_data.schema import Sample, SampleInfo
+from epam_data.shards.codec import USUAL_CODECS
 from epam_data.shards.layout import ShardSummary
 from epam_data.shards.manifest import Manifest, ShardEntry
 from epam_data.shards.settings import ShardSettings
@@ -59,8 +60,8 @@ def make_clip(number: int) -> Sample:
         heatmap_scale=1.0,
         skeleton="coco17",
     )
-    info = SampleInfo(**{**info.__dict__, "box": expected_box(info, keypoints, PREPARE.__dict__)})
-    heatmap = quantise(draw_heatmap(info, keypoints[..., :2], keypoints[..., 2]), 1.0)
+    info = SampleInfo(**{**info.__dict__, "box": expected_box(info, keypoints, PREPARE)})
+    heatmap = quantise(draw_heatmap(info, keypoints[..., :2], keypoints[..., 2], COCO17), 1.0)
     return Sample(info=info, keypoints=keypoints, heatmap=heatmap, frames=_frames(rng))
 
 
@@ -79,7 +80,7 @@ def shard_of(clips: list[Sample], folder: Path) -> tuple[Manifest, ShardSummary]
     table = TAXONOMIES["ntu60"]
     values: dict[str, Any] = dict.fromkeys(Manifest.__dataclass_fields__)
     values |= {name: getattr(table, name) for name in ("classes", "groups", "coarse_of")}
-    values |= {"skeleton": "coco17", "joints": COCO17.joints, "prepare": PREPARE.__dict__}
+    values |= {"skeleton": "coco17", "joints": COCO17.joints, "prepare": PREPARE, "codecs": USUAL_CODECS}
     return Manifest(**values), summary
 
 
@@ -101,11 +102,13 @@ def main() -> None:
 
     def plain() -> None:
         for clip in clips:
-            np.abs(clip.heatmap / 255 - reference_heatmap(clip.info, clip.keypoints, use_scores=True)).max()
+            np.abs(
+                clip.heatmap / 255 - reference_heatmap(clip.info, clip.keypoints, use_scores=True, layout=COCO17)
+            ).max()
 
     def sparse() -> None:
         for clip in clips:
-            heatmap_error(clip.info, clip.keypoints, clip.heatmap, use_scores=True)
+            heatmap_error(clip.info, clip.keypoints, clip.heatmap, use_scores=True, layout=COCO17)
 
     slow, fast = seconds_per_call(plain) / CLIPS, seconds_per_call(sparse) / CLIPS
     whole = depth - fast + slow  # the check, were its reference the plain one

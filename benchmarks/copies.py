@@ -8,7 +8,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from epam_data.schema import SampleInfo
+from epam_data.shards.head import HEAD, read_head
 from epam_data.shards.index import index_bytes, load_index
 from epam_data.shards.layout import ShardSummary
 from epam_data.shards.manifest import INDEX, MANIFEST, Manifest, ShardEntry, load_manifest
@@ -27,10 +27,10 @@ def write_copies(source: Path, target: Path, *, clips: int, shard_clips: int) ->
         with ShardWriter(target, f"train-{first // shard_clips:06d}", "train", ShardSettings()) as writer:
             for number in range(first, min(first + shard_clips, clips)):
                 members = originals[number % len(originals)]
-                values = {**json.loads(members["json"]), "key": f"clip-{number}", "split": "train"}
-                values["crc32"].pop("json", None)  # it was that of the original
-                info = SampleInfo.from_dict(values)
-                writer.write_members(info, {**members, "json": json.dumps(values).encode()})
+                values = {**json.loads(members[HEAD]), "key": f"clip-{number}", "split": "train"}
+                values["crc32"].pop(HEAD, None)  # it was that of the original
+                head = json.dumps(values).encode()
+                writer.write_members(read_head(head).info, {**members, HEAD: head})
             shards.append(writer.finish())
     return _write_index(target, manifest, shards)
 

@@ -43,7 +43,6 @@ import torch
 from benchmarks.copies import link_copies, write_copies
 from benchmarks.measure import publish
 from benchmarks.other_loaders import BATCH, SETTINGS
-from epam_data.shards.codec import decode_heatmap
 from epam_data.shards.index import load_index
 from epam_data.shards.manifest import load_manifest
 from epam_data.shards.reader import ShardReader
@@ -71,7 +70,7 @@ def floor(root: Path) -> Iterator[int]:
     for step in range(NUM_CLIPS // BATCH):
         for slot, (members, head) in enumerate(zip(clips, heads, strict=True)):
             draw = draw_training(head["num_frames"], SETTINGS, seed=0, epoch=0, position=step * BATCH + slot)
-            volume = decode_heatmap(members["heatmap.npy.zst"])
+            volume = manifest.codecs.decode_heatmap(members["heatmap.npy.zst"])
             np.take(volume, draw.pose_frames, axis=0, out=heatmap[slot], mode="clip")
             mjpeg, offsets = memoryview(members["rgb.mjpeg"]), head["frame_offsets"]
             for frame, out in zip(draw.rgb_frames.tolist(), rgb[slot], strict=True):

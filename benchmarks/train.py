@@ -32,7 +32,7 @@ from epam_data.recipe import parse_command
 from epam_data.stream import BatchFinisher, Stream
 from epam_model.build import build_for
 from epam_model.commands.train import TrainCommand
-from epam_model.losses.objective import Objective
+from epam_model.losses.objective import OBJECTIVES
 from epam_model.ranks.distributed import Ranks, choose_device, distributed, gather
 from epam_model.ranks.launch import find_launch
 from epam_model.ranks.sync_batch_norm import synchronise_batch_norms
@@ -58,8 +58,9 @@ class Training:
         self.finisher = BatchFinisher.for_shards(self.stream.manifest).to(ranks.device)
         model = build_for(replace(command.model, init_from=[]), self.stream.manifest)
         model = synchronise_batch_norms(model, ranks) if command.train.sync_bn else model
-        objective = Objective(command.train.loss, self.stream.manifest.coarse_of).to(ranks.device)
-        self.step = GradientStep(model.to(ranks.device).train(), objective, settings=command.train, ranks=ranks)
+        model = model.to(ranks.device).train()
+        objective = OBJECTIVES[command.model.head](model, command.train.loss, self.stream.manifest.coarse_of)
+        self.step = GradientStep(model, objective, settings=command.train, ranks=ranks)
         self.constant = self.stream.read_step(0, 0).to(ranks.device)
         self.clips = (*self.finisher(self.constant), self.constant.label)
 

@@ -1,8 +1,12 @@
-"""Every random draw of the project is keyed: by what it is for, then by seed, epoch, position, and so on.
+"""Random draws of builds, streams and training are keyed: by what they are for, then by seed, epoch and position.
 
 Never by worker, rank or time. So the same sample gets the same draw on any machine and after any resume, and no two
 purposes share a generator. The purpose stands first and is never 0: NumPy pads keys with zeros, so that (7, 3) and
 (7, 3, 0) are one key; keys of one purpose have one length.
+
+Four others are not made here, and stay as they are, since their outcomes are on record: the figures of `synth` (by seed
+and clip), the clips that `check` looks at in depth, its shuffled tables and the clips of its report (each by the seed
+alone). First weights are torch's, by the seed; the published test frames are NumPy's `RandomState(255)`.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ class Purpose(IntEnum):
     WINDOW_ORDER = 3  # of the samples of a window; (seed, epoch, window)
     AUGMENTATION = 4  # of a sample; (seed, epoch, position)
     LABEL_SHUFFLE = 5  # of the control; (seed)
-    TRAINING_STEP = 6  # dropout; (seed, step, rank)
+    TRAINING_STEP = 6  # dropout, the same on all ranks; (seed, step)
     SELECTION = 7  # of the clips of a limited build; (seed)
     ESTIMATE = 8  # of the clips that a dry run measures; (seed)
     CLASS_START = 9  # of balanced epochs: the sample of each class that comes first; (seed)

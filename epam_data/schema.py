@@ -5,12 +5,12 @@ Legend everywhere: M persons, T frames, V joints (or heatmap channels), H and W 
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -44,9 +44,20 @@ def check_key(key: str) -> str:
     return key
 
 
+def check_version(version: object, what: object) -> None:
+    """Refuse shards that this code cannot read: a ValueError that begins with `what`."""
+    if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
+        raise ValueError(f"{what}: shard schema {version!r} cannot be read, this code reads 1..{SCHEMA_VERSION}")
+
+
 def stored_label(label: int | None) -> int:
     """A label as integers hold it: -1 where it is hidden."""
     return -1 if label is None else label
+
+
+def label_from_stored(label: int) -> int | None:
+    """The inverse of `stored_label`: None for a negative number."""
+    return None if label < 0 else label
 
 
 def _expect(ok: bool, key: str, what: str, wanted: object, got: object) -> None:
@@ -87,77 +98,34 @@ class Clip:
         _expect(height > 0 and width > 0, self.key, "image_size", "(H, W) > 0", self.image_size)
 
 
-_JSON_TYPES: dict[Any, Any] = {"str": str, "int": int, "int | None": int | None, "float": int | float}
+Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleInfo:
-    """What `KEY.json` says of a sample: everything but the arrays."""
+    """What `KEY.json` says of a sample: everything but the arrays. The types' limits hold for what is read."""
 
     key: str
     name: str
     split: str
-    label: int | None
-    coarse_label: int | None
-    num_frames: int  # T
+    label: int | None  # None: hidden
+    coarse_label: int | None  # None: hidden, or the data set has no groups
+    num_frames: Positive  # T
     video_frames: int  # frames that the decoder gave
     skeleton_frames: int
-    image_size: tuple[int, int]  # (H, W) of the skeleton's pixels
-    video_size: tuple[int, int]  # (H, W) of the video
+    image_size: tuple[Positive, Positive]  # (H, W) of the skeleton's pixels
+    video_size: tuple[Positive, Positive]  # (H, W) of the video
     box: tuple[int, int, int, int]  # (x1, y1, x2, y2) of the crop, video pixels, x2 and y2 exclusive
-    rgb_size_px: int  # S: frames are S x S
-    heatmap_size_px: int  # heatmaps are square, too
+    rgb_size_px: Positive  # S: frames are S x S
+    heatmap_size_px: Positive  # heatmaps are square, too
     heatmap_kind: str  # "joints" or "limbs": what a channel is
-    sigma_px: float  # heatmap pixels
-    heatmap_scale: float  # value of a stored 255; >= 1
+    sigma_px: Annotated[float, msgspec.Meta(gt=0)]  # heatmap pixels
+    heatmap_scale: Annotated[float, msgspec.Meta(ge=1)]  # value of a stored 255
     skeleton: str  # name of the joint layout
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, `schema` (the format's version) among them."""
-        return {"schema": SCHEMA_VERSION, **self.__dict__}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> SampleInfo:
-        """The inverse of `to_dict`; further keys are ignored, so that version 1 can grow.
-
-        Raises:
-            ValueError: a field is absent or cannot be, or the version is newer than this code.
-        """
-        version = values.get("schema")
-        if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
-            raise ValueError(
-                f"{values.get('key')}: shard schema {version!r} cannot be read, this code reads 1..{SCHEMA_VERSION}"
-            )
-        names = cls.__dataclass_fields__
-        absent = [name for name in names if name not in values]
-        if absent:
-            raise ValueError(f"{values.get('key')}: KEY.json lacks {', '.join(absent)}")
-        for name, field in names.items():
-            if not isinstance(values[name], _JSON_TYPES.get(field.type, (list, tuple))):
-                raise ValueError(f"{values['key']}: KEY.json: {name} must be {field.type}, got {values[name]!r}")
-        fields = {name: values[name] for name in names}
-        for name in ("image_size", "video_size", "box"):
-            fields[name] = tuple(fields[name])
-        info = cls(**fields)
-        info._check_numbers()
-        return info
-
-    def _check_numbers(self) -> None:
-        """What a reader divides by, crops by or allocates by; a ValueError names the key."""
-
-        def ints(values: tuple[Any, ...], count: int) -> bool:
-            return len(values) == count and all(type(value) is int for value in values)
-
-        for name in ("image_size", "video_size"):
-            size = getattr(self, name)
-            _expect(ints(size, 2) and min(size) >= 1, self.key, name, "(H, W), 2 integers >= 1", size)
-        box = self.box
-        ok = ints(box, 4) and box[2] > box[0] and box[3] > box[1]
-        _expect(ok, self.key, "box", "(x1, y1, x2, y2), 4 integers with x2 > x1 and y2 > y1", box)
-        for name in ("num_frames", "rgb_size_px", "heatmap_size_px"):
-            _expect(getattr(self, name) >= 1, self.key, name, ">= 1", getattr(self, name))
-        _expect(0 < self.sigma_px < math.inf, self.key, "sigma_px", "finite and > 0", self.sigma_px)
-        _expect(1 <= self.heatmap_scale < math.inf, self.key, "heatmap_scale", "finite and >= 1", self.heatmap_scale)
+    def __post_init__(self) -> None:
+        x1, y1, x2, y2 = self.box
+        _expect(x2 > x1 and y2 > y1, self.key, "box", "(x1, y1, x2, y2) with x2 > x1 and y2 > y1", self.box)
 
 
 @dataclass(frozen=True, kw_only=True)

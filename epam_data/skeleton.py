@@ -25,6 +25,15 @@ class SkeletonLayout:
         used = paired + [joint for limb in self.limbs for joint in limb]
         if len(set(paired)) != len(paired) or not set(used) <= set(range(len(self.joints))):
             raise ValueError(f"{self.name}: flip pairs must be disjoint and joints in 0..{len(self.joints) - 1}")
+        for pair in (*self.flip_pairs, *self.limbs):
+            if len(pair) != 2:
+                raise ValueError(f"{self.name}: a flip pair or a limb must be two joints, got {pair}")
+        mirror, limbs = self.flip_order, set(map(frozenset, self.limbs))
+        for a, b in self.limbs:
+            if frozenset((mirror[a], mirror[b])) not in limbs:
+                raise ValueError(
+                    f"{self.name}: limb ({a}, {b}) needs its mirror image ({mirror[a]}, {mirror[b]}) among the limbs"
+                )
 
     @property
     def flip_order(self) -> tuple[int, ...]:
@@ -34,9 +43,13 @@ class SkeletonLayout:
             order[left], order[right] = right, left
         return tuple(order)
 
+    def channels(self, heatmap_kind: str) -> tuple[tuple[int, int], ...]:
+        """The (start, end) joints of each heatmap channel: a limb where the kind is "limbs", else one joint twice."""
+        return self.limbs if heatmap_kind == "limbs" else tuple((joint, joint) for joint in range(len(self.joints)))
+
     def num_channels(self, heatmap_kind: str) -> int:
-        """Channels of a heatmap: its limbs where the kind is "limbs", else its joints."""
-        return len(self.limbs if heatmap_kind == "limbs" else self.joints)
+        """Channels of a heatmap."""
+        return len(self.channels(heatmap_kind))
 
     @property
     def limb_flip_order(self) -> tuple[int, ...]:

@@ -18,17 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
+from epam_data.readers.synthetic import READER
 from epam_data.skeleton import COCO17
 from epam_data.system.executors import run_local
 from epam_data.system.progress import OnProgress, silent
-from epam_data.taxonomy import TAXONOMIES
 
 VIDEO_FOLDER, SKELETON_FILE = "videos", "synthetic.pkl"
 
-# Of NTU RGB+D's subjects: the first ones train in X-Sub, the others validate.
-_TRAIN_SUBJECTS = (1, 2, 4, 5, 8, 9, 13, 14, 15, 16)
-_VAL_SUBJECTS = (3, 6, 7, 10, 11)
-_TEST_CAMERA = 1  # of X-View
 _CAMERAS = 3
 _FPS = 30
 
@@ -53,7 +49,7 @@ class SynthSettings:
     """The same seed gives the same figures."""
 
     def __post_init__(self) -> None:
-        classes = len(TAXONOMIES["synthetic"].classes)
+        classes = len(READER.taxonomy.classes)
         for name in ("train_clips", "val_clips"):
             if getattr(self, name) < classes or getattr(self, name) % classes:
                 raise ValueError(f"synth.{name} must be a positive multiple of {classes}, got {getattr(self, name)}")
@@ -93,8 +89,9 @@ def synthesise(out: Path, settings: SynthSettings, num_workers: int, progress: O
 def clip_names(settings: SynthSettings) -> list[str]:
     """The names of all clips, training first."""
     names = []
-    classes = len(TAXONOMIES["synthetic"].classes)
-    for subjects, num_clips in ((_TRAIN_SUBJECTS, settings.train_clips), (_VAL_SUBJECTS, settings.val_clips)):
+    classes = len(READER.taxonomy.classes)
+    for split, num_clips in (("train", settings.train_clips), ("val", settings.val_clips)):
+        subjects = sorted(READER.protocols["xsub"].values[split])
         for number in range(num_clips // classes):
             subject = subjects[number % len(subjects)]
             take = number // len(subjects)  # of this subject: the cameras in turn, then the next replication
@@ -104,13 +101,10 @@ def clip_names(settings: SynthSettings) -> list[str]:
 
 
 def _splits(names: list[str]) -> dict[str, list[str]]:
-    trains = {name for name in names if int(name[9:12]) in _TRAIN_SUBJECTS}
-    sees = {name for name in names if int(name[5:8]) != _TEST_CAMERA}
     return {
-        "xsub_train": [name for name in names if name in trains],
-        "xsub_val": [name for name in names if name not in trains],
-        "xview_train": [name for name in names if name in sees],
-        "xview_val": [name for name in names if name not in sees],
+        f"{protocol}_{split}": [name for name in names if rule.split_of(READER.name_fields(name)) == split]
+        for protocol, rule in READER.protocols.items()
+        for split in rule.values
     }
 
 
@@ -122,9 +116,10 @@ class _Render:
     settings: SynthSettings
 
     def __call__(self, name: str) -> dict[str, Any]:
-        settings, label = self.settings, int(name[17:20]) - 1
+        settings, fields = self.settings, READER.name_fields(name)
+        label = fields["action"] - 1
         rng = np.random.default_rng([settings.seed, *name.encode()])
-        subject = np.random.default_rng([settings.seed, *name[8:12].encode()])
+        subject = np.random.default_rng([settings.seed, *f"P{fields['subject']:03d}".encode()])
         num_frames = int(rng.integers(settings.min_frames, settings.max_frames + 1))
         joints = figure_motion(label, num_frames, rng, subject)  # (T, V, 2), body heights
         height = settings.height_px * subject.uniform(0.55, 0.7) * rng.uniform(0.9, 1.1)
@@ -166,7 +161,7 @@ def figure_motion(
     lean, sink, shift = 0.04 * swing, still, still  # nobody stands quite still
     arms = {s: (0.25 + 0.08 * s * swing, 0.15 + still) for s in (-1.0, 1.0)}  # shoulder and elbow angles from hanging
     legs = dict.fromkeys((-1.0, 1.0), (0.08 + still, still))  # hip and knee angles
-    name = TAXONOMIES["synthetic"].classes[label]
+    name = READER.taxonomy.classes[label]
     if name == "raise both arms":
         arms = dict.fromkeys((-1.0, 1.0), (0.2 + 2.7 * reach * beat, 0.1 + still))
     elif name == "wave one hand":

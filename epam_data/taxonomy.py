@@ -1,8 +1,10 @@
-"""Class names and coarse groups of each data set: the only fine -> coarse table of the project."""
+"""Class names and, where a data set has them, coarse groups: the only fine -> coarse table of the project."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -11,14 +13,16 @@ import yaml
 
 @dataclass(frozen=True, kw_only=True)
 class Taxonomy:
-    """The classes of a data set and the coarse group of each."""
+    """The classes of a data set and, unless it has no groups, the coarse group of each."""
 
     name: str
     classes: tuple[str, ...]  # K fine names, by label
-    groups: tuple[str, ...]  # Kc coarse names, by coarse label
-    coarse_of: tuple[int, ...]  # K coarse labels, by label
+    groups: tuple[str, ...] = ()  # Kc coarse names, by coarse label; empty: the data set has no groups
+    coarse_of: tuple[int, ...] = ()  # K coarse labels, by label; empty without groups
 
     def __post_init__(self) -> None:
+        if not self.groups and not self.coarse_of:
+            return
         if len(self.coarse_of) != len(self.classes):
             raise ValueError(
                 f"{self.name}: each of the {len(self.classes)} classes needs a group, got {len(self.coarse_of)}"
@@ -27,6 +31,10 @@ class Taxonomy:
             raise ValueError(
                 f"{self.name}: coarse labels must cover 0..{len(self.groups) - 1}, got {sorted(set(self.coarse_of))}"
             )
+
+    def coarse_label(self, label: int | None) -> int | None:
+        """The group of a class; None for a hidden label, and where there are no groups."""
+        return None if label is None or not self.coarse_of else self.coarse_of[label]
 
 
 def parse_taxonomy(name: str, groups: dict[str, dict[int, str]]) -> Taxonomy:
@@ -51,10 +59,49 @@ def parse_taxonomy(name: str, groups: dict[str, dict[int, str]]) -> Taxonomy:
     )
 
 
-def _load(name: str) -> Taxonomy:
+def parse_table(name: str, text: str) -> Taxonomy:
+    """Read a table: `groups:` as in `parse_taxonomy`, or `classes:` with a list of names, by label, without groups.
+
+    Raises:
+        ValueError: the table has neither, or both, or its labels are not 0 ... K - 1.
+    """
+    table: dict[str, Any] = yaml.safe_load(text) or {}
+    if table.keys() == {"groups"}:
+        return parse_taxonomy(name, table["groups"])
+    if table.keys() == {"classes"}:
+        return Taxonomy(name=name, classes=tuple(table["classes"]))
+    raise ValueError(f"{name}: a table must have either 'groups' or 'classes', got {', '.join(table) or 'nothing'}")
+
+
+class _Tables(Mapping[str, Taxonomy]):
+    """`tables/NAME.yaml`, each read when it is first asked for: to import this file reads none."""
+
+    def __getitem__(self, name: str) -> Taxonomy:
+        if name not in _table_names():
+            raise KeyError(name)
+        return _read_table(name)
+
+    def __contains__(self, name: object) -> bool:  # the inherited one would read the table
+        return name in _table_names()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_table_names())
+
+    def __len__(self) -> int:
+        return len(_table_names())
+
+
+TAXONOMIES: Mapping[str, Taxonomy] = _Tables()
+"""The classes of each data set that this package knows, by its name."""
+
+
+@cache
+def _table_names() -> tuple[str, ...]:
+    files = (file.name for file in resources.files("epam_data").joinpath("tables").iterdir())
+    return tuple(sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml")))
+
+
+@cache
+def _read_table(name: str) -> Taxonomy:
     text = resources.files("epam_data").joinpath("tables", f"{name}.yaml").read_text(encoding="utf-8")
-    table: dict[str, Any] = yaml.safe_load(text)
-    return parse_taxonomy(name, table["groups"])
-
-
-TAXONOMIES = {name: _load(name) for name in ("ntu60", "ma52", "synthetic")}
+    return parse_table(name, text)

@@ -9,14 +9,11 @@ import torch
 from torch import nn
 
 from epam_data.shards.manifest import Manifest
-from epam_model.networks.epam import EPAMBackbone
-from epam_model.networks.heads import StreamHead, TwoStreamHead
+from epam_model.layers.checkpointing import Checkpointing
 from epam_model.networks.recogniser import TwoStreamRecogniser
-from epam_model.networks.resnet_path import ResNetPath, pose_path, rgb_path
-from epam_model.networks.rgbpose_conv3d import RGBPoseConv3D
 from epam_model.networks.settings import ModelSettings
 from epam_model.networks.single_stream import SingleStreamRecogniser
-from epam_model.networks.x_shift_net import XShiftNet, pose_stream, rgb_stream
+from epam_model.networks.table import HEADS, NETWORKS
 from epam_model.weights.convert import load_foreign, model_formats
 
 
@@ -40,20 +37,23 @@ def build_model(
         tell: gets one line for each file of `init_from`: what was taken from it.
 
     Raises:
-        ValueError: a file of `init_from` is absent or does not fit, or a head `pcan` has less than two groups.
+        ValueError: a file of `init_from` is absent or does not fit, a head `pcan` has less than two groups, or no block
+            of the network can checkpoint its activations.
     """
-    if settings.head == "pcan" and num_coarse_classes < 2:
-        raise ValueError(f"model.head pcan needs at least two coarse groups, the data set has {num_coarse_classes}")
     torch.manual_seed(seed)
-    groups = num_coarse_classes if settings.head == "pcan" else 0
-    make = _two_streams if settings.streams == "both" else _one_stream
-    model = make(settings, num_classes, num_joints, groups)
-    for module in model.modules():
-        if isinstance(module, XShiftNet | ResNetPath):
-            module.checkpoint_activations = settings.checkpoint_activations
-    for path in settings.init_from:
-        conversion = load_foreign(model, Path(path), model_formats(settings.network, settings.streams))
-        tell(f"{path}: {conversion.summary()}")
+    network, make_head = NETWORKS[settings.network], HEADS[settings.head]
+    model: nn.Module
+    if settings.streams == "both":
+        pair = network.both(settings, num_joints)
+        channels = {"rgb": pair.rgb_channels, "pose": pair.pose_channels}
+        model = TwoStreamRecogniser(pair, make_head(settings, channels, num_classes, num_coarse_classes))
+    else:
+        alone = network.alone[settings.streams](num_joints)
+        channels = {settings.streams: alone.out_channels}
+        model = SingleStreamRecogniser(alone, make_head(settings, channels, num_classes, num_coarse_classes))
+    if settings.checkpoint_activations:
+        _checkpoint_activations(model, settings.network)
+    _start_from(model, settings, tell)
     return model
 
 
@@ -71,47 +71,18 @@ def build_for(
     )
 
 
-def _two_streams(settings: ModelSettings, num_classes: int, num_joints: int, groups: int) -> nn.Module:
-    backbone: EPAMBackbone | RGBPoseConv3D
-    if settings.network == "epam":
-        backbone = EPAMBackbone(
-            attention_type=settings.attention_type,
-            freeze_rgb=settings.freeze_rgb,
-            freeze_pose=settings.freeze_pose,
-            num_joints=num_joints,
-        )
-    else:
-        backbone = RGBPoseConv3D(
-            num_joints=num_joints,
-            interaction=settings.interaction,
-            freeze_rgb=settings.freeze_rgb,
-            freeze_pose=settings.freeze_pose,
-        )
-    head = TwoStreamHead(
-        num_classes,
-        backbone.rgb_channels,
-        backbone.pose_channels,
-        settings.dropout,
-        num_coarse_classes=groups,
-        rgb_rectification=settings.rgb_rectification,
-        pose_rectification=settings.pose_rectification,
-    )
-    return TwoStreamRecogniser(backbone, head)
+def _checkpoint_activations(model: nn.Module, network: str) -> None:
+    able = [module for module in model.modules() if isinstance(module, Checkpointing)]
+    if not able:
+        raise ValueError(f"model.checkpoint_activations: network {network} has no blocks that can do so")
+    for module in able:
+        module.checkpoint_activations = True
 
 
-def _one_stream(settings: ModelSettings, num_classes: int, num_joints: int, groups: int) -> nn.Module:
-    is_rgb = settings.streams == "rgb"
-    backbone: XShiftNet | ResNetPath
-    if settings.network == "epam":
-        backbone = rgb_stream() if is_rgb else pose_stream(num_joints)
-    else:
-        backbone = rgb_path() if is_rgb else pose_path(num_joints)
-    head = StreamHead(
-        settings.streams,
-        backbone.out_channels,
-        num_classes,
-        num_coarse_classes=groups,
-        dropout=settings.dropout,
-        rectification=settings.rgb_rectification if is_rgb else settings.pose_rectification,
-    )
-    return SingleStreamRecogniser(backbone, head)
+def _start_from(model: nn.Module, settings: ModelSettings, tell: Callable[[str], None]) -> None:
+    published = NETWORKS[settings.network].published
+    note = "" if published else f" (network {settings.network} has no published names: only our own files start it)"
+    for path in settings.init_from:
+        formats = model_formats(settings.streams, model.state_dict(), published)
+        conversion = load_foreign(model, Path(path), formats, note=note)
+        tell(f"{path}: {conversion.summary()}")

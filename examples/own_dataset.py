@@ -30,6 +30,7 @@ for who, gesture, label in (("anna", "wave", 1), ("ben", "bow", 2), ("cleo", "ra
 
 # The same on the command line, in the folder of gestures.py:
 #   epam-data build --dataset gestures:GESTURES --raw.videos VIDEOS --raw.skeletons records.pkl --out SHARDS
+#   epam-data check SHARDS --check.dataset gestures:GESTURES
 plan = BuildPlan(
     dataset="gestures:GESTURES",
     raw=RawSettings(videos=raw / "videos", skeletons=raw / "records.pkl"),

@@ -8,11 +8,12 @@ from epam_model import EPAMBackbone, build_epam
 from epam_model.build import build_model
 from epam_model.networks.settings import ModelSettings
 from epam_model.weights.convert import to_published
+from epam_model.weights.epam_names import EPAM
 
 # Stands for a file that you downloaded: a network for 60 classes, saved under the published names.
 theirs = build_epam(num_classes=60)
 Path("examples_out").mkdir(exist_ok=True)
-published = to_published(theirs.state_dict(), "epam", "both")
+published = to_published(theirs.state_dict(), EPAM, "both")
 torch.save({"state_dict": published}, "examples_out/published.pth")
 rgb_only = {name: weight for name, weight in published.items() if name.startswith("rgb_backbone.")}
 torch.save({"state_dict": rgb_only}, "examples_out/published_rgb.pth")

@@ -30,7 +30,7 @@ check_shards() {
 import sys
 from pathlib import Path
 
-from epam_data.shards.index import load_manifest
+from epam_data.shards.manifest import load_manifest
 
 root, dataset = Path(sys.argv[1]), sys.argv[2]
 manifest = load_manifest(root)

@@ -22,7 +22,8 @@ from epam_data.check.commands import CheckCommand
 from epam_data.recipe import RECIPE_SECTIONS, CommandTable, _leaf_types, parse_command
 from epam_data.stream import StreamSettings
 from epam_model.commands.train import TrainCommand
-from epam_model.losses.objective import Objective
+from epam_model.losses.pcan import PCANLosses
+from epam_model.networks.heads import TwoStreamHead, prototype_banks
 from epam_model.train.settings import TrainSettings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,8 +46,9 @@ def test_the_switches_of_the_deviations_do_what_they_say() -> None:
         changes = {key: value} | ({"heatmap": "drawn"} if key.endswith("crop") else {})
         StreamSettings(**changes)  # refuses what is not allowed
     assert "published_behaviour=True" in text
-    objective = Objective(TrainSettings().loss, [0, 1], published_behaviour=True)
-    assert not objective.fine_prototype.across_ranks and not objective.fine_prototype.train_diversity
+    banks = prototype_banks(TwoStreamHead(2, num_coarse_classes=2))
+    losses = PCANLosses(TrainSettings().loss, [0, 1], banks, published_behaviour=True)
+    assert not losses.fine_prototype.across_ranks and not losses.fine_prototype.train_diversity
 
 
 def test_the_citation_is_of_this_version() -> None:

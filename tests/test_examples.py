@@ -12,6 +12,11 @@ import pytest
 import torch
 from nbclient import NotebookClient
 
+from epam_model import EPAMBackbone
+from epam_model.weights.convert import rename
+from epam_model.weights.epam_names import EPAM
+from epam_model.weights.published_names import inverse
+
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
 
@@ -19,6 +24,8 @@ SAYS = {
     "small_data.py": r"^shards: examples_out/shards$",
     "backbone.py": r"^parameters 2499717\nrgb features \(1, 432, 16, 7, 7\)\npose features \(1, 216, 48, 7, 7\)\n"
     r"attention \(1, 1, 16, 7, 7\)$",
+    "one_file.py": r"^examples_out/epam_backbone\.py: 16 modules, 1\d\d\d lines\n"
+    r"with torch alone: \(1, 432, 4, 2, 2\) \(1, 216, 12, 2, 2\)$",
     "pretrained.py": r"1067 matched, 0 reshaped, 4 left out\nbackbone .*: True\nrecogniser .*: True$",
     "freezing.py": r"rgb_backbone: 0 of 564 tensors changed\nbackbone.pose_backbone: [1-9]\d* of .*\n"
     r"backbone.attention: [1-7] of 7 .*\nhead: 4 of 4 tensors changed$",
@@ -54,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.chdir(before)
     sys.path[:] = old_path
     torch.set_num_threads(threads)
-    for name in ({"small_data", "gestures"} - old_modules) & set(sys.modules):
+    for name in ({"small_data", "gestures", "epam_backbone"} - old_modules) & set(sys.modules):
         del sys.modules[name]
 
 
@@ -67,6 +74,22 @@ def test_example(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     if name == "train_by_hand.py":
         losses = [float(loss) for loss in re.findall(r"loss (\S+)", said)]
         assert losses[-1] < losses[0], losses
+
+
+def test_the_one_file_is_the_backbone(folder: Path) -> None:
+    """The same weights by the same names, and the same numbers, also from a file under published names."""
+    sys.path.insert(0, str(folder / "examples_out"))
+    from epam_backbone import EPAMBackbone as Copy
+
+    torch.manual_seed(0)
+    ours = EPAMBackbone(num_joints=5)
+    published = rename(ours.rgb_backbone.state_dict(), inverse(EPAM.streams["rgb"]), "our stream")
+    torch.save({"state_dict": published}, folder / "rgb.pth")
+    copy = Copy(num_joints=5, rgb_pretrained=folder / "rgb.pth")
+    assert torch.equal(copy.rgb_backbone.stem.conv.weight, ours.rgb_backbone.stem.conv.weight)
+    copy.load_state_dict(ours.state_dict(), strict=True)
+    clips = torch.rand(1, 3, 2, 32, 32), torch.rand(1, 5, 6, 8, 8)
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(copy(*clips), ours(*clips), strict=True))
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

@@ -129,8 +129,8 @@ def _is_bug(error: Exception) -> bool:
 
 def make_members(plan: BuildPlan, clip: Clip) -> Members:
     """Decode, prepare and encode one clip: all that needs its video, and all that its video can break."""
-    sample, mended = prepare(clip, plan.prepare, plan.skeleton, plan.taxonomy)
-    members = encode(sample, jpeg_quality=plan.shard.jpeg_quality, zstd_level=plan.shard.zstd_level)
+    sample, mended = prepare(clip, plan.prepare, plan.layout, plan.taxonomy)
+    members = encode(sample, plan.shard)
     return sample.info, members, mended
 
 

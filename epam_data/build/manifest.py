@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict
 
 from epam_data.build.plan import BuildPlan
 from epam_data.shards.layout import ShardSummary
@@ -24,18 +23,21 @@ def make_manifest(
         index: bytes of `index.h5`.
         problems: number of clips by action.
     """
-    taxonomy = plan.taxonomy
+    layout, taxonomy = plan.layout, plan.taxonomy
+    is_known = layout.name in LAYOUTS
     return Manifest(
         dataset=plan.dataset,
         protocol=plan.raw.protocol,
-        skeleton=plan.skeleton,
-        joints=LAYOUTS[plan.skeleton].joints,
+        skeleton=layout.name,
+        joints=layout.joints,
+        flip_pairs=None if is_known else layout.flip_pairs,
+        limbs=None if is_known else layout.limbs,
         taxonomy=taxonomy.name,
         classes=taxonomy.classes,
         groups=taxonomy.groups,
         coarse_of=taxonomy.coarse_of,
-        prepare=asdict(plan.prepare),
-        shard=asdict(plan.shard),
+        prepare=plan.prepare,
+        shard=plan.shard,
         sources=sources,
         versions=tool_versions(),
         problems=problems,

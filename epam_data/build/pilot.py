@@ -151,6 +151,7 @@ def pilot(
         measured = measure(few, store, tasks, settings.compared_clips)
         to_compare = _to_compare(plan, few, store, tasks, settings)
     compared = list(run(_compare, to_compare, where))
+    checked = check(Path(few.out), CheckSettings(dataset=few.dataset), where)
     bytes_per_clip = report.num_bytes / max(report.num_samples, 1)
     return PilotReport(
         files=files,
@@ -158,7 +159,7 @@ def pilot(
         num_built=report.num_samples,
         skipped=_by_kind(report.problems, "skipped"),
         mended=_by_kind(report.problems, "mended"),
-        findings=[f"{f.key or f.shard}: {f.what}" for f in check(Path(few.out), CheckSettings(), where).findings],
+        findings=[f"{finding.key or finding.shard}: {finding.what}" for finding in checked.findings],
         core_seconds=measured.seconds / measured.num_frames * num_frames if measured else 0.0,
         num_clips=files.num_clips,
         whole_bytes=_whole_bytes(compared, num_frames),
@@ -238,9 +239,9 @@ def _compare(task: _Compare) -> tuple[int, dict[str, int]]:
         clip = store.clip(task.row, plan.raw.videos / task.video)
     num_bytes = {}
     for size in task.settings.sizes_px:
-        sample, _ = prepare(clip, _of_size(plan.prepare, size), plan.skeleton, plan.taxonomy)
+        sample, _ = prepare(clip, _of_size(plan.prepare, size), plan.layout, plan.taxonomy)
         for quality in task.settings.jpeg_qualities:
-            members = encode(sample, jpeg_quality=quality, zstd_level=plan.shard.zstd_level)
+            members = encode(sample, replace(plan.shard, jpeg_quality=quality))
             num_bytes[f"{size} px, quality {quality}"] = sum(map(len, members.values()))
     return sample.info.num_frames, num_bytes
 

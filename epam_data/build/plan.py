@@ -22,6 +22,7 @@ from epam_data.readers.videos import VideoFinder
 from epam_data.samples.settings import PrepareSettings
 from epam_data.schema import SCHEMA_VERSION, SPLITS
 from epam_data.shards.settings import ShardSettings
+from epam_data.skeleton import SkeletonLayout
 from epam_data.system.remote import is_url
 from epam_data.taxonomy import Taxonomy
 from epam_data.versions import tool_versions
@@ -82,7 +83,7 @@ class BuildPlan:
 
     def __post_init__(self) -> None:
         # Refuses what cannot be read; and the values travel with the plan, so that no worker needs a reader's module.
-        _ = self.skeleton, self.taxonomy
+        _ = self.layout, self.taxonomy
         if is_url(self.out) and self.work is None:
             raise ValueError(f"out is the URL {self.out}: give --work FOLDER, for the skeleton store and the lock")
         if self.work is not None and not is_url(self.out):
@@ -99,9 +100,9 @@ class BuildPlan:
         return self.work_folder / "skeletons.h5"
 
     @cached_property
-    def skeleton(self) -> str:
-        """Name of the joint layout."""
-        return find_reader(self.dataset).skeleton
+    def layout(self) -> SkeletonLayout:
+        """The joints."""
+        return find_reader(self.dataset).layout
 
     @cached_property
     def taxonomy(self) -> Taxonomy:

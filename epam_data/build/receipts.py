@@ -6,13 +6,16 @@ shard is whole. It holds what index and manifest will say of the shard, so that 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import dataclass
+
+import msgspec
 
 from epam_data.build.output import WORK_FOLDER, Output
 from epam_data.schema import Problem
 from epam_data.shards.layout import ShardSummary
+from epam_data.system.typed_json import decode_json
 
 _FOLDER = f"{WORK_FOLDER}/receipts"
 
@@ -40,20 +43,15 @@ class ShardResult:
 
 def write_receipt(output: Output, result: ShardResult) -> None:
     """Leave the receipt of a shard that is published."""
-    output.write(f"{_FOLDER}/{result.summary.name}.json", json.dumps(asdict(result)).encode())
+    output.write(f"{_FOLDER}/{result.summary.name}.json", msgspec.json.encode(result))
 
 
 def read_receipts(output: Output) -> dict[str, ShardResult]:
     """All receipts, by the name of the shard; one that cannot be read counts for nothing."""
     receipts = {}
     for name, data in output.read_folder(_FOLDER).items():
-        try:
-            values = json.loads(data)
-            values["summary"] = ShardSummary.from_dict(values["summary"])
-            values["problems"] = tuple(Problem(**problem) for problem in values["problems"])
-            receipts[name.removesuffix(".json")] = ShardResult(**values)
-        except (ValueError, KeyError, TypeError):
-            continue
+        with suppress(ValueError):
+            receipts[name.removesuffix(".json")] = decode_json(data, ShardResult, name)
     return receipts
 
 

@@ -35,7 +35,7 @@ def recording_shards(video: Path, skeleton: Path, dataset: str, prepare: Prepare
     Args:
         video: any file that the build reads.
         skeleton: see `read_recording`.
-        dataset: whose joints and classes are meant: `ntu60`, `ma52` or `synthetic`.
+        dataset: whose joints and classes are meant, see `find_reader`.
         prepare: as for the shards that the model learnt from.
 
     Yields:

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from epam_data.schema import SPLITS, Clip, Problem, stored_label
+from epam_data.schema import SPLITS, Clip, Problem, label_from_stored, stored_label
 from epam_data.system.files import sync_folder, temporary_path
 
 _CHUNK_CLIPS = 1024
@@ -139,12 +139,11 @@ class SkeletonStore:
         except OSError as error:  # its checksum, or the disk
             raise ValueError(f"{self._file.filename}: damaged ({error}); remove it, the build makes it anew") from error
         xy, scores = np.split(values, [2 * int(np.prod(shape))])
-        label = int(column["label"])
         return Clip(
             key=self.keys[row],
             name=self.names[row],
             split=self.split(row),
-            label=None if label < 0 else label,
+            label=label_from_stored(int(column["label"])),
             keypoints=xy.reshape(*shape, 2),
             scores=scores.reshape(shape),
             image_size=(int(column["image_size"][0]), int(column["image_size"][1])),

@@ -19,6 +19,7 @@ from epam_data.build.plan import ShardTask
 from epam_data.build.receipts import ShardResult
 from epam_data.system.files import atomic_write_bytes
 from epam_data.system.progress import OnProgress
+from epam_data.system.typed_json import decode_json
 
 _NOTE_EVERY_SECONDS = 1.0
 _TASKS = "tasks.json"
@@ -64,7 +65,7 @@ class ShardNotes:
         counts = {}
         for path in self._folder.glob("[!.]*"):
             try:
-                counts[path.name] = Count(**json.loads(path.read_text()))
+                counts[path.name] = decode_json(path.read_bytes(), Count, str(path))
             except (FileNotFoundError, ValueError):  # finished in this moment, or cut off by a full disk
                 continue
         return counts
@@ -90,13 +91,13 @@ def read_tasks(work_folder: Path) -> dict[str, tuple[int, str]]:
     """The shards that a build shall have: name -> (clips, fingerprint).
 
     Raises:
-        ValueError: no build was begun here.
+        ValueError: no build was begun here, or the file is damaged.
     """
     try:
-        noted = json.loads((work_folder / _TASKS).read_bytes())
+        noted = (work_folder / _TASKS).read_bytes()
     except FileNotFoundError:
         raise ValueError(f"{work_folder}: holds no {_TASKS}; no build was begun here") from None
-    return {name: (clips, fingerprint) for name, (clips, fingerprint) in noted.items()}
+    return decode_json(noted, dict[str, tuple[int, str]], str(work_folder / _TASKS))
 
 
 class BuildWatch:

@@ -8,7 +8,6 @@ is wrong is looked at in depth whole, to name what is damaged.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator
@@ -28,15 +27,15 @@ from epam_data.check.rules.splits import (
     notes,
     split_findings,
 )
-from epam_data.readers import READERS, RawSettings
+from epam_data.readers import DATASETS, RawSettings, Reader, find_reader
 from epam_data.readers.videos import VideoFinder
-from epam_data.samples.settings import PrepareSettings
 from epam_data.schema import Clip, Problem
 from epam_data.shards.index import Index, load_index
 from epam_data.shards.manifest import INDEX, PROBLEMS, Manifest, load_manifest
 from epam_data.system.executors import ExecutorSettings, run
 from epam_data.system.files import file_sha256
 from epam_data.system.progress import OnProgress, silent
+from epam_data.system.typed_json import decode_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +52,8 @@ class CheckSettings:
     """The skeleton pickles that the set was built from: every clip of them must be there, or reported."""
     videos: Path | None = None
     """The recordings that it was built from: in depth, the frames that their containers announce are compared."""
+    dataset: str | None = None
+    """Whose protocols, names and classes are meant: `module:NAME` of your own reader; null: as the shards say."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\d+|\d+(\.\d+)?%|all", str(self.sample)) or self.num_deep(100) > 100:
@@ -75,6 +76,7 @@ class CheckReport:
     root: Path
     manifest: Manifest
     index: Index
+    reader: Reader | None  # of the data set; None: not known
     settings: CheckSettings
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
@@ -114,14 +116,11 @@ def check(root: Path, settings: CheckSettings, where: ExecutorSettings, progress
         ValueError: manifest or index cannot be read at all, or what the settings name to compare with.
     """
     manifest, index = load_manifest(root), load_index(root)
-    try:
-        PrepareSettings(**manifest.prepare)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{root}: the manifest's settings are no settings of a build ({error})") from error
     if settings.videos is not None:
         VideoFinder(settings.videos)
     # Before the shards, of which none is needed: what cannot be compared with is refused at once, not after hours.
-    of_set = [*directory_findings(root, manifest), *set_findings(root, manifest, index, settings)]
+    reader = reader_of(manifest, settings)
+    of_set = [*directory_findings(root, manifest), *set_findings(root, manifest, index, settings, reader)]
     tasks = shard_tasks(manifest, index, deep_keys(index, settings))
     checker = ShardChecker(root=root, manifest=manifest, rgb=settings.rgb, videos=settings.videos)
     results: dict[str, ShardFindings] = {}
@@ -144,9 +143,10 @@ def check(root: Path, settings: CheckSettings, where: ExecutorSettings, progress
         root=root,
         manifest=manifest,
         index=index,
+        reader=reader,
         settings=settings,
         findings=tuple(sorted(_with_shards(findings, manifest, index), key=lambda finding: finding.order)),
-        notes=tuple(notes(manifest, index)),
+        notes=tuple(notes(manifest, index, reader)),
         measures=measures,
     )
 
@@ -176,11 +176,25 @@ def directory_findings(root: Path, manifest: Manifest) -> Iterator[Finding]:
             yield Finding(check="index", shard=path.stem, what="a shard that the manifest does not list")
 
 
-def set_findings(root: Path, manifest: Manifest, index: Index, settings: CheckSettings) -> Iterator[Finding]:
+def reader_of(manifest: Manifest, settings: CheckSettings) -> Reader | None:
+    """The reader of the data set that was built; None for one of another's own that the settings do not name.
+
+    Raises:
+        ValueError: the reader that the settings name cannot be found.
+    """
+    if settings.dataset is not None:
+        return find_reader(settings.dataset)
+    # Not by `find_reader` alone: a manifest must not name code to import.
+    return find_reader(manifest.dataset) if manifest.dataset in DATASETS else None
+
+
+def set_findings(
+    root: Path, manifest: Manifest, index: Index, settings: CheckSettings, reader: Reader | None
+) -> Iterator[Finding]:
     """Everything that concerns the set as a whole and needs no shard."""
     yield from index_findings(manifest, index)
-    yield from taxonomy_findings(manifest)
-    yield from split_findings(manifest, index)
+    yield from taxonomy_findings(manifest, reader)
+    yield from split_findings(manifest, index, reader)
     yield from label_findings(manifest, index)
     yield from balance_findings(manifest, index, settings.seed)
     try:
@@ -190,7 +204,7 @@ def set_findings(root: Path, manifest: Manifest, index: Index, settings: CheckSe
         return
     yield from problem_findings(manifest, index, problems)
     if settings.skeletons is not None:
-        yield from annotation_findings(manifest, index, problems, _annotated(settings.skeletons, manifest))
+        yield from annotation_findings(manifest, index, problems, _annotated(settings.skeletons, manifest, reader))
 
 
 def load_problems(root: Path) -> list[Problem]:
@@ -200,20 +214,19 @@ def load_problems(root: Path) -> list[Problem]:
         ValueError: it is absent or damaged.
     """
     try:
-        lines = (root / PROBLEMS).read_text(encoding="utf-8").splitlines()
-        return [Problem(**json.loads(line)) for line in lines]
+        lines = (root / PROBLEMS).read_bytes().splitlines()
     except FileNotFoundError:
         raise ValueError(f"{PROBLEMS} is missing") from None
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{PROBLEMS} is damaged ({error})") from error
+    return [decode_json(line, Problem, f"{PROBLEMS}: line {number}") for number, line in enumerate(lines, 1)]
 
 
-def _annotated(skeletons: Path, manifest: Manifest) -> Iterator[tuple[str, str, int | None]]:
+def _annotated(skeletons: Path, manifest: Manifest, reader: Reader | None) -> Iterator[tuple[str, str, int | None]]:
     """(key, split, label) of each clip of the skeleton files."""
-    if manifest.dataset not in READERS:  # a manifest must not name code to import
-        raise ValueError(f"check.skeletons: data set must be one of {', '.join(READERS)}, got {manifest.dataset!r}")
+    if reader is None:
+        allowed = f"{', '.join(DATASETS)}, or one that check.dataset names"
+        raise ValueError(f"check.skeletons: data set must be one of {allowed}, got {manifest.dataset!r}")
     raw = RawSettings(videos=skeletons, skeletons=skeletons, protocol=manifest.protocol)
-    for clip in READERS[manifest.dataset].read(raw):
+    for clip in reader.read(raw):
         if isinstance(clip, Clip):
             yield clip.key, clip.split, clip.label
 

@@ -18,10 +18,9 @@ from epam_data.check.rules.heatmaps import heatmap_error, property_faults
 from epam_data.check.rules.members import Fault, OpenedSample, decode_all_frames, open_sample
 from epam_data.check.rules.motion import Motion, motion_of
 from epam_data.check.rules.splits import ClipContent
-from epam_data.check.rules.tar_layout import MemberHeader, compare_with_index, expected_headers, walk_tar
+from epam_data.check.rules.tar_layout import compare_with_index, expected_headers, walk_tar
 from epam_data.readers.videos import VideoFinder
-from epam_data.shards.codec import MEMBERS
-from epam_data.shards.layout import IndexRow
+from epam_data.shards.layout import IndexRow, MemberHeader
 from epam_data.shards.manifest import Manifest, ShardEntry
 from epam_data.skeleton import joint_is_missing
 
@@ -95,14 +94,15 @@ class ShardChecker:
             return entry.name, ShardFindings(findings=(unread,))
         findings = list(shard_findings(data, entry))
         damaged = bool(findings)
-        expected = expected_headers(task.rows)
+        endings = self.manifest.codecs.endings
+        expected = expected_headers(task.rows, endings)
         members, wrong = walk_tar(data, entry.name, expected)
         findings += [*wrong, *compare_with_index(members, expected, entry.name)]
         headers = {(member.key, member.ending): member for member in members}
         measures, contents = [], []
         for row in task.rows:
-            mine = {ending: headers[row.key, ending] for ending in MEMBERS if (row.key, ending) in headers}
-            if len(mine) < len(MEMBERS):
+            mine = {ending: headers[row.key, ending] for ending in endings if (row.key, ending) in headers}
+            if len(mine) < len(endings):
                 continue
             clip = {ending: data[header.start : header.start + header.size] for ending, header in mine.items()}
             try:
@@ -117,7 +117,7 @@ class ShardChecker:
             findings += [_finding(fault, entry.name, mine) for fault in faults]
             if measured:
                 measures.append(measured)
-                contents.append(_content(clip, row.key, entry.split))
+                contents.append(self._content(clip, row.key, entry.split))
         return entry.name, ShardFindings(findings=tuple(findings), measures=tuple(measures), contents=tuple(contents))
 
     def check_clip(
@@ -126,8 +126,13 @@ class ShardChecker:
         """What is wrong with one clip, and what was measured of it; None where it does not open."""
         opened = open_sample(members, row, entry, self.manifest)
         depth = self.look_deep(members, opened, rgb=rgb) if deep else Depth()
-        measures = clip_measures(opened, row, entry, depth, len(members["rgb.mjpeg"]))
+        measures = clip_measures(opened, row, entry, depth, len(members[self.manifest.codecs.frames]))
         return (*opened.faults, *depth.faults), measures
+
+    def _content(self, members: dict[str, memoryview], key: str, split: str) -> ClipContent:
+        parts = {"frames": self.manifest.codecs.frames, "keypoints": self.manifest.codecs.keypoints}
+        digests = {name: hashlib.sha256(members[ending]).digest()[:16] for name, ending in parts.items()}
+        return ClipContent(key=key, split=split, digests=digests)
 
     @cached_property
     def finder(self) -> VideoFinder | None:
@@ -140,23 +145,26 @@ class ShardChecker:
         if info is None:
             return Depth()
         openable = not any(fault.check == "frames" for fault in opened.faults)
-        frames, fault = decode_all_frames(members["rgb.mjpeg"], opened) if rgb and openable else (None, None)
+        codecs = self.manifest.codecs
+        frames, fault = None, None
+        if rgb and openable:
+            frames, fault = decode_all_frames(members[codecs.frames], opened, codecs)
         faults = [fault] if fault else []
         if keypoints is None:
             return Depth(faults=tuple(faults), decoded=frames is not None)
         error, motion, prepare = None, None, self.manifest.prepare
         if heatmap is not None:
-            error = heatmap_error(info, keypoints, heatmap, bool(prepare["use_scores"]))
+            error = heatmap_error(info, keypoints, heatmap, prepare.use_scores, self.manifest.layout)
             wrong = [] if error.allowed else [str(error)]
-            wrong += property_faults(info, keypoints, heatmap, bool(prepare["use_scores"]))
-            faults += [Fault(check="heatmap", member="heatmap.npy.zst", what=what) for what in wrong]
+            wrong += property_faults(info, keypoints, heatmap, prepare.use_scores, self.manifest.layout)
+            faults += [Fault(check="heatmap", member=codecs.heatmap, what=what) for what in wrong]
         askew = list(alignment_faults(info, keypoints, joint_positions(info, keypoints), prepare))
         if self.finder is not None:
             askew += container_faults(info, self.finder, prepare)
         if frames is not None:
             motion = motion_of(info, keypoints, frames)
             askew += [motion.alarm] if motion and motion.shifted else []
-        faults += [Fault(check="alignment", member="keypoints.npy", what=what) for what in askew]
+        faults += [Fault(check="alignment", member=codecs.keypoints, what=what) for what in askew]
         return Depth(
             faults=tuple(faults),
             heatmap_error=None if error is None else error.largest,
@@ -214,12 +222,6 @@ def _finding(fault: Fault, shard: str, headers: dict[str, MemberHeader]) -> Find
     what = fault.what.removeprefix(f"{fault.member}: ")  # a codec's error names its member, as the finding does
     offset = header.start + fault.offset
     return Finding(check=fault.check, shard=shard, key=header.key, member=fault.member, offset=offset, what=what)
-
-
-def _content(members: dict[str, memoryview], key: str, split: str) -> ClipContent:
-    parts = {"frames": "rgb.mjpeg", "keypoints": "keypoints.npy"}
-    digests = {name: hashlib.sha256(members[ending]).digest()[:16] for name, ending in parts.items()}
-    return ClipContent(key=key, split=split, digests=digests)
 
 
 def _mean_scores(scores: NDArray[np.floating]) -> tuple[float, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 from epam_data.check.check import CheckReport
 from epam_data.check.plots import plots
 from epam_data.check.ranking import Ranking, rankings
-from epam_data.check.rules.splits import PUBLISHED_CLIPS, split_of_clips
+from epam_data.check.rules.splits import protocol_of, split_of_clips
 from epam_data.schema import SPLITS, Sample
 from epam_data.shards.codec import HEATMAP_TOLERANCE, decode
 from epam_data.shards.reader import ShardReader
@@ -102,7 +102,7 @@ def _draw(report: CheckReport, key: str, *, num_frames: int, flip: bool = False)
     name = f"{row.label} {manifest.classes[row.label]}" if known else "hidden label"
     title = f"{name}, {split_of_clips(manifest, index)[number]}"
     try:
-        image = contact_sheet(_read(report, shard, number), num_frames, flip=flip)
+        image = contact_sheet(_read(report, shard, number), num_frames, layout=manifest.layout, flip=flip)
     except (ValueError, IndexError, OSError) as error:
         return ClipPicture(key=key, title=title, alt="", url="", why_not=str(error))
     mirrored = "mirrored " if flip else ""
@@ -113,7 +113,7 @@ def _draw(report: CheckReport, key: str, *, num_frames: int, flip: bool = False)
 def _read(report: CheckReport, shard: int, number: int) -> Sample:
     reader = ShardReader(report.root, [entry.name for entry in report.manifest.shards])
     try:
-        return decode(reader.read_members(shard, report.index.row(number)))
+        return decode(reader.read_members(shard, report.index.row(number), report.manifest.codecs.endings))
     finally:
         reader.close()
 
@@ -121,7 +121,7 @@ def _read(report: CheckReport, shard: int, number: int) -> Sample:
 def _split_table(report: CheckReport) -> list[tuple[str, int, int, int | None]]:
     """(split, shards, clips, clips of the published files) of each split that there is."""
     manifest = report.manifest
-    published = PUBLISHED_CLIPS.get((manifest.dataset, manifest.protocol), {})
+    published = protocol_of(manifest, report.reader).num_clips
     rows = []
     for split in SPLITS:
         shards = [shard for shard in manifest.shards if shard.split == split]
@@ -138,8 +138,9 @@ def _class_table(report: CheckReport) -> list[tuple[int, str, str, list[int]]]:
         np.bincount(index.label[(splits == split) & (index.label >= 0)], minlength=len(manifest.classes))
         for split in SPLITS
     ]
+    groups = dict(enumerate(manifest.groups))
+    coarse_of = manifest.coarse_of or (-1,) * len(manifest.classes)
     return [
-        (label, name, manifest.groups[group], [int(count[label]) for count in counts])
-        for label, (name, group) in enumerate(zip(manifest.classes, manifest.coarse_of, strict=False))
-        if 0 <= group < len(manifest.groups)
+        (label, name, groups.get(coarse_of[label], ""), [int(count[label]) for count in counts])
+        for label, name in enumerate(manifest.classes)
     ]

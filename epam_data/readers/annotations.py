@@ -29,7 +29,7 @@ class RawSettings:
     skeletons: Path
     """A skeleton pickle, or a folder of one pickle per split (`*_train.pkl`, `*_val.pkl`, `*_test.pkl`)."""
     protocol: str | None = None
-    """Which splits of the data set: `xsub` or `xview` (NTU RGB+D); null where there is one protocol only."""
+    """Which of the data set's protocols, as docs/raw-data.md names them; null where there is only one."""
 
 
 def skeleton_files(raw: RawSettings) -> list[Path]:
@@ -131,6 +131,26 @@ def read_clips(
                 yield clip_of(annotation, split, label_of(split, annotation))
             except ValueError as error:
                 yield Problem(name=name, split=split, action="skipped", reason=str(error))
+
+
+def action_label(name_fields: Callable[[str], dict[str, int]], example: str) -> Callable[[str, Annotation], int]:
+    """A `label_of` for names that say the action: action - 1, which the annotation must say as well.
+
+    Args:
+        name_fields: see `Reader.name_fields`.
+        example: such a name, for the message about another one.
+    """
+
+    def label_of(split: str, annotation: Annotation) -> int:
+        name, label = str(annotation.get("frame_dir")), annotation.get("label")
+        fields = name_fields(name)
+        if not fields:
+            raise ValueError(f"{name}: expected a name like {example}")
+        if label != fields["action"] - 1:
+            raise ValueError(f"{name}: the name says label {fields['action'] - 1}, the annotation says {label}")
+        return fields["action"] - 1
+
+    return label_of
 
 
 def clip_of(annotation: Annotation, split: str, label: int | None) -> Clip:

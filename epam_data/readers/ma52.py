@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from operator import index
 
 from epam_data.readers.annotations import Annotation, RawSettings, read_clips
+from epam_data.readers.reader import Protocol, Reader
 from epam_data.schema import Clip, Problem
+from epam_data.taxonomy import TAXONOMIES
 
 
 def read_ma52(raw: RawSettings) -> Iterator[Clip | Problem]:
@@ -28,3 +30,11 @@ def _label(split: str, annotation: Annotation) -> int | None:
         return index(label)
     except TypeError:
         raise ValueError(f"{annotation.get('frame_dir')}: label must be an integer, got {label!r}") from None
+
+
+READER = Reader(
+    read=read_ma52,
+    skeleton="ma52_28",
+    taxonomy=TAXONOMIES["ma52"],
+    protocols={None: Protocol(num_clips={"train": 11_250, "val": 5_586, "test": 5_586})},
+)

@@ -7,10 +7,18 @@ from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 
-from epam_data.readers.annotations import Annotation, RawSettings, read_clips
+from epam_data.readers.annotations import RawSettings, action_label, read_clips
+from epam_data.readers.reader import Protocol, Reader
 from epam_data.schema import Clip, Problem
+from epam_data.taxonomy import TAXONOMIES
 
-_NAME = re.compile(r"(?:.*/)?S\d{3}C\d{3}P\d{3}R\d{3}A(\d{3})")
+NAME = re.compile(
+    r"S(?P<setup>\d{3})C(?P<camera>\d{3})P(?P<subject>\d{3})R(?P<replication>\d{3})A(?P<action>\d{3})", re.ASCII
+)
+NAME_EXAMPLE = "S001C001P001R001A001"
+
+# Of the 40 subjects, as Shahroudy et al., "NTU RGB+D: A Large Scale Dataset for 3D Human Activity Analysis", CVPR 2016.
+_TRAIN_SUBJECTS = frozenset((1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38))
 
 
 @cache
@@ -21,24 +29,29 @@ def missing_skeletons() -> frozenset[str]:
 
 
 def read_ntu60(raw: RawSettings) -> Iterator[Clip | Problem]:
-    """Each clip of `raw.protocol` (`xsub` or `xview`); the listed recordings without skeletons are left out.
+    """Each clip of `raw.protocol`; the listed recordings without skeletons are left out.
 
     Raises:
         ValueError: a pickle cannot be used at all.
     """
-    return read_clips(raw, _label, excluded=missing_skeletons())
+    return read_clips(raw, action_label(READER.name_fields, NAME_EXAMPLE), excluded=missing_skeletons())
 
 
-def read_synthetic(raw: RawSettings) -> Iterator[Clip | Problem]:
-    """Each clip of a data set that `epam-data synth` made: NTU's layout, nothing left out."""
-    return read_clips(raw, _label)
-
-
-def _label(split: str, annotation: Annotation) -> int:
-    name, label = str(annotation.get("frame_dir")), annotation.get("label")
-    match = _NAME.fullmatch(name)
-    if match is None:
-        raise ValueError(f"{name}: expected a name like S001C001P001R001A001")
-    if label != int(match[1]) - 1:
-        raise ValueError(f"{name}: the name says label {int(match[1]) - 1}, the annotation says {label}")
-    return int(match[1]) - 1
+READER = Reader(
+    read=read_ntu60,
+    skeleton="coco17",
+    taxonomy=TAXONOMIES["ntu60"],
+    name_pattern=NAME,
+    protocols={  # clips: those of the skeleton files, after the 302 without skeletons
+        "xsub": Protocol(
+            split_by="subject",
+            values={"train": _TRAIN_SUBJECTS, "val": frozenset(range(1, 41)) - _TRAIN_SUBJECTS},
+            num_clips={"train": 40_091, "val": 16_487},
+        ),
+        "xview": Protocol(
+            split_by="camera",
+            values={"train": frozenset((2, 3)), "val": frozenset((1,))},
+            num_clips={"train": 37_646, "val": 18_932},
+        ),
+    },
+)

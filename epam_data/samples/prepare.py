@@ -13,17 +13,19 @@ from epam_data.samples.heatmap import draw_joints, draw_limbs, heatmap_scale, qu
 from epam_data.samples.settings import PrepareSettings
 from epam_data.samples.video import Box, decode_crop, video_size
 from epam_data.schema import Clip, Sample, SampleInfo
-from epam_data.skeleton import LAYOUTS, SkeletonLayout, joint_is_missing
+from epam_data.skeleton import SkeletonLayout, joint_is_missing
 from epam_data.taxonomy import Taxonomy
 
 
-def prepare(clip: Clip, settings: PrepareSettings, skeleton: str, taxonomy: Taxonomy) -> tuple[Sample, str | None]:
+def prepare(
+    clip: Clip, settings: PrepareSettings, layout: SkeletonLayout, taxonomy: Taxonomy
+) -> tuple[Sample, str | None]:
     """Decode, crop and draw one clip.
 
     Args:
         clip: the recording.
         settings: sizes, box and heatmap.
-        skeleton: name of its joint layout, in `LAYOUTS`.
+        layout: its joints.
         taxonomy: its classes.
 
     Returns:
@@ -32,8 +34,7 @@ def prepare(clip: Clip, settings: PrepareSettings, skeleton: str, taxonomy: Taxo
     Raises:
         ValueError: the clip cannot be used; the message names it and says why.
     """
-    layout = LAYOUTS[skeleton]
-    coarse_label = _check_clip(clip, layout, taxonomy)
+    _check_clip(clip, layout, taxonomy)
     assert clip.video is not None
     video_hw = video_size(clip.video)
     missing = joint_is_missing(clip.keypoints, clip.scores)
@@ -62,7 +63,7 @@ def prepare(clip: Clip, settings: PrepareSettings, skeleton: str, taxonomy: Taxo
         name=clip.name,
         split=clip.split,
         label=clip.label,
-        coarse_label=coarse_label,
+        coarse_label=taxonomy.coarse_label(clip.label),
         num_frames=num_frames,
         video_frames=video_frames,
         skeleton_frames=skeleton_frames,
@@ -74,15 +75,15 @@ def prepare(clip: Clip, settings: PrepareSettings, skeleton: str, taxonomy: Taxo
         heatmap_kind=settings.heatmap_kind,
         sigma_px=settings.sigma_px,
         heatmap_scale=scale,
-        skeleton=skeleton,
+        skeleton=layout.name,
     )
     stored = np.concatenate([keypoints, clip.scores[:, :num_frames, :, None]], axis=-1)
-    heatmap = quantise(draw_heatmap(info, keypoints, heights), scale)
+    heatmap = quantise(draw_heatmap(info, keypoints, heights, layout), scale)
     return Sample(info=info, keypoints=stored, heatmap=heatmap, frames=frames), mended
 
 
 def draw_heatmap(
-    info: SampleInfo, keypoints: NDArray[np.floating], heights: NDArray[np.floating]
+    info: SampleInfo, keypoints: NDArray[np.floating], heights: NDArray[np.floating], layout: SkeletonLayout
 ) -> NDArray[np.float32]:
     """The float heatmap volume of a sample.
 
@@ -90,6 +91,7 @@ def draw_heatmap(
         info: geometry, kind and sigma.
         keypoints: (M, T, V, 2) in pixels of `info.image_size`.
         heights: (M, T, V) height of each joint's Gaussian; 0 where the joint is missing.
+        layout: the joints, and which of them limbs connect.
 
     Returns:
         (T, V, h, w) float32; V counts limbs where `info.heatmap_kind` is "limbs".
@@ -97,7 +99,7 @@ def draw_heatmap(
     size = (info.heatmap_size_px, info.heatmap_size_px)
     points = to_heatmap_pixels(keypoints, info.image_size, info.video_size, info.box, size)
     if info.heatmap_kind == "limbs":
-        return draw_limbs(points, heights, LAYOUTS[info.skeleton].limbs, size, info.sigma_px)
+        return draw_limbs(points, heights, layout.limbs, size, info.sigma_px)
     return draw_joints(points, heights, size, info.sigma_px)
 
 
@@ -160,8 +162,8 @@ def check_overlap(name: str, video_frames: int, skeleton_frames: int, settings: 
     return None
 
 
-def _check_clip(clip: Clip, layout: SkeletonLayout, taxonomy: Taxonomy) -> int | None:
-    """Return the coarse label, or raise for a clip that cannot be used."""
+def _check_clip(clip: Clip, layout: SkeletonLayout, taxonomy: Taxonomy) -> None:
+    """Raise for a clip that cannot be used."""
     num_persons, num_frames, num_joints, _ = clip.keypoints.shape
     if num_joints != len(layout.joints):
         raise ValueError(f"{clip.name}: {layout.name} has {len(layout.joints)} joints, got {num_joints}")
@@ -171,4 +173,3 @@ def _check_clip(clip: Clip, layout: SkeletonLayout, taxonomy: Taxonomy) -> int |
         raise ValueError(f"{clip.name}: label must be in 0..{len(taxonomy.classes) - 1}, got {clip.label}")
     if clip.video is None:
         raise ValueError(f"{clip.name}: no video found")
-    return None if clip.label is None else taxonomy.coarse_of[clip.label]

@@ -1,15 +1,18 @@
-"""Sample <-> the four members of a shard.
+"""Sample <-> the four members of a shard: the table of codecs, one row for each way to store a member.
 
 Quantisation: a stored heatmap differs from the float one by at most `HEATMAP_TOLERANCE` of its scale; keypoints are
 stored untouched; frames are JPEGs. Every member opens without this package: `json`, `numpy.load`, `zstd -d`, `ffplay`.
+
+To add a codec: write its functions, add its row. A codec is named by the ending of its member, so that a tar says by
+itself how it is stored; `manifest.json` names the codecs of its shards.
 """
 
 from __future__ import annotations
 
 import io
-import json
 import tokenize
-import zlib
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -19,164 +22,85 @@ import simplejpeg
 import zstandard
 from numpy.typing import NDArray
 
-from epam_data.schema import Sample, SampleInfo
+from epam_data.schema import Sample
+from epam_data.shards.head import HEAD, read_head, write_head
+from epam_data.shards.settings import ShardSettings
 
-MEMBERS = ("json", "keypoints.npy", "heatmap.npy.zst", "rgb.mjpeg")
-"""The endings of a sample's members, in the order in which they lie in a shard."""
+ROLES = ("info", "keypoints", "heatmap", "frames")
+"""What the members of a sample are, in the order in which they lie in a shard."""
+
+INFO, KEYPOINTS, HEATMAP, FRAMES = range(len(ROLES))
 
 HEATMAP_TOLERANCE = 0.5 / 255
 """Largest error of a stored heatmap value, as a share of the sample's `heatmap_scale`."""
+
+Data = bytes | memoryview
+
+_USUAL_SETTINGS = ShardSettings()
 
 _NPY_ERRORS = (ValueError, TypeError, MemoryError, SyntaxError, tokenize.TokenError)
 """What NumPy raises for a damaged array; its header is read as Python source, and a damaged size may be any."""
 
 
-def encode(sample: Sample, *, jpeg_quality: int = 90, zstd_level: int = 3) -> dict[str, bytes]:
-    """The members of a sample, by ending; the same sample gives the same bytes.
+@dataclass(frozen=True, kw_only=True)
+class ArrayCodec:
+    """A way to store an array as a member. `decode` raises a ValueError for what is damaged."""
 
-    Args:
-        sample: what to store.
-        jpeg_quality: 1 to 100; chroma is stored at half resolution.
-        zstd_level: 1 to 22.
+    encode: Callable[[NDArray[Any], ShardSettings], bytes]
+    decode: Callable[[Data], NDArray[Any]]  # may be read-only
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameCodec:
+    """A way to store frames: each by itself, so that one is decoded without its neighbours, one after another.
+
+    `decode` and `size` raise a ValueError for what is damaged.
     """
-    jpegs = [
-        simplejpeg.encode_jpeg(frame, quality=jpeg_quality, colorspace="RGB", colorsubsampling="420")
-        for frame in sample.frames
-    ]
-    offsets = np.cumsum([0, *map(len, jpegs)]).tolist()
-    arrays = {
-        "keypoints.npy": _npy(sample.keypoints),
-        # The content size goes into the frame's header, so that a reader can check it before it decodes.
-        "heatmap.npy.zst": zstandard.ZstdCompressor(level=zstd_level).compress(_npy(sample.heatmap)),
-        "rgb.mjpeg": b"".join(jpegs),
-    }
-    # A reader of single frames cannot check the member as a whole, and libjpeg sees few of the bits that may flip.
-    frames = {"frame_offsets": offsets, "frame_crc32": list(map(zlib.crc32, jpegs))}
-    values = {**sample.info.to_dict(), **frames, "crc32": {}}
-    members = {"json": _json(values), **arrays}
-    checksums = {ending: checksum(ending, data) for ending, data in members.items()}
-    return {**members, "json": _json({**values, "crc32": checksums})}
+
+    encode: Callable[[NDArray[np.uint8], ShardSettings], bytes]  # of one frame, (S, S, 3) RGB
+    decode: Callable[[Data, NDArray[np.uint8]], None]  # one frame into (S, S, 3) RGB, C-ordered
+    size: Callable[[Data], tuple[int, int]]  # (H, W) of what is one whole frame by its marks; decodes no pixels
 
 
-def checksum(ending: str, data: bytes | memoryview) -> int:
-    """CRC-32 of a member, as `crc32` in `KEY.json` says it; of `KEY.json`, of all but the object `crc32` itself."""
-    if ending != "json":
-        return zlib.crc32(data)
-    before, _, rest = bytes(data).partition(b'"crc32":{')
-    return zlib.crc32(rest.partition(b"}")[2], zlib.crc32(before))
+def _npy(array: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+    return buffer.getvalue()
 
 
-def check_checksum(values: dict[str, Any], ending: str, data: bytes | memoryview) -> None:
-    """Refuse a member that is not what `KEY.json` was written with; one of which it says nothing passes.
-
-    Args:
-        values: the content of `KEY.json`.
-        ending: of the member.
-        data: the member's bytes.
-
-    Raises:
-        ValueError: the member's CRC-32 is another.
-    """
-    checksums = values.get("crc32")
-    if isinstance(checksums, dict) and ending in checksums and checksums[ending] != checksum(ending, data):
-        raise ValueError(f"{'KEY.json' if ending == 'json' else ending}: damaged (its CRC-32 is not that in KEY.json)")
+def _encode_npy(array: NDArray[Any], _: ShardSettings) -> bytes:
+    return _npy(array)
 
 
-def check_frame(values: dict[str, Any], frame: int, jpeg: bytes | memoryview) -> None:
-    """Refuse a frame that is not what `KEY.json` was written with, as `check_checksum` does with a whole member."""
-    checksums = values.get("frame_crc32")
-    if isinstance(checksums, list) and frame < len(checksums) and checksums[frame] != zlib.crc32(jpeg):
-        raise ValueError(f"rgb.mjpeg: frame {frame}: damaged (its CRC-32 is not that in KEY.json)")
-
-
-def decode(members: dict[str, bytes]) -> Sample:
-    """The sample that `encode` stored; frames within the JPEG's loss, everything else exact.
-
-    Raises:
-        ValueError: a member is absent or damaged; the key is named.
-    """
-    absent = [name for name in MEMBERS if name not in members]
-    if absent:
-        raise ValueError(f"the sample lacks {', '.join(absent)}")
-    info, offsets = decode_info(members["json"])
-    size = info.rgb_size_px
-    frames = np.empty((info.num_frames, size, size, 3), np.uint8)
-    try:
-        decode_frames(members["rgb.mjpeg"], offsets, range(info.num_frames), frames)
-        keypoints = decode_keypoints(members["keypoints.npy"])
-        heatmap = decode_heatmap(members["heatmap.npy.zst"])
-    except ValueError as error:
-        raise ValueError(f"{info.key}: {error}") from error
-    return Sample(info=info, keypoints=keypoints, heatmap=heatmap, frames=frames)
-
-
-def decode_info(data: bytes) -> tuple[SampleInfo, list[int]]:
-    """`KEY.json` as the sample's info and the T + 1 byte offsets of its frames inside `KEY.rgb.mjpeg`.
-
-    Raises:
-        ValueError: no JSON, a field is absent, or the offsets do not fit the number of frames.
-    """
-    return info_from_json(decode_json(data))
-
-
-def decode_json(data: bytes) -> dict[str, Any]:
-    """What `KEY.json` holds; a ValueError if that is no JSON object."""
-    try:
-        values = json.loads(data)
-    except ValueError as error:
-        raise ValueError(f"KEY.json: no JSON ({error})") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"KEY.json must hold an object, got {type(values).__name__}")
-    return values
-
-
-def info_from_json(values: dict[str, Any]) -> tuple[SampleInfo, list[int]]:
-    """What `decode_info` gives, of a `KEY.json` that was decoded already."""
-    info = SampleInfo.from_dict(values)
-    offsets: list[int] = values.get("frame_offsets", [])
-    if not isinstance(offsets, list) or not all(type(offset) is int for offset in offsets):
-        raise ValueError(f"{info.key}: frame_offsets must be a list of integers, got {str(offsets)[:80]}")
-    if len(offsets) != info.num_frames + 1:
-        raise ValueError(f"{info.key}: frame_offsets must be {info.num_frames + 1} numbers, got {len(offsets)}")
-    if offsets[0] != 0 or any(end <= start for start, end in pairwise(offsets)):
-        raise ValueError(f"{info.key}: frame_offsets must rise from 0")
-    return info, offsets
-
-
-def decode_keypoints(data: bytes) -> NDArray[np.floating]:
-    """`KEY.keypoints.npy` as (M, T, V, 3): x, y, score.
-
-    Raises:
-        ValueError: the array is damaged.
-    """
+def _decode_npy(data: Data) -> NDArray[Any]:
     try:
         file = io.BytesIO(data)
-        keypoints: NDArray[np.floating] = np.lib.format.read_array(file, allow_pickle=False)
+        array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
         if file.tell() != len(data):
             raise ValueError(f"{len(data) - file.tell()} bytes behind the array")
     except _NPY_ERRORS as error:
-        raise ValueError(f"keypoints.npy: damaged ({error})") from error
-    return keypoints
+        raise ValueError(f"damaged ({error})") from error
+    return array
 
 
-def decode_heatmap(data: bytes | memoryview) -> NDArray[np.uint8]:
-    """`KEY.heatmap.npy.zst` as (T, V, h, w) uint8, read-only.
+def _encode_npy_zst(array: NDArray[Any], settings: ShardSettings) -> bytes:
+    # The content size goes into the frame's header, so that a reader can check it before it decodes.
+    return zstandard.ZstdCompressor(level=settings.zstd_level).compress(_npy(array))
 
-    Raises:
-        ValueError: the zstd frame or the array inside is damaged.
-    """
+
+def _decode_npy_zst(data: Data) -> NDArray[np.uint8]:
     try:
         raw = zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
         start = 10 + int.from_bytes(raw[8:10], "little")
-        shape = _heatmap_shape(raw[:start])
+        shape = _bytes_shape(raw[:start])
         # A view of the decompressed bytes: np.load would copy the volume once more.
         return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
     except (zstandard.ZstdError, *_NPY_ERRORS) as error:
-        raise ValueError(f"heatmap.npy.zst: damaged ({error})") from error
+        raise ValueError(f"damaged ({error})") from error
 
 
 @lru_cache(maxsize=4096)  # NumPy compiles it as Python source, and clips of one length have the same
-def _heatmap_shape(header: bytes) -> tuple[int, ...]:
+def _bytes_shape(header: bytes) -> tuple[int, ...]:
     """What the header of a npy file of bytes says."""
     file = io.BytesIO(header)
     version = np.lib.format.read_magic(file)
@@ -188,39 +112,136 @@ def _heatmap_shape(header: bytes) -> tuple[int, ...]:
     return shape
 
 
-def decode_frames(mjpeg: bytes | memoryview, offsets: list[int], indices: Any, out: NDArray[np.uint8]) -> None:
-    """Decode chosen frames into `out`.
-
-    Args:
-        mjpeg: `KEY.rgb.mjpeg`.
-        offsets: T + 1 byte offsets of the frames.
-        indices: n frame numbers in 0 ... T - 1.
-        out: (n, S, S, 3) uint8, C-ordered; filled with RGB.
-
-    Raises:
-        ValueError: a frame is damaged or has another size; its number is named.
-    """
-    view = memoryview(mjpeg)
-    for slot, index in zip(out, indices, strict=True):
-        decode_jpeg(view[offsets[index] : offsets[index + 1]], slot, what=f"frame {index}")
+def _encode_jpeg(frame: NDArray[np.uint8], settings: ShardSettings) -> bytes:
+    data: bytes = simplejpeg.encode_jpeg(frame, quality=settings.jpeg_quality, colorspace="RGB", colorsubsampling="420")
+    return data
 
 
-def decode_jpeg(data: bytes | memoryview, out: NDArray[np.uint8], what: str) -> None:
-    """Decode one JPEG into `out` (S, S, 3) uint8; a ValueError names `what` where it is damaged."""
+def _decode_jpeg(data: Data, out: NDArray[np.uint8]) -> None:
+    height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+    if (height, width) != out.shape[:2]:
+        raise ValueError(f"expected {out.shape[0]} x {out.shape[1]} pixels, got {height} x {width}")
+    simplejpeg.decode_jpeg(data, colorspace="RGB", buffer=out)
+
+
+def _jpeg_size(data: Data) -> tuple[int, int]:
     try:
         height, width, _, _ = simplejpeg.decode_jpeg_header(data)
-        if (height, width) != out.shape[:2]:
-            raise ValueError(f"expected {out.shape[0]} x {out.shape[1]} pixels, got {height} x {width}")
-        simplejpeg.decode_jpeg(data, colorspace="RGB", buffer=out)
     except ValueError as error:
-        raise ValueError(f"rgb.mjpeg: {what}: {error}") from error
+        raise ValueError(f"no JPEG ({error})") from error
+    if data[:2] != b"\xff\xd8" or data[-2:] != b"\xff\xd9":
+        raise ValueError("not one whole JPEG")
+    return height, width
 
 
-def _json(values: dict[str, Any]) -> bytes:
-    return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
+KEYPOINT_CODECS: dict[str, ArrayCodec] = {"keypoints.npy": ArrayCodec(encode=_encode_npy, decode=_decode_npy)}
+HEATMAP_CODECS: dict[str, ArrayCodec] = {"heatmap.npy.zst": ArrayCodec(encode=_encode_npy_zst, decode=_decode_npy_zst)}
+FRAME_CODECS: dict[str, FrameCodec] = {
+    "rgb.mjpeg": FrameCodec(encode=_encode_jpeg, decode=_decode_jpeg, size=_jpeg_size)
+}
+CODECS: Mapping[str, Iterable[str]] = dict(
+    zip(ROLES, ((HEAD,), KEYPOINT_CODECS, HEATMAP_CODECS, FRAME_CODECS), strict=True)
+)
 
 
-def _npy(array: NDArray[Any]) -> bytes:
-    buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
-    return buffer.getvalue()
+@dataclass(frozen=True, kw_only=True)
+class MemberCodecs:
+    """The codec of each member, by name; the defaults are what a build writes, and what older manifests mean.
+
+    The methods raise a ValueError that names the member where it is damaged.
+    """
+
+    info: str = HEAD
+    keypoints: str = "keypoints.npy"
+    heatmap: str = "heatmap.npy.zst"
+    frames: str = "rgb.mjpeg"
+
+    def __post_init__(self) -> None:
+        for role, allowed in CODECS.items():
+            if (name := getattr(self, role)) not in tuple(allowed):
+                raise ValueError(f"codecs.{role} must be one of {', '.join(allowed)}, got {name!r}")
+
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """The endings of the members, in the order in which they lie in a shard."""
+        return tuple(getattr(self, role) for role in ROLES)
+
+    def decode_keypoints(self, data: Data) -> NDArray[np.floating]:
+        """(M, T, V, 3): x, y, score."""
+        return _decode_array(KEYPOINT_CODECS, self.keypoints, data)
+
+    def decode_heatmap(self, data: Data) -> NDArray[np.uint8]:
+        """(T, V, h, w) uint8, maybe read-only."""
+        return _decode_array(HEATMAP_CODECS, self.heatmap, data)
+
+    def decode_frame(self, data: Data, out: NDArray[np.uint8], frame: int) -> None:
+        """Frame number `frame` into `out` (S, S, 3) uint8 RGB, C-ordered."""
+        try:
+            FRAME_CODECS[self.frames].decode(data, out)
+        except ValueError as error:
+            raise ValueError(f"{self.frames}: frame {frame}: {error}") from error
+
+    def frame_size(self, data: Data) -> tuple[int, int]:
+        """(H, W) of one frame, of which no pixel is decoded."""
+        return FRAME_CODECS[self.frames].size(data)
+
+
+def _decode_array(codecs: dict[str, ArrayCodec], name: str, data: Data) -> NDArray[Any]:
+    try:
+        return codecs[name].decode(data)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+USUAL_CODECS = MemberCodecs()
+"""Those that a build writes."""
+
+MEMBERS = USUAL_CODECS.endings
+"""The endings of a sample's members as a build writes them."""
+
+
+def encode(
+    sample: Sample, settings: ShardSettings = _USUAL_SETTINGS, codecs: MemberCodecs = USUAL_CODECS
+) -> dict[str, bytes]:
+    """The members of a sample, by ending, in the order of a shard; the same sample gives the same bytes.
+
+    Args:
+        sample: what to store.
+        settings: quality and level.
+        codecs: of the members.
+    """
+    frames = [FRAME_CODECS[codecs.frames].encode(frame, settings) for frame in sample.frames]
+    members = {
+        codecs.keypoints: KEYPOINT_CODECS[codecs.keypoints].encode(sample.keypoints, settings),
+        codecs.heatmap: HEATMAP_CODECS[codecs.heatmap].encode(sample.heatmap, settings),
+        codecs.frames: b"".join(frames),
+    }
+    return {codecs.info: write_head(sample.info, frames, members), **members}
+
+
+def decode(members: Mapping[str, bytes]) -> Sample:
+    """The sample that `encode` stored; frames within the JPEG's loss, everything else exact.
+
+    Raises:
+        ValueError: a member is absent or damaged; the key is named.
+    """
+    if absent := absent_members(members):
+        raise ValueError(f"the sample lacks {', '.join(absent)}")
+    codecs = MemberCodecs(**{role: next(name for name in names if name in members) for role, names in CODECS.items()})
+    head = read_head(members[codecs.info])
+    info, stored = head.info, memoryview(members[codecs.frames])
+    frames = np.empty((info.num_frames, info.rgb_size_px, info.rgb_size_px, 3), np.uint8)
+    try:
+        for frame, (start, end) in enumerate(pairwise(head.members.frame_offsets)):
+            codecs.decode_frame(stored[start:end], frames[frame], frame)
+        keypoints = codecs.decode_keypoints(members[codecs.keypoints])
+        heatmap = codecs.decode_heatmap(members[codecs.heatmap])
+    except ValueError as error:
+        raise ValueError(f"{info.key}: {error}") from error
+    return Sample(info=info, keypoints=keypoints, heatmap=heatmap, frames=frames)
+
+
+def absent_members(endings: Container[str]) -> list[str]:
+    """What a sample with members of these endings lacks, in the words of what a build writes."""
+    present = [any(name in endings for name in names) for names in CODECS.values()]
+    return [ending for ending, is_there in zip(MEMBERS, present, strict=True) if not is_there]

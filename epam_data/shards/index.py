@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from epam_data.schema import MAX_KEY_LENGTH, SCHEMA_VERSION
-from epam_data.shards.codec import MEMBERS
+from epam_data.shards.codec import ROLES
 from epam_data.shards.layout import IndexRow, ShardSummary
 from epam_data.shards.manifest import INDEX, MANIFEST, read_small_file
 
@@ -26,9 +26,9 @@ class Index:
     keys: NDArray[np.bytes_]  # (N,)
     shard: NDArray[np.int32]  # (N,) number of the shard in the manifest
     offset: NDArray[np.int64]  # (N,) bytes into the shard
-    member_bytes: NDArray[np.int64]  # (N, 4) size of each member, in the order of `codec.MEMBERS`
+    member_bytes: NDArray[np.int64]  # (N, 4) size of each member, in the order of `codec.ROLES`
     label: NDArray[np.int32]  # (N,) -1: hidden
-    coarse_label: NDArray[np.int32]  # (N,) -1: hidden
+    coarse_label: NDArray[np.int32]  # (N,) -1: hidden, or no groups
     num_frames: NDArray[np.int32]  # (N,)
 
     def __len__(self) -> int:
@@ -44,6 +44,10 @@ class Index:
             offset=int(self.offset[number]),
             member_bytes=tuple(self.member_bytes[number].tolist()),
         )
+
+    def rows_of(self, shards: Sequence[int]) -> NDArray[np.int64]:
+        """Numbers of the rows whose samples lie in these shards (`Manifest.shards_of`)."""
+        return np.flatnonzero(np.isin(self.shard, shards))
 
     @cached_property
     def row_of_key(self) -> dict[str, int]:
@@ -64,6 +68,8 @@ _DTYPES = {
 
 def index_bytes(shards: list[ShardSummary]) -> bytes:
     """The content of `index.h5`; equal shards give equal bytes."""
+    import h5py  # here and below: the loader's workers, to whom an index travels, start without it
+
     rows = [(number, row) for number, shard in enumerate(shards) for row in shard.rows]
     columns: dict[str, list[Any]] = {
         "keys": [row.key.encode() for _, row in rows],
@@ -77,7 +83,7 @@ def index_bytes(shards: list[ShardSummary]) -> bytes:
     with h5py.File(buffer, "w", libver=("v110", "v110"), track_order=False) as file:
         file.attrs["schema"] = SCHEMA_VERSION
         for name, dtype in _DTYPES.items():
-            shape = (len(rows), len(MEMBERS)) if name == "member_bytes" else (len(rows),)
+            shape = (len(rows), len(ROLES)) if name == "member_bytes" else (len(rows),)
             file.create_dataset(name, data=np.array(columns[name], dtype).reshape(shape), track_times=False)
     return buffer.getvalue()
 
@@ -92,6 +98,8 @@ def load_index(root: Path | str, *, sha256: str | None = None) -> Index:
     Raises:
         ValueError: the file is absent or damaged, a column is, a key is not ASCII, or it is not the manifest's.
     """
+    import h5py
+
     data = read_small_file(root, INDEX)
     if data is None:
         raise ValueError(f"{root}/{INDEX}: not a readable index (there is no such file)")
@@ -103,7 +111,7 @@ def load_index(root: Path | str, *, sha256: str | None = None) -> Index:
     except (OSError, KeyError) as error:
         raise ValueError(f"{root}/{INDEX}: not a readable index ({error})") from error
     shapes = {name: np.shape(column) for name, column in columns.items()}
-    wanted = {name: (len(columns["keys"]), *((len(MEMBERS),) if name == "member_bytes" else ())) for name in _DTYPES}
+    wanted = {name: (len(columns["keys"]), *((len(ROLES),) if name == "member_bytes" else ())) for name in _DTYPES}
     if shapes != wanted:
         raise ValueError(f"{root}/{INDEX}: not a readable index (columns must be {wanted}, got {shapes})")
     if columns["keys"].dtype.kind != "S":

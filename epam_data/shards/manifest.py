@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
-from epam_data.schema import SCHEMA_VERSION
+from epam_data.samples.settings import PrepareSettings
+from epam_data.schema import SCHEMA_VERSION, check_version
+from epam_data.shards.codec import USUAL_CODECS, MemberCodecs
 from epam_data.shards.layout import ShardSummary
 from epam_data.shards.settings import ShardSettings
-from epam_data.skeleton import LAYOUTS
+from epam_data.skeleton import LAYOUTS, SkeletonLayout
 from epam_data.system.remote import RemoteFolder, is_url
+from epam_data.system.typed_json import decode_json
 
 MANIFEST, INDEX, PROBLEMS = "manifest.json", "index.h5", "problems.jsonl"
 
@@ -51,12 +53,15 @@ class Manifest:
     protocol: str | None
     skeleton: str  # joint layout
     joints: tuple[str, ...]
+    flip_pairs: tuple[tuple[int, int], ...] | None = None  # of a layout that is not in `LAYOUTS`, see `SkeletonLayout`
+    limbs: tuple[tuple[int, int], ...] | None = None  # the same
     taxonomy: str
     classes: tuple[str, ...]
     groups: tuple[str, ...]
-    coarse_of: tuple[int, ...]  # coarse label of each class
-    prepare: dict[str, Any]  # the settings of the build
-    shard: dict[str, Any]
+    coarse_of: tuple[int, ...]  # coarse label of each class; empty where there are no groups
+    prepare: PrepareSettings  # those of the build
+    shard: ShardSettings
+    codecs: MemberCodecs = USUAL_CODECS
     sources: dict[str, str]  # skeleton pickles: name -> sha256
     versions: dict[str, str]  # tools that the bytes depend on
     problems: dict[str, int]  # number of clips by action, see `schema.Problem`
@@ -64,13 +69,37 @@ class Manifest:
     shards: tuple[ShardEntry, ...]
 
     @property
+    def layout(self) -> SkeletonLayout:
+        """The joints: the known layout of that name, or the one that the manifest itself describes.
+
+        Raises:
+            ValueError: there is neither, or what the manifest describes is no layout.
+        """
+        if self.skeleton in LAYOUTS:
+            return LAYOUTS[self.skeleton]
+        if self.flip_pairs is None or self.limbs is None:
+            known = ", ".join(LAYOUTS)
+            raise ValueError(
+                f"skeleton must be one of {known}, or come with flip_pairs and limbs, got {self.skeleton!r}"
+            )
+        return SkeletonLayout(name=self.skeleton, joints=self.joints, flip_pairs=self.flip_pairs, limbs=self.limbs)
+
+    @property
     def num_channels(self) -> int:
         """Channels of the stored heatmaps: joints, or limbs."""
-        return LAYOUTS[self.skeleton].num_channels(self.prepare["heatmap_kind"])
+        return self.layout.num_channels(self.prepare.heatmap_kind)
+
+    def shards_of(self, split: str) -> list[int]:
+        """Numbers of the shards of a split."""
+        return [number for number, shard in enumerate(self.shards) if shard.split == split]
 
     def to_json(self) -> bytes:
         """The file's bytes; equal manifests give equal bytes."""
-        return (json.dumps({"schema": SCHEMA_VERSION, **asdict(self)}, indent=1) + "\n").encode()
+        values = {name: value for name, value in asdict(self).items() if name not in _OPTIONAL or value is not None}
+        return (json.dumps({"schema": SCHEMA_VERSION, **values}, indent=1) + "\n").encode()
+
+
+_OPTIONAL = ("flip_pairs", "limbs")
 
 
 def load_manifest(root: Path | str) -> Manifest:
@@ -83,52 +112,30 @@ def load_manifest(root: Path | str) -> Manifest:
     data = read_small_file(root, MANIFEST)
     if data is None:
         raise ValueError(f"{root}: holds no {MANIFEST}; no shard directory, or its build is not finished")
+    path = f"{root}/{MANIFEST}"
+    raw = decode_json(data, _Raw, path)
+    check_version(raw.schema, root)
+    manifest = decode_json(data, Manifest, path)
+    num_classes, num_grouped = len(manifest.classes), len(manifest.coarse_of)
+    if num_grouped != (num_classes if manifest.groups else 0):
+        raise ValueError(f"{path}: {num_classes} classes need a group each, {num_grouped} have one")
+    for section, kind in (("prepare", PrepareSettings), ("shard", ShardSettings)):
+        found, known = getattr(raw, section), [each.name for each in fields(kind)]
+        absent, unknown = [name for name in known if name not in found], [name for name in found if name not in known]
+        if absent and unknown:  # an older manifest lacks settings, a newer one has more: this one's are damaged
+            raise ValueError(f"{path}: {section} lacks {', '.join(absent)}, and has {', '.join(unknown)} instead")
     try:
-        values = json.loads(data)
+        _ = manifest.layout
     except ValueError as error:
-        raise ValueError(f"{root}/{MANIFEST}: no JSON ({error})") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{root}/{MANIFEST}: no JSON object ({type(values).__name__})")
-    version = values.pop("schema", None)
-    if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
-        raise ValueError(f"{root}: shard schema {version!r} cannot be read, this code reads 1..{SCHEMA_VERSION}")
-    absent = [name for name in Manifest.__dataclass_fields__ if name not in values]
-    if absent:
-        raise ValueError(f"{root}/{MANIFEST}: lacks {', '.join(absent)}")
-    for name, kind in get_type_hints(Manifest).items():
-        if not _fits(values[name], kind):
-            kind_name = str(Manifest.__dataclass_fields__[name].type)
-            raise ValueError(f"{root}/{MANIFEST}: {name} must be {kind_name}, got {str(values[name])[:80]}")
-    from epam_data.samples.settings import PrepareSettings
-
-    for name, settings in (("prepare", PrepareSettings), ("shard", ShardSettings)):
-        absent = [key for key in settings.__dataclass_fields__ if key not in values[name]]
-        if absent:
-            raise ValueError(f"{root}/{MANIFEST}: {name} lacks {', '.join(absent)}")
-    fields = {name: values[name] for name in Manifest.__dataclass_fields__}
-    for name in ("joints", "classes", "groups", "coarse_of"):
-        fields[name] = tuple(fields[name])
-    if len(fields["coarse_of"]) != len(fields["classes"]):
-        counts = f"{len(fields['classes'])} classes need a group each, {len(fields['coarse_of'])} have one"
-        raise ValueError(f"{root}/{MANIFEST}: {counts}")
-    fields["shards"] = tuple(ShardEntry(**entry) for entry in fields["shards"])
-    return Manifest(**fields)
+        raise ValueError(f"{path}: {error}") from error
+    return manifest
 
 
-def _fits(value: Any, kind: Any) -> bool:
-    """Whether a JSON value can become a field of this type: lists for tuples, objects for dataclasses."""
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin is tuple:
-        return isinstance(value, list) and all(_fits(item, inner[0]) for item in value)
-    if origin is dict:
-        return isinstance(value, dict) and all(_fits(item, inner[1]) for item in value.values())
-    if origin is UnionType:
-        return any(_fits(value, choice) for choice in inner)
-    if is_dataclass(kind):
-        hints = get_type_hints(kind)
-        same = isinstance(value, dict) and value.keys() == hints.keys()
-        return same and all(_fits(value[name], hint) for name, hint in hints.items())
-    return kind is Any or isinstance(value, kind)
+@dataclass(frozen=True, kw_only=True)
+class _Raw:
+    schema: Any = None
+    prepare: Any = None
+    shard: Any = None
 
 
 def read_small_file(root: Path | str, name: str) -> bytes | None:

@@ -35,9 +35,9 @@ class ShardReader:
         """
         return read_exactly(self.descriptor(shard), offset, num_bytes, what=f"{self.names[shard]}.tar")
 
-    def read_members(self, shard: int, row: IndexRow) -> dict[str, bytes]:
+    def read_members(self, shard: int, row: IndexRow, endings: Sequence[str] = MEMBERS) -> dict[str, bytes]:
         """All members of one sample, by ending; raises as `read` does."""
-        ranges = zip(MEMBERS, row.member_offsets(), row.member_bytes, strict=True)
+        ranges = zip(endings, row.member_offsets(), row.member_bytes, strict=True)
         return {ending: self.read(shard, offset, size) for ending, offset, size in ranges}
 
     def close(self) -> None:
@@ -64,8 +64,12 @@ class ShardReader:
         return descriptor
 
 
-def read_shard(path: Path) -> Iterator[tuple[str, int, dict[str, bytes]]]:
+def read_shard(path: Path, endings: Sequence[str] = MEMBERS) -> Iterator[tuple[str, int, dict[str, bytes]]]:
     """Read a shard front to back without an index.
+
+    Args:
+        path: the shard.
+        endings: of its members, in their order.
 
     Yields:
         (key, offset of its first header, members by ending), in the order of the file.
@@ -78,7 +82,7 @@ def read_shard(path: Path) -> Iterator[tuple[str, int, dict[str, bytes]]]:
         with tarfile.open(path, mode="r:") as tar:
             for header in tar:
                 stem, _, ending = header.name.partition(".")
-                wanted = MEMBERS[len(members)]
+                wanted = endings[len(members)]
                 if ending != wanted or (members and stem != key):
                     raise ValueError(f"{path.name}: expected {key if members else 'KEY'}.{wanted}, got {header.name}")
                 if not members:
@@ -89,13 +93,13 @@ def read_shard(path: Path) -> Iterator[tuple[str, int, dict[str, bytes]]]:
                     raise ValueError(f"{path.name}: {header.name} is cut short: {len(data)} of {header.size} bytes")
                 members[ending] = data
                 end = header.offset_data + padded(header.size)
-                if len(members) == len(MEMBERS):
+                if len(members) == len(endings):
                     yield key, offset, members
                     members = {}
     except tarfile.TarError as error:
         raise ValueError(f"{path.name}: damaged tar ({error})") from error
     if members:
-        raise ValueError(f"{path.name}: {key} lacks {', '.join(MEMBERS[len(members) :])}")
+        raise ValueError(f"{path.name}: {key} lacks {', '.join(endings[len(members) :])}")
     # The tar module takes a damaged header, or the end of the file, for the end of the archive: look for its mark.
     with path.open("rb") as file:
         file.seek(end)

@@ -10,7 +10,7 @@ import tarfile
 from pathlib import Path
 
 from epam_data.schema import Sample, SampleInfo, check_key, stored_label
-from epam_data.shards.codec import MEMBERS, encode
+from epam_data.shards.codec import USUAL_CODECS, MemberCodecs, encode
 from epam_data.shards.layout import IndexRow, ShardSummary
 from epam_data.shards.settings import ShardSettings
 from epam_data.system.files import path_in_errors, sync_folder, temporary_path
@@ -22,9 +22,11 @@ class ShardWriter:
     Use as a context manager: leaving it without `finish` removes the temporary file.
     """
 
-    def __init__(self, folder: Path, name: str, split: str, settings: ShardSettings) -> None:
+    def __init__(
+        self, folder: Path, name: str, split: str, settings: ShardSettings, codecs: MemberCodecs = USUAL_CODECS
+    ) -> None:
         self._path, self._name, self._split, self._settings = folder / f"{name}.tar", name, split, settings
-        self._temporary = temporary_path(self._path)
+        self._codecs, self._temporary = codecs, temporary_path(self._path)
         self._file = _HashingFile(self._temporary)
         self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)  # type: ignore[call-overload]
         self._rows: list[IndexRow] = []
@@ -38,15 +40,13 @@ class ShardWriter:
 
     def write(self, sample: Sample) -> None:
         """Encode and append one sample."""
-        settings = self._settings
-        self.write_members(
-            sample.info, encode(sample, jpeg_quality=settings.jpeg_quality, zstd_level=settings.zstd_level)
-        )
+        self.write_members(sample.info, encode(sample, self._settings, self._codecs))
 
     def write_members(self, info: SampleInfo, members: dict[str, bytes]) -> None:
         """Append one sample that `codec.encode` has encoded."""
         offset = self._tar.offset
-        for ending in MEMBERS:
+        endings = self._codecs.endings
+        for ending in endings:
             header = tarfile.TarInfo(f"{check_key(info.key)}.{ending}")
             header.size = len(members[ending])
             header.mode = 0o644  # everything else stays zero, so that equal samples make equal bytes
@@ -58,7 +58,7 @@ class ShardWriter:
                 coarse_label=stored_label(info.coarse_label),
                 num_frames=info.num_frames,
                 offset=offset,
-                member_bytes=tuple(len(members[ending]) for ending in MEMBERS),
+                member_bytes=tuple(len(members[ending]) for ending in endings),
             )
         )
 

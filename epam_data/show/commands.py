@@ -8,7 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from epam_data.show.describe import describe, describe_sample, read_sample
+from epam_data.shards.manifest import load_manifest
+from epam_data.show.describe import describe, describe_sample, is_shard, read_sample
 from epam_data.show.film import write_film
 from epam_data.show.picture import as_text, contact_sheet, overlay
 
@@ -38,14 +39,15 @@ def inspect_command(command: InspectCommand) -> int:
         print(describe(command.shards))
         return 0
     sample, members = read_sample(command.shards, command.key)
+    layout = None if is_shard(command.shards) else load_manifest(command.shards).layout
     # Files first: `| head` may close the output before all words are said.
     if command.png is not None:
-        contact_sheet(sample).save(command.png)
+        contact_sheet(sample, layout=layout).save(command.png)
     if command.video is not None:
-        write_film(sample, command.video)
+        write_film(sample, command.video, layout=layout)
     print(describe_sample(sample, members))
     if sys.stdout.isatty() and os.environ.get("COLORTERM") in ("truecolor", "24bit"):
-        print(as_text(overlay(sample, sample.info.num_frames // 2), shutil.get_terminal_size().columns))
+        print(as_text(overlay(sample, sample.info.num_frames // 2, layout=layout), shutil.get_terminal_size().columns))
     for what, path in (("picture", command.png), ("video", command.video)):
         if path is not None:
             print(f"{what}: {path}")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import tarfile
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
 
-from epam_data.schema import Sample
-from epam_data.shards.codec import MEMBERS, decode
+from epam_data.schema import SCHEMA_VERSION, Sample
+from epam_data.shards.codec import absent_members, decode
+from epam_data.shards.head import HEAD
 from epam_data.shards.index import load_index
-from epam_data.shards.layout import BLOCK
+from epam_data.shards.layout import BLOCK, padded, read_header
 from epam_data.shards.manifest import Manifest, load_manifest
 from epam_data.system.remote import is_url
 
@@ -34,10 +35,10 @@ def describe_directory(location: str) -> str:
     setting = manifest.prepare
     lines = [
         f"{location}: {manifest.dataset} {manifest.protocol or ''}".rstrip(),
-        f"  classes   {len(manifest.classes)} in {len(manifest.groups)} groups",
+        f"  classes   {len(manifest.classes)}" + (f" in {len(manifest.groups)} groups" if manifest.groups else ""),
         f"  joints    {len(manifest.joints)} ({manifest.skeleton})",
-        f"  frames    {setting['rgb_size_px']} px, JPEG quality {manifest.shard['jpeg_quality']}",
-        f"  heatmaps  {setting['heatmap_kind']}, {setting['heatmap_size_px']} px, sigma {setting['sigma_px']}",
+        f"  frames    {setting.rgb_size_px} px, JPEG quality {manifest.shard.jpeg_quality}",
+        f"  heatmaps  {setting.heatmap_kind}, {setting.heatmap_size_px} px, sigma {setting.sigma_px}",
         f"  problems  {', '.join(f'{count} {action}' for action, count in manifest.problems.items()) or 'none'}",
         f"  {'shard':<14} {'split':<6} {'clips':>7} {'MB':>9}  sha256",
     ]
@@ -57,12 +58,12 @@ def describe_shard(location: str) -> str:
         num_there = file.tell()
         for key, ranges in _clips_of_tar(file, location):
             size = sum(num_bytes for _, num_bytes in ranges.values())
-            end = max(offset + -(-num_bytes // BLOCK) * BLOCK for offset, num_bytes in ranges.values())
-            whole = "json" in ranges and sum(ranges["json"]) <= num_there
-            values = json.loads(_read_at(file, *ranges["json"])) if whole else {}
+            end = max(offset + padded(num_bytes) for offset, num_bytes in ranges.values())
+            whole = HEAD in ranges and sum(ranges[HEAD]) <= num_there
+            values = json.loads(_read_at(file, *ranges[HEAD])) if whole else {}
             label = "hidden" if values.get("label") is None else str(values["label"])
             split, frames = values.get("split", "?"), values.get("num_frames", "?")
-            absent = [ending for ending in MEMBERS if ending not in ranges]
+            absent = absent_members(ranges)
             lacks = f"  lacks {', '.join(absent)}" if absent else ""
             lines.append(f"  {key:<24} {split:<6} {label:>6} {frames:>7} {size / 1e3:>9.1f}{lacks}")
             total, count = total + size, count + 1
@@ -92,7 +93,7 @@ def describe_sample(sample: Sample, members: Members) -> str:
     for name in ("keypoints", "heatmap", "frames"):
         array = getattr(sample, name)
         lines.append(f"{name:<10} {array.shape} {array.dtype}")
-    return "\n".join([*lines, json.dumps(sample.info.to_dict(), indent=1)])
+    return "\n".join([*lines, json.dumps({"schema": SCHEMA_VERSION, **asdict(sample.info)}, indent=1)])
 
 
 def is_shard(location: str) -> bool:
@@ -131,7 +132,7 @@ def _from_directory(location: str, key: str) -> Members:
     if not 0 <= in_shard < len(manifest.shards):
         raise ValueError(f"{location}: {key}: its shard must be in 0..{len(manifest.shards) - 1}, got {in_shard}")
     shard = f"{location}/{manifest.shards[in_shard].name}.tar"
-    ranges = zip(MEMBERS, row.member_offsets(), row.member_bytes, strict=True)
+    ranges = zip(manifest.codecs.endings, row.member_offsets(), row.member_bytes, strict=True)
     with open_binary(shard) as file:
         return {ending: _read_at(file, offset, num_bytes) for ending, offset, num_bytes in ranges}
 
@@ -161,18 +162,15 @@ def _clips_of_tar(file: BinaryIO, location: str) -> Iterator[tuple[str, dict[str
         if len(block) < BLOCK or not any(block):
             break
         try:
-            header = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
-        except (tarfile.HeaderError, UnicodeDecodeError) as error:
+            member = read_header(block, position)
+        except ValueError as error:
             raise ValueError(f"{location}: no tar header at byte {position} ({error})") from error
-        if header.size < 0:  # the walk would go back, and never end
-            raise ValueError(f"{location}: no tar header at byte {position} ({header.name} has {header.size} bytes)")
-        key, _, ending = header.name.partition(".")
-        if clip is None or clip[0] != key:
+        if clip is None or clip[0] != member.key:
             if clip:
                 yield clip
-            clip = (key, {})
-        clip[1][ending] = (position + BLOCK, header.size)
-        position += BLOCK + -(-header.size // BLOCK) * BLOCK
+            clip = (member.key, {})
+        clip[1][member.ending] = (member.start, member.size)
+        position = member.end
     if clip:
         yield clip
 

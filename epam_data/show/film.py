@@ -10,18 +10,20 @@ from PIL import Image, ImageDraw, ImageFont
 
 from epam_data.schema import Sample
 from epam_data.show.picture import overlay
+from epam_data.skeleton import SkeletonLayout
 
 _FPS = 30  # of every data set that is read
 _FONT_PX, _LINE_PX = 16, 22
 
 
-def write_film(sample: Sample, path: Path, caption: Sequence[str] = ()) -> None:
+def write_film(sample: Sample, path: Path, caption: Sequence[str] = (), layout: SkeletonLayout | None = None) -> None:
     """Write every frame's `overlay`, with the lines of a caption below.
 
     Args:
         sample: what to show.
         path: the video; its ending chooses the container (.mp4, .mkv, ...).
         caption: lines of text.
+        layout: see `overlay`.
 
     Raises:
         ValueError: FFmpeg knows no container for the ending.
@@ -32,12 +34,13 @@ def write_film(sample: Sample, path: Path, caption: Sequence[str] = ()) -> None:
         raise ValueError(f"{path}: cannot be written as a video ({error}); an .mp4 can") from error
     with container:
         stream = container.add_stream("libx264", rate=_FPS)
-        first = _with_caption(overlay(sample, 0), caption)
+        first = _with_caption(overlay(sample, 0, layout=layout), caption)
         stream.width, stream.height = first.width // 2 * 2, first.height // 2 * 2  # chroma is stored at half size
         stream.pix_fmt = "yuv420p"  # what browsers and presentations play
         stream.options = {"crf": "18", "preset": "veryfast"}
         for number in range(sample.info.num_frames):
-            image = _with_caption(overlay(sample, number), caption).crop((0, 0, stream.width, stream.height))
+            image = _with_caption(overlay(sample, number, layout=layout), caption)
+            image = image.crop((0, 0, stream.width, stream.height))
             container.mux(stream.encode(av.VideoFrame.from_image(image)))
         container.mux(stream.encode())
 

@@ -16,12 +16,13 @@ _MIDDLE, _JOINT = (240, 240, 240), (255, 255, 255)
 _MIN_PANEL_PX = 192  # smaller frames are enlarged, or the skeleton would hide them
 
 
-def overlay(sample: Sample, frame: int, *, flip: bool = False) -> Image.Image:
+def overlay(sample: Sample, frame: int, *, layout: SkeletonLayout | None = None, flip: bool = False) -> Image.Image:
     """Frame, frame with skeleton, and frame under its heatmap, side by side.
 
     Args:
         sample: what to show.
         frame: 0 ... T - 1.
+        layout: the joints, as the manifest says; None: the known one that the sample names, else joints without limbs.
         flip: show the mirror image as training sees it: joints change sides, so each keeps its side's colour.
     """
     info = sample.info
@@ -31,7 +32,7 @@ def overlay(sample: Sample, frame: int, *, flip: bool = False) -> Image.Image:
         sample.keypoints[:, frame, :, :2], info.image_size, info.video_size, info.box, (size, size)
     )
     missing = joint_is_missing(sample.keypoints[:, frame, :, :2], sample.keypoints[:, frame, :, 2])
-    layout = LAYOUTS[info.skeleton]
+    layout = layout or LAYOUTS.get(info.skeleton) or _nameless(sample)
     if flip:
         rgb, heat = rgb[:, ::-1], heat[:, ::-1]
         points[..., 0] = size - 1 - points[..., 0]
@@ -44,10 +45,12 @@ def overlay(sample: Sample, frame: int, *, flip: bool = False) -> Image.Image:
     return sheet
 
 
-def contact_sheet(sample: Sample, num_frames: int = 4, *, flip: bool = False) -> Image.Image:
+def contact_sheet(
+    sample: Sample, num_frames: int = 4, *, layout: SkeletonLayout | None = None, flip: bool = False
+) -> Image.Image:
     """`overlay` of evenly spaced frames (never the first or last), one below the other."""
     moments = (np.arange(num_frames) + 0.5) * sample.info.num_frames / num_frames
-    rows = [overlay(sample, int(frame), flip=flip) for frame in moments]
+    rows = [overlay(sample, int(frame), layout=layout, flip=flip) for frame in moments]
     sheet = Image.new("RGB", (rows[0].width, sum(row.height for row in rows)))
     for number, row in enumerate(rows):
         sheet.paste(row, (0, number * row.height))
@@ -74,6 +77,12 @@ def with_heatmap(plain: Image.Image, heat: NDArray[np.uint8]) -> Image.Image:
     share = np.sqrt(weight[..., None].astype(np.float64) / 255)  # a Gaussian of 0.6 pixels is a faint dot otherwise
     grey = np.asarray(plain.convert("L"))[..., None] * 0.75
     return Image.fromarray((grey * (1 - share) + _HOT * share).astype(np.uint8))
+
+
+def _nameless(sample: Sample) -> SkeletonLayout:
+    """The joints of a sample whose layout only its manifest knows."""
+    joints = tuple(f"joint_{number}" for number in range(sample.keypoints.shape[2]))
+    return SkeletonLayout(name=sample.info.skeleton, joints=joints, flip_pairs=(), limbs=())
 
 
 def _with_skeleton(

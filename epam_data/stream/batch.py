@@ -35,7 +35,7 @@ class Batch:
     keys: list[str]  # B sample keys
     position: Tensor  # (B,) int64, place of each sample in the epoch's order
     label: Tensor  # (B,) int64, -1: hidden
-    coarse_label: Tensor  # (B,) int64, -1: hidden
+    coarse_label: Tensor  # (B,) int64, -1: hidden, or no groups
     rgb_size_px: int  # height and width of the frames that the device is to make
     heatmap_size_px: int  # and of the heatmaps
     rgb_frames: Tensor  # (N, T) int64, frame numbers in the recording

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn.functional import grid_sample
 
 from epam_data.shards.manifest import Manifest
-from epam_data.skeleton import LAYOUTS
 from epam_data.stream.batch import Batch
 
 RGB_MEAN = (123.675, 116.28, 103.53)
@@ -49,9 +48,9 @@ class BatchFinisher(nn.Module):
     @classmethod
     def for_shards(cls, manifest: Manifest) -> BatchFinisher:
         """The finisher for the channels of these shards."""
-        layout = LAYOUTS[manifest.skeleton]
-        is_limbs = manifest.prepare["heatmap_kind"] == "limbs"
-        return cls(layout.limb_flip_order if is_limbs else layout.flip_order, manifest.prepare["sigma_px"])
+        layout = manifest.layout
+        is_limbs = manifest.prepare.heatmap_kind == "limbs"
+        return cls(layout.limb_flip_order if is_limbs else layout.flip_order, manifest.prepare.sigma_px)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Normalised frames and float heatmaps of all clips.

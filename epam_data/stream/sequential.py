@@ -26,10 +26,10 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from epam_data.randomness import Purpose, generator, seed_number
 from epam_data.schema import stored_label
-from epam_data.shards.codec import MEMBERS
+from epam_data.shards.head import HEAD, read_head
 from epam_data.shards.manifest import Manifest
 from epam_data.stream.batch import Batch
-from epam_data.stream.loading.clip_decoder import RGB, ClipDecoder, SampleHead
+from epam_data.stream.loading.clip_decoder import ClipDecoder
 from epam_data.stream.loading.slots import Arrays
 from epam_data.stream.order.draws import draw_training
 from epam_data.stream.settings import StreamSettings
@@ -138,9 +138,11 @@ class SequentialStream:
         )
 
     def _put(self, members: dict[str, Any], epoch: int, out: Arrays) -> None:
-        if absent := [ending for ending in MEMBERS if ending not in members]:
+        codecs = self.manifest.codecs
+        if absent := [ending for ending in codecs.endings if ending not in members]:
             raise ValueError(f"lacks {', '.join(absent)}")
-        decoder, head, frames = self._decoder, SampleHead(members["json"]), memoryview(members[MEMBERS[RGB]])
+        decoder, head, frames = self._decoder, read_head(members[HEAD]), memoryview(members[codecs.frames])
+        head.check(HEAD, members[HEAD])
         if head.info.key != members["__key__"]:
             raise ValueError(f"KEY.json is of {head.info.key}")
         number = zlib.crc32(head.info.key.encode())
@@ -148,7 +150,7 @@ class SequentialStream:
         out["label"][:] = stored_label(head.info.label)
         out["coarse_label"][:] = stored_label(head.info.coarse_label)
         decoder.put_draws(draws, out)
-        decoder.put_pose(head, decoder.decode_pose(head, members[MEMBERS[decoder.pose_member]]), draws, out)
+        decoder.put_pose(head, decoder.decode_pose(head, members[codecs.endings[decoder.pose_member]]), draws, out)
         decoder.put_frames(head, draws, lambda ranges: [frames[at : at + size] for at, size in ranges], out)
 
 

@@ -210,7 +210,7 @@ def _predict_video(command: PredictCommand) -> int:
         _write_files(command, predictions, manifest)
         if command.overlay is not None:
             sample, _ = read_sample(shards, key)
-            write_film(sample, command.overlay, caption=lines)
+            write_film(sample, command.overlay, caption=lines, layout=manifest.layout)
             print(f"{command.overlay}: {sample.info.num_frames} frames")
     return 0
 

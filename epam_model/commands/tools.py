@@ -13,20 +13,21 @@ from torch import Tensor, nn
 
 from epam_data.readers import find_reader
 from epam_data.samples.settings import PrepareSettings
-from epam_data.skeleton import LAYOUTS
 from epam_data.stream import BatchFinisher, Stream, StreamSettings
 from epam_data.system.files import file_sha256
 from epam_model.build import build_model
 from epam_model.evaluate.restore import restore
 from epam_model.networks.settings import ModelSettings
+from epam_model.networks.table import NETWORKS
 from epam_model.ranks.distributed import Ranks, choose_device
 from epam_model.reports.overlay import KINDS as OVERLAY_KINDS
 from epam_model.reports.overlay import write_overlay
 from epam_model.tools import profile
 from epam_model.tools.export import export_model
 from epam_model.tools.features import KINDS, extract, model_outputs
-from epam_model.weights.checkpoint import check_same_model, load_checkpoint, load_weights, read_state_dict
+from epam_model.weights.checkpoint import check_same_model, load_checkpoint, load_weights
 from epam_model.weights.convert import convert, model_formats, to_published
+from epam_model.weights.weight_file import read_state_dict
 
 FORMATS = ("ours", "published")
 
@@ -117,7 +118,7 @@ class FeaturesCommand:
                 f"features are of one clip per sample: stream.eval_flip must be false, got {self.stream.eval_flip}; "
                 f"stream.num_clips must be 1, got {self.stream.num_clips}"
             )
-        if self.overlay and (self.model.network != "epam" or self.model.streams != "both"):
+        if self.overlay and not self.model.has_attention_map:
             raise ValueError("overlay needs an attention map: model.network epam with model.streams both")
 
 
@@ -180,9 +181,11 @@ def _speed(
 def convert_command(command: ConvertCommand) -> int:
     """Convert, print the account, write the file."""
     model = build_for_dataset(command.dataset, command.prepare, command.model)
-    network, streams = command.model.network, command.model.streams
+    published, streams = NETWORKS[command.model.network].published, command.model.streams
+    if command.to == "published" and published is None:
+        raise ValueError(f"network {command.model.network} has no published names: it is written as ours alone")
     state = read_state_dict(command.source)
-    conversion = convert(state, model.state_dict(), model_formats(network, streams))
+    conversion = convert(state, model.state_dict(), model_formats(streams, model.state_dict(), published))
     print(conversion.table())
     if conversion.problems:
         raise ValueError(f"{command.source}: {len(conversion.problems)} names do not fit, see the table above")
@@ -193,8 +196,8 @@ def convert_command(command: ConvertCommand) -> int:
             raise ValueError(f"{command.source}: {what}; --partial converts what is there")
         print(what)
     weights = conversion.weights
-    if command.to == "published":
-        weights = to_published(weights, network, streams)
+    if command.to == "published" and published is not None:
+        weights = to_published(weights, published, streams)
     torch.save({"state_dict": weights}, command.out)
     print(f"{len(weights)} tensors in {command.out}")
     return 0
@@ -286,4 +289,4 @@ def clip_shapes(
 
 
 def _channels(dataset: str, prepare: PrepareSettings) -> int:
-    return LAYOUTS[find_reader(dataset).skeleton].num_channels(prepare.heatmap_kind)
+    return find_reader(dataset).layout.num_channels(prepare.heatmap_kind)

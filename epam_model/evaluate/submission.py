@@ -37,12 +37,10 @@ def write_submission(path: Path, predictions: Predictions, coarse_of: Sequence[i
     """
     if path.suffix not in (".csv", ".zip"):
         raise ValueError(f"{path}: a submission is a .csv or a .zip")
-    num_groups = max(coarse_of) + 1
-    if min(len(coarse_of), num_groups) < TOP_CLASSES:
-        raise ValueError(
-            f"{path}: a submission names {TOP_CLASSES} actions and groups, there are {len(coarse_of)} and {num_groups}"
-        )
-    actions = probabilities(predictions.logits, scores)
+    actions, num_groups = probabilities(predictions.logits, scores), max(coarse_of, default=-1) + 1
+    if min(actions.shape[1], num_groups) < TOP_CLASSES:
+        counts = f"{actions.shape[1]} and {num_groups}"
+        raise ValueError(f"{path}: a submission names {TOP_CLASSES} actions and groups, there are {counts}")
     levels = {"action": _first_five(actions), "body": _first_five(group_scores(actions, coarse_of))}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+
+@runtime_checkable
+class Checkpointing(Protocol):
+    """A module that can compute its activations again in the backward pass, and does where this is set."""
+
+    checkpoint_activations: bool
 
 
 def run_blocks(blocks: nn.Sequential, x: Tensor, *, checkpointed: bool) -> Tensor:

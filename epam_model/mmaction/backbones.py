@@ -10,7 +10,8 @@ from torch import Tensor
 from epam_model.mmaction.state_names import save_under
 from epam_model.networks import epam, rgbpose_conv3d
 from epam_model.weights.convert import load_pretrained
-from epam_model.weights.published_names import BACKBONES
+from epam_model.weights.epam_names import EPAM
+from epam_model.weights.rgbpose_names import RGBPOSE_CONV3D
 
 SixElements = tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]
 """(rgb, pose, rgb1, pose1, gt, gt_coarse): features, copies of them for losses of one's own, the labels given."""
@@ -50,7 +51,7 @@ class EPAMBackbone(epam.EPAMBackbone):
             return_both_streams,
             num_joints,
         )
-        save_under(self, BACKBONES["epam"])
+        save_under(self, EPAM.backbone)
 
     def forward(  # type: ignore[override]  # MMAction2's names, and its tuple
         self, imgs: Tensor, heatmap_imgs: Tensor, gt: Tensor | None = None, gt_coarse: Tensor | None = None
@@ -101,7 +102,7 @@ class PCANRGBPoseConv3D(rgbpose_conv3d.RGBPoseConv3D):
         super().__init__(num_joints=num_joints, interaction=interaction, freeze_rgb=freeze_rgb, freeze_pose=freeze_pose)
         self.rgb_pretrained, self.pose_pretrained = rgb_pretrained, pose_pretrained
         self._load_pretrained()
-        save_under(self, BACKBONES["rgbpose_conv3d"])
+        save_under(self, RGBPOSE_CONV3D.backbone)
 
     def init_weights(self) -> None:
         """Sets the published initialisation anew, then loads the pretrained paths, if any; MMEngine calls it."""
@@ -110,9 +111,9 @@ class PCANRGBPoseConv3D(rgbpose_conv3d.RGBPoseConv3D):
 
     def _load_pretrained(self) -> None:
         if self.rgb_pretrained is not None:
-            load_pretrained(self.rgb_backbone, Path(self.rgb_pretrained), "rgbpose_conv3d", "rgb")
+            load_pretrained(self.rgb_backbone, Path(self.rgb_pretrained), "rgb", RGBPOSE_CONV3D)
         if self.pose_pretrained is not None:
-            load_pretrained(self.pose_backbone, Path(self.pose_pretrained), "rgbpose_conv3d", "pose")
+            load_pretrained(self.pose_backbone, Path(self.pose_pretrained), "pose", RGBPOSE_CONV3D)
 
     def forward(  # type: ignore[override]  # MMAction2's names, and its tuple
         self, imgs: Tensor, heatmap_imgs: Tensor, gt: Tensor | None = None, gt_coarse: Tensor | None = None

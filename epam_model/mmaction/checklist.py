@@ -17,10 +17,12 @@ from torch import Tensor
 
 from epam_model import mmaction as plugin
 from epam_model.networks.heads import prototype_banks
+from epam_model.networks.table import NETWORKS
 from epam_model.tools.diagnosis import Tick, tick
 from epam_model.tools.profile import activation_bytes
 
-CLIP_LENGTHS = {"EPAMBackbone": (16, 48), "PCANRGBPoseConv3D": (8, 32), "RGBPoseConv3D": (8, 32)}
+_NETWORKS = {"EPAMBackbone": "epam", "PCANRGBPoseConv3D": "rgbpose_conv3d", "RGBPoseConv3D": "rgbpose_conv3d"}
+CLIP_LENGTHS = {backbone: NETWORKS[network].clip_frames for backbone, network in _NETWORKS.items()}
 """Frames of the published clips, RGB and pose, by backbone."""
 RGB_PX, HEATMAP_PX = 224, 56
 _STATES = 3

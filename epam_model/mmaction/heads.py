@@ -10,11 +10,11 @@ from mmaction.registry import MODELS
 from torch import Tensor
 
 from epam_data.taxonomy import TAXONOMIES
-from epam_model.losses.objective import Objective
+from epam_model.losses.objective import OBJECTIVES
 from epam_model.losses.settings import LossSettings
 from epam_model.mmaction.state_names import save_under
-from epam_model.networks.heads import Logits, TwoStreamHead, prototype_banks
-from epam_model.weights.published_names import LINEAR_HEADS, PCAN_HEAD
+from epam_model.networks.heads import Logits, TwoStreamHead
+from epam_model.weights.published_names import LINEAR_HEAD, PCAN_HEAD
 
 COMPONENTS = ("rgb", "pose")
 COARSE_COMPONENTS = ("rgb_coarse", "pose_coarse")
@@ -67,15 +67,16 @@ class PCANRGBPoseHead(TwoStreamHead):
         self.average_clips = average_clips
         factors = loss_factors(loss_components, loss_weights)
         settings = LossSettings(**factors, label_smoothing=label_smooth_eps)
-        self.objective = Objective(settings, self.coarse_of)
-        save_under(self, PCAN_HEAD if num_coarse_classes else LINEAR_HEADS["mmaction2"])
+        self.objective = OBJECTIVES["pcan" if num_coarse_classes else "linear"](self, settings, self.coarse_of)
+        self.objective_terms = self.objective.terms  # where it is a module, it moves between devices with the head
+        save_under(self, PCAN_HEAD if num_coarse_classes else LINEAR_HEAD)
 
     def forward(self, feats: Sequence[Tensor]) -> Logits:  # type: ignore[override]  # MMAction2 hands a tuple over
         """The scores of a backbone's features: (rgb (N, C, T, H, W), pose (N, C', T', H', W'), ...)."""
         return super().forward(feats[0], feats[1])
 
     def loss(self, feats: Sequence[Tensor], data_samples: Sequence[Any]) -> dict[str, Tensor]:
-        """The terms of `Objective`, whose sum MMEngine minimises, and `rgb_top1_acc`, `pose_top1_acc` for the log.
+        """The terms of the objective, whose sum MMEngine minimises, and `rgb_top1_acc`, `pose_top1_acc` for the log.
 
         Args:
             feats: of N clips.
@@ -83,13 +84,10 @@ class PCANRGBPoseHead(TwoStreamHead):
         """
         logits = self(feats)
         labels = torch.cat([sample.gt_label for sample in data_samples]).to(feats[0].device)
-        banks = prototype_banks(self)
-        # Copies: the prototypes move below, before the backward pass.
-        losses = self.objective(logits, labels, {name: bank.prototypes.clone() for name, bank in banks.items()})
-        for name, prototypes in losses.prototypes.items():
-            banks[name].remember(prototypes)
+        terms = self.objective.terms(logits, labels)
+        self.objective.end_step(True)  # MMEngine does not say when it steps
         hits = {stream: scores.argmax(1) == labels for stream, scores in logits.streams.items()}
-        return {**losses.terms, **{f"{stream}_top1_acc": hit.float().mean() for stream, hit in hits.items()}}
+        return {**terms, **{f"{stream}_top1_acc": hit.float().mean() for stream, hit in hits.items()}}
 
     def predict(self, feats: Sequence[Tensor], data_samples: Sequence[Any]) -> Sequence[Any]:
         """Sets `pred_score` of each data sample: {"rgb": (K,), "pose": (K,)}, as `AccMetric` reads it.

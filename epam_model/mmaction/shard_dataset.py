@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from mmaction.registry import DATASETS
 from mmaction.structures import ActionDataSample
@@ -50,8 +49,7 @@ class ShardDataset(Dataset[dict[str, Any]]):
         self.settings = _settings(stream or {})
         self.manifest = load_manifest(self.root)
         index = load_index(self.root)
-        in_split = [number for number, shard in enumerate(self.manifest.shards) if shard.split == split]
-        self._rows = np.flatnonzero(np.isin(index.shard, in_split))
+        self._rows = index.rows_of(self.manifest.shards_of(split))
         if not len(self._rows):
             known = sorted({shard.split for shard in self.manifest.shards})
             raise ValueError(f"{root}: split {split!r} has no sample; the shards hold {', '.join(known)}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -11,6 +12,7 @@ from epam_model.layers.attention import CBAMNestedAttention, SpatialTemporalAtte
 from epam_model.networks.two_streams import frame_ratio, keep_frozen
 from epam_model.networks.x_shift_net import pose_stream, rgb_stream
 from epam_model.weights.convert import load_pretrained
+from epam_model.weights.epam_names import EPAM
 
 Attention = CBAMNestedAttention | SpatialTemporalAttention
 
@@ -45,6 +47,12 @@ class EPAMBackbone(nn.Module):
     Raises:
         ValueError: for an unknown attention type, or a checkpoint whose keys or shapes do not fit.
     """
+
+    module_parts: ClassVar[Mapping[str, str]] = {
+        "rgb_backbone": "rgb",
+        "pose_backbone": "pose",
+        "attention": "joint",
+    }
 
     def __init__(
         self,
@@ -81,9 +89,9 @@ class EPAMBackbone(nn.Module):
         self.pose_backbone.init_weights()
         self.attention.init_weights()
         if self.rgb_pretrained is not None:
-            load_pretrained(self.rgb_backbone, Path(self.rgb_pretrained), "epam", "rgb")
+            load_pretrained(self.rgb_backbone, Path(self.rgb_pretrained), "rgb", EPAM)
         if self.pose_pretrained is not None:
-            load_pretrained(self.pose_backbone, Path(self.pose_pretrained), "epam", "pose")
+            load_pretrained(self.pose_backbone, Path(self.pose_pretrained), "pose", EPAM)
 
     def train(self, mode: bool = True) -> EPAMBackbone:
         """Switches to training mode, except for frozen streams: their batch norms keep their statistics."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 from typing import TypeVar
 
-import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from epam_model.layers.conv_norm import ConvNorm
 
@@ -23,9 +23,8 @@ def fold_batch_norms(model: Model) -> Model:
         if isinstance(module, ConvNorm) and isinstance(module.norm, nn.BatchNorm3d):
             norm = module.norm
             assert norm.running_mean is not None and norm.running_var is not None
-            with torch.no_grad():
-                scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-                module.conv.weight.mul_(scale.view(-1, 1, 1, 1, 1))
-                module.conv.bias = nn.Parameter(norm.bias - norm.running_mean * scale)
+            module.conv.weight, module.conv.bias = fuse_conv_bn_weights(
+                module.conv.weight, None, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+            )
             module.norm = nn.Identity()  # type: ignore[assignment]
     return folded

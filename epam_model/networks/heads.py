@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +59,14 @@ class Logits:
         return torch.stack(tuple(self.streams.values())).sum(dim=0)
 
 
+class Head(Protocol):
+    """A module that maps the features of its streams to `Logits`, or those of a single stream to `StreamScores`."""
+
+    streams: tuple[str, ...]
+    """Of `rgb` and `pose`, in the order of the arguments."""
+    __call__: Callable[..., Any]
+
+
 class PrototypeBank(nn.Module):
     """An embedding of pooled features, and one prototype per class in its space.
 
@@ -69,7 +78,7 @@ class PrototypeBank(nn.Module):
 
     Attributes:
         prototypes: (width, K) float, a persistent buffer that starts at random. No gradient moves it: the losses say
-            what it becomes (`losses.prototype`), and the trainer calls `remember`.
+            what it becomes, and call `remember` once a step is taken (`losses.pcan`).
     """
 
     prototypes: Tensor
@@ -124,6 +133,9 @@ class StreamHead(nn.Module):
         dropout: probability of dropping a pooled channel in training.
         rectification: factor of the similarity that is added to the fine scores in evaluation.
 
+    Attributes:
+        streams: the streams whose features forward takes, in that order.
+
     Raises:
         ValueError: for an unknown stream, or a number of classes that is not positive.
     """
@@ -146,6 +158,7 @@ class StreamHead(nn.Module):
         if num_coarse_classes < 0:
             raise ValueError(f"num_coarse_classes must be at least 0, got {num_coarse_classes}")
         self.stream = stream
+        self.streams: tuple[str, ...] = (stream,)
         self.rectification = rectification
         self.dropout = RanksDropout(dropout)
         self.fc = nn.Linear(channels, num_classes)
@@ -198,6 +211,9 @@ class TwoStreamHead(nn.Module):
         rgb_rectification: factor of the prototype similarity in evaluation, for the RGB scores.
         pose_rectification: the same for the pose scores. The published factors are 5 and 1.
 
+    Attributes:
+        streams: the streams whose features forward takes, in that order.
+
     Raises:
         ValueError: if num_classes is not positive.
     """
@@ -214,6 +230,7 @@ class TwoStreamHead(nn.Module):
         pose_rectification: float = 1.0,
     ) -> None:
         super().__init__()
+        self.streams: tuple[str, ...] = ("rgb", "pose")
         self.rgb = StreamHead(
             "rgb",
             rgb_channels,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from epam_model.networks.epam import EPAMBackbone
-from epam_model.networks.heads import Logits, TwoStreamHead
+from epam_model.networks.heads import Head, Logits, TwoStreamHead
+from epam_model.networks.two_streams import TwoStreamBackbone
 
 
 class TwoStreamRecogniser(nn.Module):
@@ -18,15 +20,20 @@ class TwoStreamRecogniser(nn.Module):
         head: maps that pair to `Logits`.
 
     Raises:
-        ValueError: if the backbone is an `EPAMBackbone` that returns the RGB features alone.
+        ValueError: if the backbone says that it returns the RGB features alone.
     """
 
-    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+    def __init__(self, backbone: TwoStreamBackbone, head: Head) -> None:
         super().__init__()
-        if isinstance(backbone, EPAMBackbone) and not backbone.return_both_streams:
+        if not getattr(backbone, "return_both_streams", True):
             raise ValueError("backbone must have return_both_streams=True, got False")
         self.backbone = backbone
         self.head = head
+
+    @property
+    def module_parts(self) -> Mapping[str, str]:
+        """Part of the network, for `train.lr_factors`, by submodule."""
+        return {f"backbone.{name}": part for name, part in self.backbone.module_parts.items()} | {"head": "head"}
 
     def forward(self, rgb: Tensor, pose: Tensor) -> Logits:
         """Classifies clips: rgb (B, 3, T, H, W) and pose (B, V, T', h, w), float."""

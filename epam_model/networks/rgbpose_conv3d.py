@@ -6,6 +6,9 @@ Facts (widths, strides, which features feed which) are those of MMAction2 1.2 an
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -74,6 +77,14 @@ class RGBPoseConv3D(nn.Module):
         rgb_backbone, pose_backbone: the paths, each a `ResNetPath` with lateral channels.
         rgb_channels, pose_channels: channels of the features (2048, 512).
     """
+
+    module_parts: ClassVar[Mapping[str, str]] = {
+        "rgb_backbone": "rgb",
+        "pose_backbone": "pose",
+        "pose_to_rgb": "joint",
+        "rgb_to_pose": "joint",
+        "interactions": "joint",
+    }
 
     def __init__(
         self,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from epam_model.networks.epam import ATTENTIONS
-
-NETWORKS = ("epam", "rgbpose_conv3d")
-
-
-HEADS = ("linear", "pcan")
+# What a recipe may name: the keys of `table.NETWORKS`, `table.HEADS` and `epam.ATTENTIONS`. They stand here once more
+# (a test holds them equal), so that a recipe is read without importing torch.
+NETWORK_NAMES = ("epam", "rgbpose_conv3d")
+HEAD_NAMES = ("linear", "pcan")
+ATTENTION_NAMES = ("CBAM_spatial_efficient_temporal", "spatial_temporal")
+WITH_ATTENTION_MAP = ("epam",)
+"""Networks whose pose stream lays an attention map over the frames."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +42,17 @@ class ModelSettings:
     checkpoint_activations: bool = False
     """Training computes the activations of blocks again in the backward pass: less memory, more time."""
 
+    @property
+    def has_attention_map(self) -> bool:
+        """Whether the network computes an attention map over the frames."""
+        return self.network in WITH_ATTENTION_MAP and self.streams == "both"
+
     def __post_init__(self) -> None:
         for name, allowed in (
-            ("network", NETWORKS),
+            ("network", NETWORK_NAMES),
             ("streams", ("both", "rgb", "pose")),
-            ("attention_type", tuple(ATTENTIONS)),
-            ("head", HEADS),
+            ("attention_type", ATTENTION_NAMES),
+            ("head", HEAD_NAMES),
         ):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"model.{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
-from epam_model.networks.heads import Logits, StreamHead, StreamScores
+from epam_model.networks.heads import Head, Logits, StreamScores
+from epam_model.networks.two_streams import StreamBackbone
 
 
 class SingleStreamRecogniser(nn.Module):
@@ -18,14 +21,19 @@ class SingleStreamRecogniser(nn.Module):
         head: the classifier; it says which stream this is.
     """
 
-    def __init__(self, backbone: nn.Module, head: StreamHead) -> None:
+    def __init__(self, backbone: StreamBackbone, head: Head) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
 
+    @property
+    def module_parts(self) -> Mapping[str, str]:
+        """Part of the network, for `train.lr_factors`, by submodule."""
+        return {"backbone": self.head.streams[0], "head": "head"}
+
     def forward(self, rgb: Tensor, pose: Tensor) -> Logits:
         """Classifies clips: rgb (B, 3, T, H, W) and pose (B, V, T', h, w), float; one of them is read."""
-        is_rgb = self.head.stream == "rgb"
+        is_rgb = self.head.streams == ("rgb",)
         scores: StreamScores = self.head(self.backbone(rgb if is_rgb else pose))
         if is_rgb:
             return Logits(rgb=scores.fine, rgb_coarse=scores.coarse, embeddings=scores.embeddings)

@@ -1,8 +1,9 @@
-"""What two-stream backbones share: clips that must meet frame by frame and pixel by pixel, and frozen streams."""
+"""What two-stream backbones share: clips that meet frame by frame and pixel by pixel, frozen streams, named parts."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -15,6 +16,30 @@ class Stream(Protocol):
 
     def feature_size(self, x: Tensor) -> tuple[int, int]:
         """Height and width of the features of a clip (B, C, T, H, W)."""
+
+
+class StreamBackbone(Protocol):
+    """A module that maps a clip (B, C, T, H, W) to features (B, out_channels, T', H', W')."""
+
+    out_channels: int
+    __call__: Callable[..., Any]
+
+
+@runtime_checkable
+class HasParts(Protocol):
+    """A module that says which part of a network its weights belong to."""
+
+    @property
+    def module_parts(self) -> Mapping[str, str]:
+        """Name of a submodule (`backbone.attention`) -> its part, a field of `train.lr_factors`: rgb, pose, ..."""
+
+
+class TwoStreamBackbone(HasParts, Protocol):
+    """A module that maps (rgb, pose) clips to the pair (rgb features, pose features)."""
+
+    rgb_channels: int
+    pose_channels: int
+    __call__: Callable[..., Any]
 
 
 def frame_ratio(rgb: Tensor, pose: Tensor, rgb_stream: Stream, pose_stream: Stream) -> int:

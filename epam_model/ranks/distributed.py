@@ -16,13 +16,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+from torch.distributed.nn.functional import all_reduce
 from torch.nn.parallel import DistributedDataParallel
 
-from epam_model.ranks.launch import find_launch
+from epam_model.ranks.launch import DEVICES, find_launch
 
 Value = TypeVar("Value")
-
-DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,20 +147,9 @@ def sum_with_gradient(tensor: Tensor) -> Tensor:
     """The sum of a tensor over all ranks, through which gradients flow back to the tensors of all ranks."""
     if not _together():
         return tensor
-    total: Tensor = _SumOverRanks.apply(tensor)  # type: ignore[no-untyped-call]
+    # Each rank's loss depends on the sum, so the gradient of a rank's part is the sum of all ranks' gradients.
+    total: Tensor = all_reduce(tensor)  # type: ignore[no-untyped-call]
     return total
-
-
-class _SumOverRanks(torch.autograd.Function):
-    """Each rank's loss depends on the sum, so the gradient of a rank's part is the sum of all ranks' gradients."""
-
-    @staticmethod
-    def forward(ctx: Any, tensor: Tensor) -> Tensor:
-        return sum_over_ranks(tensor)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return sum_over_ranks(gradient.contiguous())
 
 
 def average_buffers(model: nn.Module) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,7 @@ def write_report(evaluation: Evaluation, path: Path) -> Path:
         run=run.resolve().name,
         evaluation=evaluation,
         manifest=manifest,
+        prepare=asdict(manifest.prepare),
         num_hidden=int((~known).sum()),
         num_left_out=_clips_of(manifest, evaluation.split) - len(known),
         measures=measures,
@@ -133,7 +134,7 @@ def class_rows(matrix: Tensor, manifest: Manifest) -> list[ClassRow]:
             ClassRow(
                 label=label,
                 name=manifest.classes[label],
-                group=manifest.groups[manifest.coarse_of[label]],
+                group=manifest.groups[manifest.coarse_of[label]] if manifest.groups else "",
                 clips=clips,
                 recall=right / clips if clips else 0.0,
                 precision=right / taken if taken else None,
@@ -158,7 +159,7 @@ def _mistake(evaluation: Evaluation, row: int) -> Mistake:
     scores = probabilities({name: logits[row : row + 1] for name, logits in predictions.logits.items()})[0]
     label, guess = int(predictions.labels[row]), int(scores.argmax())
     sample, _ = read_sample(evaluation.shards, predictions.keys[row])
-    image = contact_sheet(sample, 1)
+    image = contact_sheet(sample, 1, layout=evaluation.manifest.layout)
     return Mistake(
         key=predictions.keys[row],
         label=classes[label],
@@ -186,6 +187,7 @@ def _table(measures: Mapping[str, float]) -> dict[str, dict[str, float]]:
 
 def _most_confused(matrix: Tensor, manifest: Manifest) -> list[tuple[str, str, int, int, bool]]:
     """(label, predicted class, clips, clips of the label, whether both are of one group), the most clips first."""
+    group = manifest.coarse_of or range(len(manifest.classes))  # without groups, each class is its own
     wrong = matrix.clone().fill_diagonal_(0)
     pairs = [(int(wrong[a, b]), a, b) for a, b in wrong.nonzero().tolist()]
     return [
@@ -194,7 +196,7 @@ def _most_confused(matrix: Tensor, manifest: Manifest) -> list[tuple[str, str, i
             manifest.classes[b],
             count,
             int(matrix[a].sum()),
-            manifest.coarse_of[a] == manifest.coarse_of[b],
+            group[a] == group[b],
         )
         for count, a, b in sorted(pairs, key=lambda pair: (-pair[0], pair[1:]))
     ]

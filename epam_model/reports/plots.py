@@ -73,7 +73,7 @@ def _thinned(values: Any) -> Any:
 
 
 def confusion_plot(matrix: Tensor, manifest: Manifest, title: str) -> Plot:
-    """Shares of the clips of each class by predicted class; the classes stand by their coarse group.
+    """Shares of the clips of each class by predicted class; the classes stand by their coarse group, if they have one.
 
     Args:
         matrix: (K, K) int64, see `metrics.confusion_matrix`.
@@ -100,13 +100,16 @@ def confusion_plot(matrix: Tensor, manifest: Manifest, title: str) -> Plot:
 
 def class_order(manifest: Manifest) -> list[int]:
     """Labels by coarse group, then by number."""
-    return sorted(range(len(manifest.classes)), key=lambda label: (manifest.coarse_of[label], label))
+    return sorted(range(len(manifest.classes)), key=lambda label: (*manifest.coarse_of[label : label + 1], label))
 
 
 def _ticks(manifest: Manifest, order: list[int]) -> Iterator[tuple[float, str]]:
-    """Places and names: of classes where there is room, of groups otherwise."""
+    """Places and names: of classes where there is room, else of groups; without groups, some labels."""
     if len(order) <= _MAX_NAMED:
         yield from enumerate(manifest.classes[label] for label in order)
+        return
+    if not manifest.groups:
+        yield from ((label, str(label)) for label in range(0, len(order), 5))
         return
     groups = [manifest.coarse_of[label] for label in order]
     for group in sorted(set(groups)):
@@ -114,5 +117,5 @@ def _ticks(manifest: Manifest, order: list[int]) -> Iterator[tuple[float, str]]:
 
 
 def _edges(manifest: Manifest, order: list[int]) -> list[float]:
-    groups = [manifest.coarse_of[label] for label in order]
+    groups = [manifest.coarse_of[label] for label in order] if manifest.groups else []
     return [number - 0.5 for number in range(1, len(groups)) if groups[number] != groups[number - 1]]

@@ -17,8 +17,6 @@ from torch import Tensor, nn
 
 from epam_data.stream import Batch, BatchFinisher, Stream
 from epam_model.evaluate.predict import evaluating
-from epam_model.networks.epam import EPAMBackbone
-from epam_model.networks.heads import StreamHead, TwoStreamHead
 
 KINDS = ("pooled", "full")
 
@@ -90,18 +88,16 @@ def _recorded(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     """Collect what enters the head, and the attention map, while the model runs."""
     outputs: dict[str, Tensor] = {}
 
-    def keep_features(head: nn.Module, features: tuple[Tensor, ...]) -> None:
-        names = (head.stream,) if isinstance(head, StreamHead) else ("rgb", "pose")
-        outputs.update({f"{name}_features": each for name, each in zip(names, features, strict=True)})
+    def keep_features(head: Any, features: tuple[Tensor, ...]) -> None:
+        outputs.update({f"{name}_features": each for name, each in zip(head.streams, features, strict=True)})
 
     def keep_attention(_: nn.Module, __: Any, attention: Tensor) -> None:
         outputs["attention"] = attention[:, 0]
 
-    head, backbone = model.get_submodule("head"), model.get_submodule("backbone")
-    assert isinstance(head, StreamHead | TwoStreamHead)
-    hooks = [head.register_forward_pre_hook(keep_features)]
-    if isinstance(backbone, EPAMBackbone):
-        hooks.append(backbone.attention.register_forward_hook(keep_attention))
+    hooks = [model.get_submodule("head").register_forward_pre_hook(keep_features)]
+    attention = dict(model.get_submodule("backbone").named_children()).get("attention")
+    if attention is not None:
+        hooks.append(attention.register_forward_hook(keep_attention))
     try:
         yield outputs
     finally:

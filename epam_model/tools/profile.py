@@ -14,12 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from epam_model.networks.fold import fold_batch_norms
 from epam_model.networks.heads import Logits
+from epam_model.networks.two_streams import HasParts
 
 VARIANTS = ("fp32", "bf16", "fp32-folded", "fp32-compiled", "bf16-compiled")
 """`folded`: batch norms are folded into convolutions, for evaluation alone."""
-
-USERS_CARD = {1: (12.5, 2.1), 4: (38.2, 6.8), 8: (62.4, 12.5), 16: (89.7, 22.1)}
-"""By batch size: clips per second and GB that the first user measured, extracting EPAM features on an RTX 3090."""
 
 _SECONDS = 1.0  # how long each row is timed, at least
 
@@ -142,19 +140,14 @@ def format_costs(costs: Sequence[PartCost]) -> str:
 
 def speeds_header(device: torch.device) -> str:
     """The first line of the table of timings."""
-    return (
-        f"{'on ' + device.type:<14} {'mode':<11} {'batch':>5} {'clips/s':>9} {'activations':>12}"
-        "   for comparison, a user's RTX 3090: clips/s, memory"
-    )
+    return f"{'on ' + device.type:<14} {'mode':<11} {'batch':>5} {'clips/s':>9} {'activations':>12}"
 
 
 def format_speed(row: Speed) -> str:
-    """A line of it, beside the figures of the first user's card."""
-    theirs = USERS_CARD.get(row.batch_size)
-    beside = f"{theirs[0]:.1f}, {theirs[1]:.1f} GB" if theirs and row.mode == "evaluation" else ""
+    """A line of it."""
     memory = "-" if row.activation_mb is None else f"{row.activation_mb:,.0f} MB"
     cost = f"{row.left_out:>22}" if row.clips_per_second is None else f"{row.clips_per_second:>9.2f} {memory:>12}"
-    return f"{row.variant:<14} {row.mode:<11} {row.batch_size:>5} {cost}   {beside}".rstrip()
+    return f"{row.variant:<14} {row.mode:<11} {row.batch_size:>5} {cost}"
 
 
 def as_json(costs: Sequence[PartCost], rows: Sequence[Speed], device: torch.device) -> dict[str, Any]:
@@ -165,7 +158,6 @@ def as_json(costs: Sequence[PartCost], rows: Sequence[Speed], device: torch.devi
         "torch": torch.__version__,
         "parts": [asdict(cost) for cost in costs],
         "speed": [asdict(row) for row in rows],
-        "users_card": {str(size): {"clips_per_second": s, "gb": gb} for size, (s, gb) in USERS_CARD.items()},
     }
 
 
@@ -200,9 +192,7 @@ def _seconds_per_run(run: Callable[[], None], device: torch.device, budget_secon
 
 
 def _parts(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The children of the model; of a two-stream backbone, its own children."""
-    parts = []
-    for name, child in model.named_children():
-        inside = list(child.named_children()) if hasattr(child, "rgb_backbone") else []
-        parts += [(f"{name}.{part}", module) for part, module in inside] or [(name, child)]
+    """The parts that have weights."""
+    assert isinstance(model, HasParts)
+    parts = [(name, model.get_submodule(name)) for name in model.module_parts]
     return [(name, part) for name, part in parts if any(True for _ in part.parameters())]

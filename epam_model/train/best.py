@@ -45,11 +45,11 @@ def check_measure(wanted: str, streams: str, coarse_of: Sequence[int]) -> None:
     Args:
         wanted: as in `measure_name`.
         streams: `both`, or the one that the model has.
-        coarse_of: coarse group of each class of the data set.
+        coarse_of: coarse group of each class of the data set; empty: it has none.
 
     Raises:
         ValueError: there is no such measure.
     """
     parts = ("rgb", "pose") if streams == "both" else (streams,)
-    logits = {part: torch.zeros(1, len(coarse_of)) for part in parts}
+    logits = {part: torch.zeros(1, max(len(coarse_of), 1)) for part in parts}
     measure_name(wanted, measure(logits, torch.zeros(1, dtype=torch.int64), coarse_of))

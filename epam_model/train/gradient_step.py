@@ -11,13 +11,15 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from epam_data.randomness import Purpose, seed_number
-from epam_model.losses.objective import Objective
-from epam_model.networks.heads import prototype_banks
+from epam_model.losses.objective import Objective, total
 from epam_model.ranks.distributed import Ranks, any_rank, data_parallel
-from epam_model.train.optimizer import make_optimizer, set_learning_rate
-from epam_model.train.settings import PRECISIONS, TrainSettings
+from epam_model.train.optimizer import load_optimizer_state, make_optimizer, set_learning_rate
+from epam_model.train.settings import TrainSettings
 from epam_model.train.weight_average import WeightAverage
+from epam_model.weights.checkpoint import Checkpoint
 
+DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""By `train.precision`, the type that a step computes in where that is safe; None: as the weights are."""
 _LOWEST_SCALE = 1.0
 """Of the fp16 loss: below it, gradients overflow for another reason than the type."""
 
@@ -36,7 +38,7 @@ class GradientStep:
 
     Args:
         model: maps (rgb, pose) to `Logits`; on the device.
-        objective: the loss; on the device.
+        objective: what is minimised; on the device.
         settings: the training.
         ranks: this process among all.
 
@@ -50,7 +52,6 @@ class GradientStep:
         self.optimizer = make_optimizer(model, settings)
         self.scaler = torch.amp.GradScaler(ranks.device.type, enabled=settings.precision == "fp16")
         self.average = WeightAverage(model, settings.ema_decay) if settings.ema_decay else None
-        self._banks = prototype_banks(model)
         self._weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
         self._called = model  # what a step calls; in `together` it averages gradients over ranks
         self._parallel: DistributedDataParallel | None = None
@@ -66,6 +67,22 @@ class GradientStep:
         finally:
             self._called, self._parallel = self.model, None  # lets go of DDP, and with it of the process group
 
+    def load(self, checkpoint: Checkpoint, what: str) -> None:
+        """Go on with the optimiser, the mean of the weights and the scale of a checkpoint.
+
+        Args:
+            checkpoint: of a run with the same recipe.
+            what: its file, for the message.
+
+        Raises:
+            ValueError: the optimiser was of another kind, or other weights were trained.
+        """
+        load_optimizer_state(self.optimizer, checkpoint.optimizer, what)
+        if self.average is not None and checkpoint.averaged is not None:
+            self.average.load(checkpoint.averaged)
+        if checkpoint.scaler:
+            self.scaler.load_state_dict(checkpoint.scaler)
+
     def take(self, rgb: Tensor, pose: Tensor, labels: Tensor, *, rate: float, stop: bool) -> StepResult:
         """Step on this rank's part of a batch, unless the loss or gradient of any rank is not finite.
 
@@ -79,8 +96,8 @@ class GradientStep:
         rates = set_learning_rate(self.optimizer, rate, self.settings)
         before = self._statistics() if self.settings.max_skipped_steps else []
         self.optimizer.zero_grad()
-        terms, prototypes = self._backward(rgb, pose, labels)
-        loss = torch.stack(tuple(terms.values())).sum()
+        terms = self._backward(rgb, pose, labels)
+        loss = total(terms)
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self._weights, self.settings.clip_norm or float("inf"))
         # The one moment of a step at which ranks, and CPU and GPU, wait for each other.
@@ -89,38 +106,34 @@ class GradientStep:
         is_finite = scaling or not (lost or overflowed)
         if is_finite:
             self.scaler.step(self.optimizer)  # with fp16, not where a gradient overflowed: the scale is too high
-        if is_finite and not overflowed:
-            for name, values in prototypes.items():
-                self._banks[name].remember(values)
-            if self.average is not None:
-                self.average.update(self.model)
-        elif not is_finite:
+        taken = is_finite and not overflowed
+        self.objective.end_step(taken)
+        if taken and self.average is not None:
+            self.average.update(self.model)
+        if not is_finite:
             for buffer, value in before:
                 buffer.copy_(value)
         self.scaler.update()
         logged = {name: torch.tensor(value, dtype=torch.float64) for name, value in rates.items()}
         return StepResult(values={**logged, "loss": loss, **terms, "grad_norm": norm}, is_finite=is_finite, stop=stop)
 
-    def _backward(self, rgb: Tensor, pose: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Add up the gradients of all parts of the batch; returns the mean loss terms and the moved prototypes."""
+    def _backward(self, rgb: Tensor, pose: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Add up the gradients of all parts of the batch; returns the mean loss terms."""
         num_parts = self.settings.accumulate
-        terms: dict[str, Tensor] = {}
-        prototypes = {name: bank.prototypes for name, bank in self._banks.items()}
-        moved: dict[str, Tensor] = {}
+        means: dict[str, Tensor] = {}
         for part, clips in enumerate(zip(rgb.chunk(num_parts), pose.chunk(num_parts), strict=True)):
             own_labels = labels.chunk(num_parts)[part]
             with self._alone() if part < num_parts - 1 else nullcontext():
                 with self._casting():
                     logits = self._called(*clips)
-                losses = self.objective(logits, own_labels, {**prototypes, **moved})
-                self.scaler.scale(losses.total / num_parts).backward()
-            moved.update(losses.prototypes)
-            for name, term in losses.terms.items():
-                terms[name] = terms.get(name, 0) + term.detach() / num_parts
-        return terms, moved
+                terms = self.objective.terms(logits, own_labels)
+                self.scaler.scale(total(terms) / num_parts).backward()  # type: ignore[no-untyped-call]
+            for name, term in terms.items():
+                means[name] = means.get(name, 0) + term.detach() / num_parts
+        return means
 
     def _casting(self) -> AbstractContextManager[object]:
-        kind = PRECISIONS[self.settings.precision]
+        kind = DTYPES[self.settings.precision]
         return nullcontext() if kind is None else torch.autocast(self.ranks.device.type, kind)
 
     def _alone(self) -> AbstractContextManager[object]:

@@ -24,9 +24,8 @@ from epam_model.train.settings import TrainSettings
 
 def shuffled_labels(manifest: Manifest, index: Index, split: str, seed: int) -> dict[str, int]:
     """A label for each key of a split: the split's own labels, permuted by the seed, evenly over each true class."""
-    in_split = [number for number, shard in enumerate(manifest.shards) if shard.split == split]
     rng = generator(Purpose.LABEL_SHUFFLE, seed)
-    rows = rng.permutation(np.flatnonzero(np.isin(index.shard, in_split)))
+    rows = rng.permutation(index.rows_of(manifest.shards_of(split)))
     rows = rows[np.argsort(index.label[rows], kind="stable")]  # class by class, at random inside a class
     # Spread the occurrences of each label evenly over this list: the i-th of n stands about (i + 1/2) / n of the way.
     labels = index.label[rows]
@@ -36,9 +35,10 @@ def shuffled_labels(manifest: Manifest, index: Index, split: str, seed: int) -> 
 
 
 def relabel(batch: Batch, labels: Mapping[str, int], coarse_of: tuple[int, ...]) -> Batch:
-    """The batch with the label that `labels` has for each key, and the coarse label that follows from it."""
+    """The batch with the label that `labels` has for each key, and the coarse label, if any, that follows from it."""
     label = torch.tensor([labels[key] for key in batch.keys])
-    return replace(batch, label=label, coarse_label=torch.tensor(coarse_of)[label])
+    coarse_label = torch.tensor(coarse_of)[label] if coarse_of else torch.full_like(label, -1)
+    return replace(batch, label=label, coarse_label=coarse_label)
 
 
 def training_labels(stream: Stream, settings: TrainSettings) -> dict[str, int]:
@@ -48,11 +48,11 @@ def training_labels(stream: Stream, settings: TrainSettings) -> dict[str, int]:
         ValueError: a training clip has no label, or no evaluation clip has one.
     """
     shards, manifest, index = stream.root, stream.manifest, stream.index
-    splits = np.array([shard.split for shard in manifest.shards])[index.shard]
-    hidden = index.keys[(splits == "train") & (index.label < 0)]
+    train, val = (index.rows_of(manifest.shards_of(split)) for split in ("train", "val"))
+    hidden = index.keys[train[index.label[train] < 0]]
     if len(hidden):
         raise ValueError(f"{shards}: training needs labels, that of {hidden[0].decode()} is hidden")
-    if (index.label[splits == "val"] < 0).all():
+    if (index.label[val] < 0).all():
         raise ValueError(f"{shards}: every label of val is hidden: nothing tells the best checkpoint")
     if index.label.max() >= len(manifest.classes):
         raise ValueError(f"{shards}: a label is {index.label.max()}, the shards have {len(manifest.classes)} classes")

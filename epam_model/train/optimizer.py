@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from epam_model.networks.single_stream import SingleStreamRecogniser
-from epam_model.train.settings import TrainSettings
+from epam_model.networks.two_streams import HasParts
+from epam_model.train.settings import LearningRateFactors, TrainSettings
+
+PARTS = tuple(each.name for each in fields(LearningRateFactors))
 
 
 def make_optimizer(model: nn.Module, settings: TrainSettings) -> Optimizer:
@@ -17,12 +21,13 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> Optimizer:
     Its groups have, besides what torch puts there, the `part` of the network and the names of the `weights`.
 
     Raises:
-        ValueError: no weight is to be trained.
+        ValueError: no weight is to be trained, or one belongs to no part of the model.
     """
     parts: dict[str, dict[str, nn.Parameter]] = {}
+    module_parts = model.module_parts if isinstance(model, HasParts) else {}
     for name, weight in model.named_parameters():
         if weight.requires_grad:
-            parts.setdefault(part_of(model, name), {})[name] = weight
+            parts.setdefault(part_of(name, module_parts), {})[name] = weight
     if not parts:
         raise ValueError("no weight is to be trained: every part of the model is frozen")
     groups = [
@@ -39,14 +44,23 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> Optimizer:
     )
 
 
-def part_of(model: nn.Module, name: str) -> str:
-    """The part of a network that a weight belongs to, as `train.lr_factors` calls it: rgb, pose, joint or head."""
-    words = name.split(".")
-    if words[0] == "head":
-        return "head"
-    if isinstance(model, SingleStreamRecogniser):
-        return model.head.stream
-    return next((part for part in ("rgb", "pose") for word in words if word in (part, f"{part}_backbone")), "joint")
+def part_of(name: str, module_parts: Mapping[str, str]) -> str:
+    """The part of a network that a weight belongs to, as `train.lr_factors` calls it: rgb, pose, joint or head.
+
+    Args:
+        name: of the weight.
+        module_parts: part of each submodule by its name, see `HasParts`.
+
+    Raises:
+        ValueError: the weight is in none of the submodules, or its part is unknown.
+    """
+    part = next((part for module, part in module_parts.items() if name.startswith(f"{module}.")), None)
+    if part not in PARTS:
+        raise ValueError(
+            f"weight {name} must belong to a part of the network ({', '.join(PARTS)}), got {part}: "
+            "`module_parts` of the model says which, such as {'head': 'head'}"
+        )
+    return part
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float, settings: TrainSettings) -> dict[str, float]:

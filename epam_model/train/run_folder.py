@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from epam_data.system.files import PARTIAL, sync_folder, temporary_path
-from epam_model.weights.checkpoint import Checkpoint, DamagedCheckpointError, load_checkpoint, save_checkpoint
+from epam_model.weights.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from epam_model.weights.weight_file import DamagedCheckpointError
 
 LAST, LATEST, BEST = "last.pt", "latest", "best.pt"
 

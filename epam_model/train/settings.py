@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
-import torch
-
 from epam_model.losses.settings import LossSettings
-from epam_model.ranks.distributed import DEVICES
+from epam_model.ranks.launch import DEVICES
 from epam_model.train.schedule import SCHEDULES
 
 OPTIMIZERS = ("sgd", "adamw")
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""Types that a training step computes in where that is safe; None: as the weights are."""
+PRECISIONS = ("fp32", "bf16", "fp16")
+"""The keys of `gradient_step.DTYPES`, without importing torch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +113,7 @@ class TrainSettings:
         for name in ("min_lr", "weight_decay", "clip_norm", "gamma"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"train.{name} must be >= 0, got {getattr(self, name)}")
-        choices = {"schedule": SCHEDULES, "optimizer": OPTIMIZERS, "precision": tuple(PRECISIONS), "device": DEVICES}
+        choices = {"schedule": SCHEDULES, "optimizer": OPTIMIZERS, "precision": PRECISIONS, "device": DEVICES}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"train.{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")

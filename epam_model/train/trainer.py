@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from epam_data.stream import Batch, BatchFinisher, Stream, StreamSettings
 from epam_model.evaluate.damage_report import damage_report
 from epam_model.evaluate.predict import check_model_fits, evaluate
-from epam_model.losses.objective import Objective
+from epam_model.losses.objective import OBJECTIVES
 from epam_model.ranks.distributed import Ranks, any_rank, average_buffers, gather, sum_over_ranks
 from epam_model.ranks.sync_batch_norm import synchronise_batch_norms
 from epam_model.reports.overlay import first_inputs
@@ -23,7 +23,7 @@ from epam_model.train.best import Best, check_measure, measure_name
 from epam_model.train.gradient_step import GradientStep, StepResult, step_seed
 from epam_model.train.label_shuffle import relabel, training_labels
 from epam_model.train.not_finite import write_not_finite
-from epam_model.train.optimizer import load_optimizer_state, optimizer_state
+from epam_model.train.optimizer import optimizer_state
 from epam_model.train.pace import Pace
 from epam_model.train.preemption import StopRequest
 from epam_model.train.resume import changed_settings, check_can_go_on
@@ -37,12 +37,12 @@ class Trainer:
     """One training run: its model, optimiser and progress in the stream.
 
     Args:
-        model: maps (rgb, pose) to `Logits`.
+        model: maps (rgb, pose) to `Logits`, and says its parts (`networks.two_streams.HasParts`).
         shards: the shard directory, or its URL; splits `train` and `val` are used.
         out: the run's folder: checkpoints and logs.
         stream: clips and batches.
         settings: the training.
-        model_recipe: the recipe's `model` section, for the checkpoint.
+        model_recipe: the recipe's `model` section, for the checkpoint; its `head` says which objective is minimised.
         ranks: this process among all.
 
     Attributes:
@@ -76,7 +76,15 @@ class Trainer:
         self.stopped_by: str | None = None
         if settings.num_threads:
             torch.set_num_threads(settings.num_threads)
+        self._open_streams(shards, stream)
+        self._place_model(model)
+        objective = OBJECTIVES[model_recipe["head"]](self.model, settings.loss, self.manifest.coarse_of)
+        self._gradient_step = GradientStep(self.model, objective, settings=settings, ranks=ranks)
+        self._folder = RunFolder(out, keep_last=settings.keep_last)
+        self._pace = Pace(ranks.device, clips_per_step=stream.batch_size, steps_per_epoch=len(self._train_stream))
 
+    def _open_streams(self, shards: Path | str, stream: StreamSettings) -> None:
+        settings, ranks = self.settings, self.ranks
         on_gpu = ranks.device.type == "cuda"
         common = {"settings": stream, "rank": ranks.rank, "world": ranks.world, "pin_memory": on_gpu}
         self._train_stream = Stream(shards, split="train", training=True, seed=settings.seed, **common)  # type: ignore[arg-type]
@@ -88,18 +96,16 @@ class Trainer:
                 f"stream.batch_size must be a multiple of {ranks.world} ranks times train.accumulate "
                 f"{settings.accumulate}, got {stream.batch_size}"
             )
-        check_measure(settings.best_by, model_recipe["streams"], self.manifest.coarse_of)
+        check_measure(settings.best_by, self.recipe["model"]["streams"], self.manifest.coarse_of)
         self._finisher = BatchFinisher.for_shards(self.manifest).to(ranks.device)
 
-        self.model = synchronise_batch_norms(model, ranks) if settings.sync_bn else model
-        self.model.to(ranks.device)
-        check_model_fits(self.model, self._train_stream, ranks.device)
+    def _place_model(self, model: nn.Module) -> None:
+        device = self.ranks.device
+        self.model = synchronise_batch_norms(model, self.ranks) if self.settings.sync_bn else model
+        self.model.to(device)
+        check_model_fits(self.model, self._train_stream, device)
         if self._val_stream.clip_sizes_px != self._train_stream.clip_sizes_px:
-            check_model_fits(self.model, self._val_stream, ranks.device)
-        objective = Objective(settings.loss, self.manifest.coarse_of).to(ranks.device)
-        self._gradient_step = GradientStep(self.model, objective, settings=settings, ranks=ranks)
-        self._folder = RunFolder(out, keep_last=settings.keep_last)
-        self._pace = Pace(ranks.device, clips_per_step=stream.batch_size, steps_per_epoch=len(self._train_stream))
+            check_model_fits(self.model, self._val_stream, device)
 
     @property
     def step(self) -> int:
@@ -278,12 +284,7 @@ class Trainer:
             path, checkpoint = chosen, load_checkpoint(chosen)
         check_can_go_on(checkpoint, str(path), self.manifest, self.recipe)
         load_weights(self.model, checkpoint.weights, str(path))
-        step = self._gradient_step
-        load_optimizer_state(step.optimizer, checkpoint.optimizer, str(path))
-        if step.average is not None and checkpoint.averaged is not None:
-            step.average.load(checkpoint.averaged)
-        if checkpoint.scaler:
-            step.scaler.load_state_dict(checkpoint.scaler)
+        self._gradient_step.load(checkpoint, str(path))
         self.epoch, self.consumed, self.skipped = checkpoint.epoch, checkpoint.consumed, checkpoint.skipped
         if checkpoint.recipe["train"].get("best_by", "") == self.settings.best_by:  # another measure starts anew
             self.best = Best(score=checkpoint.best, epoch=checkpoint.best_epoch)

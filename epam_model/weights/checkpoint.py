@@ -1,11 +1,7 @@
-"""Checkpoints: saved whole or not at all, read without running code, never loaded half-way."""
+"""Checkpoints of a run: saved whole or not at all, never loaded half-way."""
 
 from __future__ import annotations
 
-import pickle
-import re
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -16,7 +12,7 @@ from torch import Tensor, nn
 
 from epam_data.shards.manifest import Manifest
 from epam_data.system.files import atomic_write
-from epam_model.weights.mmengine_log import passing_over_the_log
+from epam_model.weights.weight_file import read_weight_file
 
 VERSION = 2
 """2: the optimiser's state by name of the weight. Version 1 can be tested and started from, not gone on from."""
@@ -34,8 +30,8 @@ _STRUCTURE = (
 class Checkpoint:
     """Everything that a run needs to go on exactly where it was.
 
-    The learning rate is a function of the step, and the random numbers of a step are keyed by (seed, step, rank): so
-    the position in the stream stands for the state of both.
+    The learning rate is a function of the step, and the random numbers of a step are keyed by (seed, step), the same
+    on all ranks: so the position in the stream stands for the state of both.
     """
 
     weights: dict[str, Tensor]  # state dict of the model
@@ -57,17 +53,13 @@ class Checkpoint:
         return self.weights if self.averaged is None else self.averaged
 
 
-class DamagedCheckpointError(ValueError):
-    """A file that was a checkpoint, or should have become one, but cannot be read."""
-
-
 def shards_identity(manifest: Manifest) -> dict[str, Any]:
     """What a checkpoint remembers of the shards: what its classes and heatmap channels mean, and which build it was."""
     return {
         "dataset": manifest.dataset,
         "classes": list(manifest.classes),
         "skeleton": manifest.skeleton,
-        "heatmap_kind": manifest.prepare["heatmap_kind"],
+        "heatmap_kind": manifest.prepare.heatmap_kind,
         "index_sha256": manifest.index_sha256,
     }
 
@@ -85,7 +77,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         DamagedCheckpointError: the file is cut short, or a byte of it has changed.
         ValueError: there is no such file, or it is no checkpoint of this trainer.
     """
-    values = _read(path)
+    values = read_weight_file(path)
     version = values.get("version")
     if not isinstance(version, int) or not 1 <= version <= VERSION:
         raise ValueError(f"{path}: checkpoint version {version!r} cannot be read, this code reads 1..{VERSION}")
@@ -117,23 +109,6 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], what: str) -> Non
     if problems:
         raise ValueError(f"{what}: the weights do not fit the model: {'; '.join(problems)}")
     model.load_state_dict(weights, strict=True)
-
-
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, ours or foreign, by name; wrappers around them are seen through.
-
-    Raises:
-        ValueError: the file cannot be read without running code, or holds no tensors by name.
-    """
-    values = _read(path)
-    for wrapper in ("averaged", "weights", "state_dict", "model_state_dict", "model"):
-        if isinstance(values.get(wrapper), dict):
-            values = values[wrapper]
-            break
-    state = {name: value for name, value in values.items() if isinstance(value, Tensor)}
-    if not state:
-        raise ValueError(f"{path}: holds no weights; its entries are {', '.join(map(str, values)) or 'none'}")
-    return state
 
 
 def check_same(checkpoint: Checkpoint, what: str, manifest: Manifest, model_recipe: dict[str, Any]) -> None:
@@ -201,29 +176,3 @@ def _class_differences(theirs: list[str], ours: list[str]) -> Iterator[str]:
     elif theirs != ours:
         label = next(number for number, pair in enumerate(zip(theirs, ours, strict=True)) if pair[0] != pair[1])
         yield f"its class {label} is {theirs[label]!r}, that of the shards {ours[label]!r}"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        _check_bytes(path)
-        with passing_over_the_log():
-            values = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such checkpoint") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        if wanted := re.search(r"GLOBAL ([\w.]+)", str(error)):
-            raise ValueError(
-                f"{path}: refused: its pickle wants {wanted[1]}, and could run code; save its state dict alone"
-            ) from None
-        raise DamagedCheckpointError(f"{path}: not a readable checkpoint ({type(error).__name__})") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: a checkpoint is a table, got {type(values).__name__}")
-    return values
-
-
-def _check_bytes(path: Path) -> None:
-    """Compare each record of the zip file with its CRC-32, which torch writes but does not read."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as file:
-            if (name := file.testzip()) is not None:
-                raise zipfile.BadZipFile(f"{name} is damaged")

@@ -1,9 +1,9 @@
 """Weights of others become ours, and back: by explicit tables of names, strictly, with an account of every tensor.
 
-What is read: checkpoints of ours; published EPAM-Net (`rgb_backbone.`, `attention_module.`, `rgb_cls_head.`);
-RGBPoseConv3D and PCAN of MMAction2 (`backbone.`, `cls_head.`), whole or one path alone; for RGB streams torchvision's
-ResNet-50, MMAction2's 3-D ResNet-50 and X3D. Wrappers (`state_dict`, `model_state_dict`, `weights`) and the prefix
-`module.` of DDP are seen through.
+What is read: checkpoints of ours, and what the `PublishedNames` of a network list: published EPAM-Net (`rgb_backbone.`,
+`attention_module.`, `rgb_cls_head.`); RGBPoseConv3D and PCAN of MMAction2 (`backbone.`, `cls_head.`), whole or one path
+alone; for RGB streams torchvision's ResNet-50, MMAction2's 3-D ResNet-50 and X3D. Wrappers (`state_dict`,
+`model_state_dict`, `weights`) and the prefix `module.` of DDP are seen through.
 """
 
 from __future__ import annotations
@@ -15,19 +15,9 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-from epam_model.weights.checkpoint import read_state_dict
-from epam_model.weights.published_names import (
-    ALONE,
-    BACKBONES,
-    EPAM,
-    MMACTION2,
-    RESNET50_2D,
-    STREAMS,
-    Names,
-    inverse,
-    prefixed,
-)
+from epam_model.weights.published_names import Names, PublishedNames, inverse, prefixed
 from epam_model.weights.reshape import fold_x3d_stem, reshaped
+from epam_model.weights.weight_file import read_state_dict
 
 Value = TypeVar("Value")
 
@@ -87,44 +77,58 @@ class Conversion:
         return "\n".join(lines)
 
 
-def stream_formats(network: str, stream: str, target_prefix: str = "") -> list[Format]:
+def stream_formats(
+    stream: str, target: Iterable[str], published: PublishedNames | None, *, prefix: str = ""
+) -> list[Format]:
     """How one stream may be written.
 
     Args:
-        network: `epam` or `rgbpose_conv3d`.
         stream: `rgb` or `pose`.
-        target_prefix: prefix of the stream's names in the target.
+        target: the names of the state dict to be filled.
+        published: those of the network; None: it has none, and only our own files can be read.
+        prefix: of the stream's names in the target.
     """
-    names = STREAMS[network][stream]
-    ours = {mine: target_prefix + mine for mine in names.values()}
-    head = ("cls_head.", "fc.", f"{stream}_cls_head.")
+    ours = {name.removeprefix(prefix): name for name in target if name.startswith(prefix)}
     formats = [
         Format(name=f"our {stream} stream", names=ours),
         Format(name=f"our {stream} recogniser", names=prefixed(ours, "backbone.", ""), left_out=("head.",)),
-        *(
-            Format(name=f"published {stream} stream", names=prefixed(names, prefix, target_prefix), left_out=head)
-            for prefix in ("", f"{stream}_backbone.")
-        ),
-        Format(name=f"MMAction2 {stream} recogniser", names=prefixed(names, "backbone.", target_prefix), left_out=head),
     ]
-    if (network, stream) == ("rgbpose_conv3d", "rgb"):
-        formats.append(Format(name="ResNet-50, 2-D", names=prefixed(RESNET50_2D, "", target_prefix), left_out=head))
-    return formats
+    if published is None:
+        return formats
+    names, head = published.streams[stream], ("cls_head.", "fc.", f"{stream}_cls_head.")
+    theirs = [
+        (f"published {stream} stream", names, ""),
+        (f"published {stream} stream", names, f"{stream}_backbone."),
+        (f"MMAction2 {stream} recogniser", names, "backbone."),
+        *((start, names_of_start, "") for start, names_of_start in published.starts.get(stream, {}).items()),
+    ]
+    return formats + [
+        Format(name=name, names=prefixed(table, before, prefix), left_out=head) for name, table, before in theirs
+    ]
 
 
-def model_formats(network: str, streams: str) -> list[Format]:
-    """How a whole recogniser of ours may be written, best first; see `ModelSettings` for the arguments."""
+def model_formats(streams: str, target: Iterable[str], published: PublishedNames | None) -> list[Format]:
+    """How a whole recogniser of ours may be written, best first.
+
+    Args:
+        streams: `both`, or the one that it has.
+        target: the names of its state dict.
+        published: those of the network; None: it has none, and only our own files can be read.
+    """
+    target = list(target)
+    formats: list[Format] = []
     if streams != "both":
-        alone = Format(name=f"MMAction2 {streams} recogniser", names=ALONE[network, streams])
-        return [alone, *stream_formats(network, streams, "backbone.")]
-    formats = [
-        Format(name=f"MMAction2 {network}", names=MMACTION2[network]),
-        Format(name=f"{network} backbone", names=prefixed(BACKBONES[network], "", "backbone.")),
-    ]
-    if network == "epam":
-        formats.insert(0, Format(name="published EPAM-Net", names=EPAM))
+        if published is not None:
+            formats.append(Format(name=f"MMAction2 {streams} recogniser", names=published.alone(streams)))
+        return formats + stream_formats(streams, target, published, prefix="backbone.")
+    if published is not None:
+        formats += [Format(name=name, names=names) for name, names in published.releases.items()]
+        formats += [
+            Format(name=f"MMAction2 {published.network}", names=published.mmaction2),
+            Format(name=f"{published.network} backbone", names=prefixed(published.backbone, "", "backbone.")),
+        ]
     for stream in ("rgb", "pose"):
-        formats += stream_formats(network, stream, f"backbone.{stream}_backbone.")
+        formats += stream_formats(stream, target, published, prefix=f"backbone.{stream}_backbone.")
     return formats
 
 
@@ -145,68 +149,54 @@ def convert(
     return min(tried, key=lambda conversion: (len(conversion.problems), -len(conversion.matched)))
 
 
-def load_foreign(target: nn.Module, path: Path, formats: Sequence[Format]) -> Conversion:
+def load_foreign(target: nn.Module, path: Path, formats: Sequence[Format], *, note: str = "") -> Conversion:
     """Fill a model, or the stream of it that a file holds, strictly: all of it or nothing; a head may be absent.
 
     A head that does not fit (other classes, another kind) starts anew, and is listed as left out.
+
+    Args:
+        target: the model.
+        path: the file.
+        formats: how it may be written, besides the target's own names.
+        note: what to say besides where the weights do not fit.
 
     Raises:
         ValueError: the file cannot be read, or its weights do not fit; the names at fault are listed.
     """
     conversion = convert(read_state_dict(path), target.state_dict(), formats, new_head=True)
     if conversion.problems:
-        raise ValueError(
-            f"{path}: the weights do not fit the model, read as {conversion.format}: {'; '.join(conversion.problems)}"
-        )
+        problems = "; ".join(conversion.problems)
+        raise ValueError(f"{path}: the weights do not fit the model{note}, read as {conversion.format}: {problems}")
     target.load_state_dict(conversion.weights, strict=False)  # `problems` is empty: the rest is not in the file
     return conversion
 
 
-def load_pretrained(stream: nn.Module, path: Path, network: str, name: str) -> Conversion:
-    """Fill one stream of a network (`stream_formats` says from what).
+def load_pretrained(stream: nn.Module, path: Path, name: str, published: PublishedNames) -> Conversion:
+    """Fill one stream of a network, `rgb` or `pose` (`stream_formats` says from what).
 
     Raises:
         ValueError: the file cannot be read, or keys or shapes do not fit; they are listed.
     """
-    return load_foreign(stream, path, stream_formats(network, name))
+    return load_foreign(stream, path, stream_formats(name, stream.state_dict(), published))
 
 
-def to_published(state: Mapping[str, Value], network: str, streams: str) -> dict[str, Value]:
-    """Our recogniser's weights under published names: EPAM-Net's own for plain heads, else MMAction2's.
+def to_published(state: Mapping[str, Value], published: PublishedNames, streams: str) -> dict[str, Value]:
+    """Our recogniser's weights under published names: those of its authors for plain heads, else MMAction2's.
+
+    Args:
+        state: our names -> values.
+        published: the names of the network.
+        streams: `both`, or the one that it has.
 
     Raises:
         ValueError: a name is not one of the recogniser's; all such names are listed.
     """
     if streams != "both":
-        return rename(state, inverse(ALONE[network, streams]), f"our {network} {streams} stream")
-    if network == "epam" and "head.rgb.fc_coarse.weight" not in state:
-        return epam_to_published(state)
-    return rename(state, inverse(MMACTION2[network]), f"our {network}")
-
-
-def epam_from_published(state_dict: Mapping[str, Value]) -> dict[str, Value]:
-    """Renames a published EPAM-Net state dict to the names of `build_epam`'s recogniser.
-
-    Args:
-        state_dict: published names (`rgb_backbone.`, `pose_backbone.`, `attention_module.`, `rgb_cls_head.`,
-            `pose_cls_head.`) to tensors. Parts may be absent: a strict load then reports them.
-
-    Returns:
-        Our names (`backbone.`, `head.`) to the same tensors, in the same order.
-
-    Raises:
-        ValueError: if a name is not one of the published network's; the message lists all such names.
-    """
-    return rename(state_dict, EPAM, "the published EPAM-Net")
-
-
-def epam_to_published(state_dict: Mapping[str, Value]) -> dict[str, Value]:
-    """Renames a state dict of `build_epam`'s recogniser to the published names; undoes the other direction.
-
-    Raises:
-        ValueError: if a name is not one of the recogniser's; the message lists all such names.
-    """
-    return rename(state_dict, inverse(EPAM), "our EPAM-Net")
+        return rename(state, inverse(published.alone(streams)), f"our {published.network} {streams} stream")
+    names = published.mmaction2
+    if "head.rgb.fc_coarse.weight" not in state:
+        names = next(iter(published.releases.values()), names)
+    return rename(state, inverse(names), f"our {published.network}")
 
 
 def rename(state_dict: Mapping[str, Value], names: Mapping[str, str], source: str) -> dict[str, Value]:

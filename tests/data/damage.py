@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from epam_data.schema import Sample
-from epam_data.shards.codec import MEMBERS, decode, encode
+from epam_data.shards.codec import MEMBERS, ROLES, decode, encode
 from epam_data.shards.index import index_bytes, load_index
 from epam_data.shards.layout import IndexRow, ShardSummary
 from epam_data.shards.manifest import INDEX, MANIFEST, load_manifest
@@ -103,6 +103,5 @@ def with_sample(members: Members, **arrays: Any) -> Members:
     sample = decode(members)
     values = {"info": sample.info, "keypoints": sample.keypoints, "heatmap": sample.heatmap, "frames": sample.frames}
     new = encode(Sample(**{**values, **arrays}))
-    kept = {"keypoints": "keypoints.npy", "heatmap": "heatmap.npy.zst", "frames": "rgb.mjpeg"}
-    old = {ending: members[ending] for name, ending in kept.items() if name not in arrays}
+    old = {ending: members[ending] for role, ending in zip(ROLES, MEMBERS, strict=True) if role not in arrays}
     return {**new, **old, "json": new["json"] if "frames" in arrays else members["json"]}

@@ -1,7 +1,6 @@
 """Shards of many tiny samples with one or two persons and true heatmaps: what the stream's laws are tested on."""
 
 import hashlib
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +48,7 @@ def person_sample(number: int, split: str) -> Sample:
     return Sample(
         info=info,
         keypoints=keypoints,
-        heatmap=quantise(draw_heatmap(info, keypoints[..., :2], heights), info.heatmap_scale),
+        heatmap=quantise(draw_heatmap(info, keypoints[..., :2], heights, COCO17), info.heatmap_scale),
         frames=np.stack([background((32, 32), number + frame) for frame in range(frames)]),
     )
 
@@ -75,8 +74,8 @@ def write_people(root: Path) -> Path:
         classes=CLASSES.classes,
         groups=CLASSES.groups,
         coarse_of=CLASSES.coarse_of,
-        prepare=asdict(PREPARE),
-        shard=asdict(settings),
+        prepare=PREPARE,
+        shard=settings,
         sources={},
         versions={},
         problems={},

@@ -12,7 +12,9 @@ from epam_data.build.plan import BuildPlan
 from epam_data.readers import RawSettings
 from epam_data.samples.settings import PrepareSettings
 from epam_data.schema import Sample, SampleInfo
+from epam_data.shards.layout import ShardSummary
 from epam_data.shards.settings import ShardSettings
+from epam_data.shards.writer import ShardWriter
 
 SMALL_HW = (96, 128)
 SMALL = PrepareSettings(rgb_size_px=64, heatmap_size_px=16)
@@ -206,3 +208,14 @@ def make_sample(seed: int = 0, **changes: Any) -> Sample:
 def folder_bytes(root: Path) -> dict[str, bytes]:
     """The content of every published file of a shard directory, by name."""
     return {path.name: path.read_bytes() for path in sorted(root.iterdir()) if path.is_file()}
+
+
+KEYS = ("a-1", "b_2", "C3")
+
+
+def write_shard(folder: Path, name: str = "train-000000", keys: tuple[str, ...] = KEYS) -> ShardSummary:
+    """A shard of one sample for each key; the label of the second is hidden."""
+    with ShardWriter(folder, name, "train", ShardSettings()) as writer:
+        for number, key in enumerate(keys):
+            writer.write(make_sample(number, key=key, label=None if number == 1 else number, coarse_label=None))
+        return writer.finish()

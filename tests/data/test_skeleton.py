@@ -101,3 +101,17 @@ def test_the_threshold_is_the_same_number_for_every_type() -> None:
     """float16(1e-4) lies above 1e-4, float32(1e-4) below."""
     for dtype, missing in ((np.float64, False), (np.float32, True), (np.float16, False)):
         assert bool(joint_is_missing(np.ones((1, 2), dtype), np.array([1e-4], dtype))[0]) is missing
+
+
+def test_a_limb_needs_two_joints_and_its_mirror_image() -> None:
+    sides = {"name": "toy", "joints": ("a", "left_b", "right_b"), "flip_pairs": ((1, 2),)}
+    assert SkeletonLayout(**sides, limbs=((0, 1), (2, 0))).limb_flip_order == (1, 0)
+    with pytest.raises(ValueError, match=r"^toy: limb \(0, 1\) needs its mirror image \(0, 2\) among the limbs$"):
+        SkeletonLayout(**sides, limbs=((0, 1),))
+    with pytest.raises(ValueError, match=r"^toy: a flip pair or a limb must be two joints, got \(0, 1, 2\)$"):
+        SkeletonLayout(**sides, limbs=((0, 1, 2),))
+
+
+def test_a_channel_is_a_limb_or_one_joint() -> None:
+    assert COCO17.channels("limbs") == COCO17.limbs
+    assert COCO17.channels("joints")[:2] == ((0, 0), (1, 1)) and COCO17.num_channels("joints") == 17

@@ -5,7 +5,7 @@ import av
 import numpy as np
 import pytest
 
-from epam_data.readers import READERS, RawSettings
+from epam_data.readers import RawSettings, find_reader
 from epam_data.synth import SynthSettings, clip_names, figure_motion, synthesise
 
 TINY = SynthSettings(train_clips=6, val_clips=6, height_px=96, width_px=128, min_frames=20, max_frames=24)
@@ -30,7 +30,7 @@ def test_videos_hold_the_frames_that_the_pickle_announces(made: Path):
 
 def test_the_synthetic_reader_reads_every_clip(made: Path):
     raw = RawSettings(videos=made.parent / "videos", skeletons=made, protocol="xsub")
-    clips = list(READERS["synthetic"].read(raw))
+    clips = list(find_reader("synthetic").read(raw))
     assert sorted(clip.name for clip in clips) == sorted(clip_names(TINY))
     assert {clip.label for clip in clips} == set(range(6))
 

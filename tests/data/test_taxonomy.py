@@ -1,10 +1,12 @@
 """Class tables against the published ranges and names."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 
-from epam_data.taxonomy import TAXONOMIES, Taxonomy, parse_taxonomy
+from epam_data.taxonomy import TAXONOMIES, Taxonomy, parse_table, parse_taxonomy
 
 NTU60_GROUPS = {
     "self_care": [0, 1, 2, 3, 36],
@@ -85,3 +87,38 @@ def test_a_taxonomy_checks_itself() -> None:
         Taxonomy(name="toy", classes=("a", "b"), groups=("g", "h"), coarse_of=(0, 0))
     with pytest.raises(ValueError, match=r"^toy: coarse labels must cover 0\.\.0, got \[0, 7\]$"):
         Taxonomy(name="toy", classes=("a", "b"), groups=("g",), coarse_of=(0, 7))
+
+
+def test_groups_are_optional() -> None:
+    plain = Taxonomy(name="toy", classes=("a", "b"))
+    assert (plain.groups, plain.coarse_of) == ((), ())
+    assert plain.coarse_label(1) is None and plain.coarse_label(None) is None
+    grouped = Taxonomy(name="toy", classes=("a", "b"), groups=("g", "h"), coarse_of=(1, 0))
+    assert [grouped.coarse_label(label) for label in (0, 1, None)] == [1, 0, None]
+
+
+def test_a_table_has_groups_or_a_list_of_classes() -> None:
+    assert parse_table("toy", "classes: [drink water, eat meal]") == Taxonomy(
+        name="toy", classes=("drink water", "eat meal")
+    )
+    assert parse_table("toy", "groups: {a: {0: x}}") == parse_taxonomy("toy", {"a": {0: "x"}})
+    for text, got in (
+        ("", "nothing"),
+        ("classes: [x]\ngroups: {a: {0: x}}", "classes, groups"),
+        ("kinds: []", "kinds"),
+    ):
+        with pytest.raises(ValueError, match=f"^toy: a table must have either 'groups' or 'classes', got {got}$"):
+            parse_table("toy", text)
+
+
+def test_a_table_is_read_when_it_is_asked_for() -> None:
+    code = (
+        "import epam_data.readers, epam_data.taxonomy as t\n"
+        "assert 'ntu60' in t.TAXONOMIES and len(t.TAXONOMIES) == 3\n"
+        "assert t._read_table.cache_info().misses == 0\n"
+        "assert t.TAXONOMIES['ntu60'] is t.TAXONOMIES['ntu60']\n"
+        "assert t._read_table.cache_info().misses == 1\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(KeyError):
+        TAXONOMIES["kinetics"]

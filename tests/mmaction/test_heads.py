@@ -1,12 +1,14 @@
 """The head as MMAction2 builds it: figures, losses and scores, with MMAction2's own head as the oracle."""
 
+import copy
+
 import pytest
 import torch
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 
 from epam_data.taxonomy import TAXONOMIES
-from epam_model.losses.objective import Objective
+from epam_model.losses.pcan import PCANLosses
 from epam_model.losses.settings import LossSettings
 from epam_model.mmaction.heads import PCANRGBPoseHead, coarse_table, loss_factors
 from epam_model.networks.heads import TwoStreamHead, prototype_banks
@@ -79,15 +81,18 @@ def test_the_loss_is_our_objective_and_moves_the_prototypes():
     head = pcan_head(loss_weights=[1.0, 1.2, 0.5, 0.9], dropout=0.0)
     head.rgb.fc.bias.data[3] = head.rgb.fc_coarse.bias.data[head.coarse_of[3]] = 9.0  # so that class 3 is found
     before = {name: bank.prototypes.clone() for name, bank in prototype_banks(head).items()}
-    objective = Objective(LossSettings(rgb=1.0, pose=1.2, rgb_coarse=0.5, pose_coarse=0.9), head.coarse_of)
-    wanted = objective(TwoStreamHead.forward(head, *FEATURES), torch.tensor(LABELS), before)
+    other = copy.deepcopy(head)
+    factors = LossSettings(rgb=1.0, pose=1.2, rgb_coarse=0.5, pose_coarse=0.9)
+    objective = PCANLosses(factors, head.coarse_of, prototype_banks(other))
+    wanted = objective(TwoStreamHead.forward(other, *FEATURES), torch.tensor(LABELS))
+    objective.end_step(True)
     losses = head.loss(TUPLE, samples())
     terms = {name: value for name, value in losses.items() if "loss" in name}
-    assert list(terms) == list(wanted.terms) and len(terms) == 12
-    assert all(torch.equal(terms[name], wanted.terms[name]) for name in terms)
+    assert list(terms) == list(wanted) and len(terms) == 12
+    assert all(torch.equal(terms[name], wanted[name]) for name in terms)
     assert losses["rgb_top1_acc"] == 0.5 and 0 <= losses["pose_top1_acc"] <= 1
     for name, bank in prototype_banks(head).items():
-        assert torch.equal(bank.prototypes, wanted.prototypes[name])
+        assert torch.equal(bank.prototypes, prototype_banks(other)[name].prototypes)
     assert not torch.equal(head.rgb.fine_bank.prototypes, before["rgb_fine"])
     sum(terms.values()).backward()
     assert all(weight.grad is not None for weight in head.parameters())

@@ -9,6 +9,7 @@ from torch import nn
 from epam_model.mmaction.state_names import save_under
 from epam_model.networks.recogniser import build_epam
 from epam_model.weights.convert import convert, model_formats
+from epam_model.weights.epam_names import EPAM
 
 
 class Pair(nn.Module):
@@ -66,6 +67,6 @@ def test_checkpoints_move_both_ways(groups):
     theirs.cls_head.load_state_dict(ours.head.state_dict(), strict=True)
     saved = get_state_dict(theirs)
     assert {name.partition(".")[0] for name in saved} == {"backbone", "cls_head"}
-    back = convert(saved, ours.state_dict(), model_formats("epam", "both"))
+    back = convert(saved, ours.state_dict(), model_formats("both", ours.state_dict(), EPAM))
     assert back.problems == [] and back.absent(ours.state_dict()) == []
     assert all(torch.equal(back.weights[name], value) for name, value in ours.state_dict().items())

@@ -18,7 +18,7 @@ from mmengine.runner import Runner
 
 from epam_model.cli import main
 from epam_model.networks.heads import prototype_banks
-from epam_model.weights.checkpoint import read_state_dict
+from epam_model.weights.weight_file import read_state_dict
 from tests.mmaction.small import CONFIGS, PIPELINES, small_config
 
 DIST_TRAIN = Path(mmaction.__file__).parent / ".mim" / "tools" / "dist_train.sh"

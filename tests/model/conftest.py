@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from epam_data.taxonomy import Taxonomy
 from tests.model.tiny import write_shards
 
 
@@ -11,6 +12,13 @@ from tests.model.tiny import write_shards
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """14 training, 7 evaluation and 5 hidden test clips: RGB 32 pixels, heatmaps 8 pixels, 6 classes. Read only."""
     return write_shards(tmp_path_factory.mktemp("tiny") / "shards")
+
+
+@pytest.fixture(scope="session")
+def plain_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of 13 classes that have no coarse groups. Read only."""
+    classes = Taxonomy(name="plain", classes=tuple(f"class {label}" for label in range(13)))
+    return write_shards(tmp_path_factory.mktemp("plain") / "shards", taxonomy=classes)
 
 
 @pytest.fixture(scope="module")

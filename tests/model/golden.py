@@ -16,7 +16,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from epam_model.weights.convert import epam_from_published, epam_to_published
+from epam_model.weights.convert import rename, to_published
+from epam_model.weights.epam_names import EPAM
 from tests.paths import SHARED
 
 GOLDENS = SHARED / "goldens"
@@ -51,9 +52,9 @@ def draw_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 def fill(recogniser: nn.Module) -> None:
     """Gives an EPAM-Net recogniser the drawn weights, strictly."""
-    published = epam_to_published(recogniser.state_dict())
+    published = to_published(recogniser.state_dict(), EPAM, "both")
     drawn = {name: torch.from_numpy(draw_tensor(name, tuple(t.shape))) for name, t in published.items()}
-    recogniser.load_state_dict(epam_from_published(drawn), strict=True)
+    recogniser.load_state_dict(rename(drawn, EPAM.releases["published EPAM-Net"], "it"), strict=True)
 
 
 def draw_clips(shapes: tuple[tuple[int, ...], tuple[int, ...]], dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -1,14 +1,17 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from epam_model.build import build_model
+from epam_data.shards.manifest import load_manifest
+from epam_model.build import build_for, build_model
 from epam_model.networks.heads import prototype_banks
 from epam_model.networks.recogniser import TwoStreamRecogniser
 from epam_model.networks.rgbpose_conv3d import RGBPoseConv3D
 from epam_model.networks.settings import ModelSettings
 from epam_model.networks.single_stream import SingleStreamRecogniser
+from epam_model.networks.table import NETWORKS
 from epam_model.weights.checkpoint import Checkpoint, save_checkpoint
 
 CLIPS = {"epam": (4, 12), "rgbpose_conv3d": (2, 8)}
@@ -28,6 +31,16 @@ def save(model: torch.nn.Module, path: Path) -> Path:
     checkpoint = Checkpoint(weights=model.state_dict(), optimizer={}, epoch=1, consumed=0, shards={}, recipe={})
     save_checkpoint(path, checkpoint)
     return path
+
+
+def test_a_pcan_head_needs_the_groups_that_shards_may_lack(plain_shards: Path):
+    manifest = load_manifest(plain_shards)
+    assert (manifest.groups, manifest.coarse_of) == ((), ())
+    message = r"^model\.head pcan needs at least two coarse groups, the data set has 0$"
+    with pytest.raises(ValueError, match=message):
+        build_for(ModelSettings(head="pcan"), manifest)
+    model = build_for(ModelSettings(streams="pose"), manifest)
+    assert model.head.fc.out_features == 13
 
 
 def test_the_seed_decides_the_weights():
@@ -117,6 +130,37 @@ def test_an_interaction_that_has_no_place_is_refused(tmp_path: Path):
     path = save(build(network="rgbpose_conv3d"), tmp_path / "pcan.pt")
     with pytest.raises(ValueError, match=r"pcan\.pt: the weights do not fit .* unexpected backbone\.interactions\.0"):
         build(network="rgbpose_conv3d", interaction=False, init_from=[str(path)])
+
+
+def test_a_network_without_published_names_says_so(tmp_path: Path, monkeypatch):
+    monkeypatch.setitem(NETWORKS, "epam", replace(NETWORKS["epam"], published=None))
+    start = build(streams="pose", seed=9)
+    again = build(streams="pose", init_from=[str(save(start, tmp_path / "ours.pt"))])
+    assert all(torch.equal(again.state_dict()[name], value) for name, value in start.state_dict().items())
+    torch.save({"conv1_s.conv.weight": torch.zeros(1)}, tmp_path / "theirs.pth")
+    with pytest.raises(
+        ValueError,
+        match=r"theirs\.pth: the weights do not fit the model "
+        r"\(network epam has no published names: only our own files start it\), read as ours: .*unexpected conv1_s",
+    ):
+        build(streams="pose", init_from=[str(tmp_path / "theirs.pth")])
+
+
+class Still(torch.nn.Module):
+    """A stream without blocks."""
+
+    out_channels = 3
+
+    def forward(self, clip: torch.Tensor) -> torch.Tensor:
+        return clip
+
+
+def test_activations_are_checkpointed_where_there_are_blocks_for_it(monkeypatch):
+    alone = build(streams="rgb", checkpoint_activations=True)
+    assert alone.backbone.checkpoint_activations and not build(streams="rgb").backbone.checkpoint_activations
+    monkeypatch.setitem(NETWORKS, "epam", replace(NETWORKS["epam"], alone={"rgb": lambda num_joints: Still()}))
+    with pytest.raises(ValueError, match=r"model\.checkpoint_activations: network epam has no blocks that can do so"):
+        build(streams="rgb", checkpoint_activations=True)
 
 
 def test_what_cannot_be_built_is_named(tmp_path: Path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from epam_data.shards.writer import ShardWriter
 from epam_data.skeleton import LAYOUTS, SkeletonLayout
 from epam_data.stream import StreamSettings
 from epam_data.taxonomy import TAXONOMIES, Taxonomy
-from epam_model.networks.heads import Logits
+from epam_model.networks.heads import Logits, prototype_banks
 from epam_model.ranks.distributed import Ranks
 from epam_model.ranks.dropout import RanksDropout
 from epam_model.train.trainer import Trainer, TrainSettings
@@ -45,7 +44,7 @@ def tiny_sample(
         name=key,
         split=split,
         label=label,
-        coarse_label=None if label is None else classes.coarse_of[label],
+        coarse_label=classes.coarse_label(label),
         num_frames=num_frames,
         video_frames=num_frames,
         skeleton_frames=num_frames,
@@ -70,11 +69,11 @@ def write_shards(
     val: int = 7,
     test: int = 5,
     hide_val: bool = False,
-    taxonomy: str = "synthetic",
+    taxonomy: str | Taxonomy = "synthetic",
     skeleton: str = "coco17",
 ) -> Path:
     """Shards of the first six classes of a taxonomy; labels of the test split are hidden."""
-    classes, layout = TAXONOMIES[taxonomy], LAYOUTS[skeleton]
+    classes, layout = TAXONOMIES[taxonomy] if isinstance(taxonomy, str) else taxonomy, LAYOUTS[skeleton]
     root.mkdir(parents=True, exist_ok=True)
     settings, summaries = ShardSettings(), []
     for split, count in (("train", train), ("val", val), ("test", test)):
@@ -91,16 +90,16 @@ def write_shards(
     index = index_bytes(summaries)
     (root / INDEX).write_bytes(index)
     manifest = Manifest(
-        dataset=taxonomy,
+        dataset=classes.name,
         protocol=None,
         skeleton=layout.name,
         joints=layout.joints,
-        taxonomy=taxonomy,
+        taxonomy=classes.name,
         classes=classes.classes,
         groups=classes.groups,
         coarse_of=classes.coarse_of,
-        prepare=asdict(PrepareSettings(rgb_size_px=RGB_PX, heatmap_size_px=HEATMAP_PX)),
-        shard=asdict(settings),
+        prepare=PrepareSettings(rgb_size_px=RGB_PX, heatmap_size_px=HEATMAP_PX),
+        shard=settings,
         sources={},
         versions={},
         problems={},
@@ -143,6 +142,10 @@ class TinyRecogniser(nn.Module):
             }
         )
 
+    @property
+    def module_parts(self) -> dict[str, str]:
+        return {f"parts.{name}": name for name in self.parts}
+
     def forward(self, rgb: Tensor, pose: Tensor) -> Logits:
         clips = {"rgb": rgb, "pose": pose}
         return Logits(**{name: part(clips[name]) for name, part in self.parts.items()})
@@ -161,6 +164,10 @@ class FrozenNorms(nn.Module):
             if isinstance(module, nn.BatchNorm3d):
                 module.eval()
         return self
+
+    @property
+    def module_parts(self) -> dict[str, str]:
+        return {f"inner.{name}": part for name, part in self.inner.module_parts.items()}
 
     def forward(self, rgb: Tensor, pose: Tensor) -> Logits:
         logits: Logits = self.inner(rgb, pose)
@@ -182,12 +189,14 @@ def tiny_trainer(
     streams: str = "both",
     **changes: object,
 ) -> Trainer:
+    model = model or TinyRecogniser(streams=streams)
+    head = "pcan" if prototype_banks(model) else "linear"
     return Trainer(
-        model or TinyRecogniser(streams=streams),
+        model,
         shards=shards,
         out=out,
         stream=stream,
         settings=tiny_settings(**changes),
-        model_recipe={"streams": streams, "attention_type": "none"},
+        model_recipe={"streams": streams, "attention_type": "none", "head": head},
         ranks=ranks or Ranks(),
     )

@@ -14,7 +14,7 @@ from tests.data.raw_data import folder_bytes, write_ntu60
 
 pytestmark = pytest.mark.soak
 
-NUM_KILLS = 20
+FEW_KILLS, MANY_KILLS = 5, 20
 RECIPE = """\
 dataset: ntu60
 raw: {{protocol: xsub, videos: {raw}/videos, skeletons: {raw}/skeletons.pkl}}
@@ -57,9 +57,8 @@ def assert_all_end(family: list[int]) -> None:
     assert not any(map(alive, family)), f"orphans in {family}"
 
 
-def test_random_kills(tmp_path: Path):
-    seed = int(os.environ.get("EPAM_SEED", time.time()))
-    print(f"EPAM_SEED={seed}")
+def test_random_kills(tmp_path: Path, seed: int, full: bool, record_property):
+    wanted = MANY_KILLS if full else FEW_KILLS
     rng = random.Random(seed)
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE.format(raw=write_ntu60(tmp_path / "raw", num_train=16, num_val=5)))
@@ -99,7 +98,8 @@ def test_random_kills(tmp_path: Path):
             "skeletons.h5",
             "tasks.json",
         ]
-        if kills >= NUM_KILLS:
-            print(f"{kills} kills, {scenario + 1} folders")
+        if kills >= wanted:
+            record_property("kills", kills)
+            record_property("folders", scenario + 1)
             return
     pytest.fail(f"only {kills} kills hit a running build in 60 folders")

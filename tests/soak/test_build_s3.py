@@ -1,6 +1,5 @@
 """Builds to S3 while the server fails: nothing lost, nothing half visible, the manifest last."""
 
-import os
 import random
 import signal
 import subprocess
@@ -40,9 +39,7 @@ def expected(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 
 @pytest.fixture
-def server() -> Iterator[Any]:
-    seed = int(os.environ.get("EPAM_SEED", time.time()))
-    print(f"EPAM_SEED={seed}")
+def server(seed: int) -> Iterator[Any]:
     with faulty_s3.FaultyS3(seed) as running:
         fs = filesystem(running)
         fs.mkdir(faulty_s3.BUCKET)

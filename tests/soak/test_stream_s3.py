@@ -98,9 +98,7 @@ def expected(folder: Path) -> Callable[[int], list[list[str]]]:
 
 
 @pytest.fixture
-def server(folder: Path) -> Iterator[Any]:
-    seed = int(os.environ.get("EPAM_SEED", time.time()))
-    print(f"EPAM_SEED={seed}")
+def server(folder: Path, seed: int) -> Iterator[Any]:
     with faulty_s3.FaultyS3(seed) as running:
         fs = s3fs.S3FileSystem(
             key="test", secret="test", endpoint_url=running.endpoint, use_listings_cache=False, skip_instance_cache=True
@@ -165,12 +163,12 @@ def used(cache: Path) -> int:
 
 
 def test_killed_again_and_again(
-    server: Any, expected: Callable[[int], list[list[str]]], sizes: list[int], tmp_path: Path
+    server: Any, expected: Callable[[int], list[list[str]]], sizes: list[int], tmp_path: Path, full: bool
 ):
     """What a killed process leaves behind neither blocks the next one nor is ever read as a shard."""
     server.fault_rate, rng, cache = 0.05, random.Random(server.seed), tmp_path / "cache"
     room = sum(sizes[:WINDOW]) + sizes[0]
-    for _ in range(6):
+    for _ in range(12 if full else 3):
         process = start(URL, server.environment, workers=1, cache_dir=cache, cache_bytes=room)
         time.sleep(rng.uniform(1.5, 4))
         process.send_signal(signal.SIGKILL)

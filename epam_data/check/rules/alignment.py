@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 
 from epam_data.readers.videos import VideoFinder
+from epam_data.samples.settings import PrepareSettings
 from epam_data.schema import SampleInfo
 
 MAX_OUTSIDE = 0.5
@@ -47,7 +47,7 @@ def joint_positions(info: SampleInfo, keypoints: NDArray[np.floating]) -> JointP
 
 
 def alignment_faults(
-    info: SampleInfo, keypoints: NDArray[np.floating], positions: JointPositions, prepare: dict[str, Any]
+    info: SampleInfo, keypoints: NDArray[np.floating], positions: JointPositions, prepare: PrepareSettings
 ) -> Iterator[str]:
     """What is wrong between skeleton, crop and video.
 
@@ -61,8 +61,8 @@ def alignment_faults(
     shorter, longer = sorted((info.video_frames, info.skeleton_frames))
     if info.num_frames != shorter:
         yield f"num_frames must be the shorter of {counts}, got {info.num_frames}"
-    if shorter < prepare["min_overlap"] * longer:
-        yield f"frames: {counts}; at least {prepare['min_overlap']:.0%} must overlap"
+    if shorter < prepare.min_overlap * longer:
+        yield f"frames: {counts}; at least {prepare.min_overlap:.0%} must overlap"
     if not positions.visible:
         yield "no joint of any frame is visible"
         return
@@ -78,7 +78,7 @@ def alignment_faults(
             yield f"the box must be {box}, as the keypoints say, got {info.box}"
 
 
-def container_faults(info: SampleInfo, videos: VideoFinder, prepare: dict[str, Any]) -> Iterator[str]:
+def container_faults(info: SampleInfo, videos: VideoFinder, prepare: PrepareSettings) -> Iterator[str]:
     """The frames that the container announces against those that the decoder gave.
 
     Args:
@@ -100,24 +100,24 @@ def container_faults(info: SampleInfo, videos: VideoFinder, prepare: dict[str, A
     if announced is None:
         yield f"{path}: holds no video stream"
         return
-    if announced and abs(announced - info.video_frames) > prepare["max_frame_difference"]:
+    if announced and abs(announced - info.video_frames) > prepare.max_frame_difference:
         yield f"the container announces {announced} frames, the decoder gave {info.video_frames}"
 
 
 def expected_box(
-    info: SampleInfo, keypoints: NDArray[np.floating], prepare: dict[str, Any]
+    info: SampleInfo, keypoints: NDArray[np.floating], prepare: PrepareSettings
 ) -> tuple[int, int, int, int]:
     """The person box from its definition: bounds of the visible joints, padded to a square, inside the image or not."""
     points, _ = _visible_points(info, keypoints)
     height, width = info.video_size
     left, top = points.min(axis=0)
     right, bottom = points.max(axis=0)
-    if min(right - left, bottom - top) < prepare["box_threshold_px"]:
+    if min(right - left, bottom - top) < prepare.box_threshold_px:
         return 0, 0, width, height
-    half = max(right - left, bottom - top) / 2 * (1 + prepare["box_padding"])
+    half = max(right - left, bottom - top) / 2 * (1 + prepare.box_padding)
     x, y = (left + right) / 2, (top + bottom) / 2
     box = [x - half, y - half, x + half, y + half]
-    if not prepare["pad_image"]:
+    if not prepare.pad_image:
         box = [max(box[0], 0), max(box[1], 0), min(box[2], width), min(box[3], height)]
     x1, y1, x2, y2 = (int(edge) for edge in box)
     if min(x2, width) <= max(x1, 0) or min(y2, height) <= max(y1, 0):  # beside the image: nothing to crop

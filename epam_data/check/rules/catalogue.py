@@ -8,6 +8,7 @@ import numpy as np
 
 from epam_data.check.rules.finding import Finding
 from epam_data.check.rules.splits import split_of_clips
+from epam_data.readers import Reader
 from epam_data.schema import Problem, check_key, key_from_name, stored_label
 from epam_data.shards.index import Index
 from epam_data.shards.manifest import Manifest
@@ -41,7 +42,8 @@ def index_findings(manifest: Manifest, index: Index) -> Iterator[Finding]:
         yield _of_key(
             index, row, f"label must be in 0..{num_classes - 1} (-1: hidden), got {index.label[row]}", "label"
         )
-    coarse = np.append(np.array(manifest.coarse_of, np.int64), -1)[np.where(bad, -1, index.label)]
+    groups = np.array(manifest.coarse_of or [-1] * num_classes, np.int64)
+    coarse = np.append(groups, -1)[np.where(bad, -1, index.label)]
     for row in np.flatnonzero(~bad & (coarse != index.coarse_label)).tolist():
         what = (
             f"coarse label of class {index.label[row]} must be {coarse[row]}, the index has {index.coarse_label[row]}"
@@ -49,20 +51,28 @@ def index_findings(manifest: Manifest, index: Index) -> Iterator[Finding]:
         yield _of_key(index, row, what, "label")
 
 
-def taxonomy_findings(manifest: Manifest) -> Iterator[Finding]:
-    """The joints of the manifest are its layout's; each group has a class; all is as in the table of that name."""
+def taxonomy_findings(manifest: Manifest, reader: Reader | None) -> Iterator[Finding]:
+    """Joints and classes of the manifest are those of the data set, and each group has a class.
+
+    Args:
+        manifest: of the shards.
+        reader: of the data set; None: it is not known, and the tables of this package are asked by their names.
+    """
 
     def found(what: str) -> Finding:
         return Finding(check="label", what=f"manifest: {what}")
 
-    layout = LAYOUTS.get(manifest.skeleton)
-    if layout is None or layout.joints != manifest.joints:
-        yield found(f"joints are not those of skeleton {manifest.skeleton!r}, allowed: {', '.join(LAYOUTS)}")
+    layout = reader.layout if reader else LAYOUTS.get(manifest.skeleton)
+    if layout and (layout.name, layout.joints) != (manifest.skeleton, manifest.joints):
+        yield found(f"skeleton {manifest.skeleton!r} or its joints are not those of the {layout.name} layout")
     uncovered = sorted(set(range(len(manifest.groups))) - set(manifest.coarse_of))
     if uncovered:
         yield found(f"no class is in the groups {', '.join(manifest.groups[number] for number in uncovered)}")
-    table = TAXONOMIES.get(manifest.taxonomy)
+    table = reader.taxonomy if reader else TAXONOMIES.get(manifest.taxonomy)
     if table is None:
+        return
+    if manifest.taxonomy != table.name:
+        yield found(f"taxonomy must be {table.name}, as the data set {manifest.dataset} says, got {manifest.taxonomy}")
         return
     for name in ("classes", "groups", "coarse_of"):
         here, there = getattr(manifest, name), getattr(table, name)

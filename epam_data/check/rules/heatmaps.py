@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from epam_data.check.rules.reference import channel_joints, heatmap_points, reference_pixels
+from epam_data.check.reference import heatmap_points, reference_pixels
 from epam_data.schema import SampleInfo
 from epam_data.shards.codec import HEATMAP_TOLERANCE
+from epam_data.skeleton import SkeletonLayout
 
 Array = NDArray[np.float64]
 
@@ -46,7 +47,11 @@ class HeatmapError:
 
 
 def heatmap_error(
-    info: SampleInfo, keypoints: NDArray[np.floating], heatmap: NDArray[np.uint8], use_scores: bool
+    info: SampleInfo,
+    keypoints: NDArray[np.floating],
+    heatmap: NDArray[np.uint8],
+    use_scores: bool,
+    layout: SkeletonLayout,
 ) -> HeatmapError:
     """The largest difference from the reference over every pixel.
 
@@ -55,8 +60,9 @@ def heatmap_error(
         keypoints: (M, T, V, 3), see `Sample`.
         heatmap: (T, V, h, w) uint8, see `Sample`.
         use_scores: as the manifest says.
+        layout: the joints, as the manifest says.
     """
-    indices, values = reference_pixels(info, keypoints, use_scores)
+    indices, values = reference_pixels(info, keypoints, use_scores, layout)
     stored = heatmap.reshape(-1)
     errors = np.abs(stored[indices] / 255 - values / info.heatmap_scale)
     covered = np.zeros(stored.size, np.bool_)
@@ -72,14 +78,18 @@ def heatmap_error(
 
 
 def property_faults(
-    info: SampleInfo, keypoints: NDArray[np.floating], heatmap: NDArray[np.uint8], use_scores: bool
+    info: SampleInfo,
+    keypoints: NDArray[np.floating],
+    heatmap: NDArray[np.uint8],
+    use_scores: bool,
+    layout: SkeletonLayout,
 ) -> Iterator[str]:
     """What must hold whatever the formula: empty channels, peaks at the keypoints, mass and centroid of a Gaussian.
 
     Each yields the worst case only. Args as `heatmap_error`.
     """
     u, v, height, seen = heatmap_points(info, keypoints, use_scores)
-    a, b = np.array(channel_joints(info, keypoints.shape[2])).T
+    a, b = np.array(layout.channels(info.heatmap_kind)).T
     drawn = seen[:, :, a] & seen[:, :, b]  # (M, T, C)
     u, v = u[:, :, a], v[:, :, a]
     start = np.where(drawn, height[:, :, a], 0)  # the most that a limb may be: one under a pixel has its start's score

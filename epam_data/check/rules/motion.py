@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from epam_data.check.reference import heatmap_points
 from epam_data.check.rules.finding import Finding
-from epam_data.check.rules.reference import heatmap_points
 from epam_data.schema import SampleInfo
 
 MAX_LAG = 8

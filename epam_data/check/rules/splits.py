@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -11,20 +10,11 @@ from numpy.typing import NDArray
 
 from epam_data.check.rules.finding import Finding
 from epam_data.check.rules.shard_balance import NUM_DRAWS, shard_balance
+from epam_data.readers import Protocol, Reader
 from epam_data.schema import SPLITS
 from epam_data.shards.index import Index
 from epam_data.shards.manifest import Manifest
 
-PUBLISHED_CLIPS = {
-    ("ntu60", "xsub"): {"train": 40_091, "val": 16_487},
-    ("ntu60", "xview"): {"train": 37_646, "val": 18_932},
-    ("ma52", None): {"train": 11_250, "val": 5_586, "test": 5_586},
-}
-"""Clips of each split in the published skeleton files (NTU RGB+D 60: after the 302 without skeletons)."""
-
-_NTU_NAME = re.compile(r"S\d{3}C(?P<camera>\d{3})P(?P<subject>\d{3})R\d{3}A(?P<action>\d{3})")
-_PUBLISHED_SUBJECTS = frozenset((1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38))
-_PUBLISHED_CAMERAS = frozenset((2, 3))
 _HIDDEN_CLIPS = 10  # that all have one label: no chance, but labels that are hidden
 
 
@@ -37,32 +27,48 @@ class ClipContent:
     digests: Mapping[str, bytes]  # of what: "frames", "keypoints" -> hash
 
 
-def split_findings(manifest: Manifest, index: Index) -> Iterator[Finding]:
-    """What training must not have seen: subjects (X-Sub) or cameras (X-View) of the other splits; labels of names."""
+def split_findings(manifest: Manifest, index: Index, reader: Reader | None) -> Iterator[Finding]:
+    """Splits and protocols that nobody knows, subjects or cameras of two splits, and names that say another label.
+
+    Args:
+        manifest: names the splits and the protocol.
+        index: the clips.
+        reader: of the data set: its protocols, and what its names say; None: it is not known, see `notes`.
+    """
     for shard in manifest.shards:
         if shard.split not in SPLITS:
             what = f"split must be one of {', '.join(SPLITS)}, got {shard.split!r}"
             yield Finding(check="split", shard=shard.name, what=what)
-    splits = split_of_clips(manifest, index)
-    part = {"xsub": "subject", "xview": "camera"}.get(manifest.protocol or "")
-    seen: dict[tuple[str, str], list[str]] = {}  # (split, subject or camera) -> keys
-    for row, key in enumerate(key.decode() for key in index.keys.tolist()):
-        match = _NTU_NAME.fullmatch(key)
-        if match is None:
-            continue
-        if part and splits[row] in SPLITS:  # else: said above, or by `index_findings`
-            seen.setdefault((splits[row], match[part]), []).append(key)
-        if index.label[row] >= 0 and int(match["action"]) - 1 != index.label[row]:
-            what = f"the name says label {int(match['action']) - 1}, the index {index.label[row]}"
-            yield Finding(check="label", key=key, what=what)
+    if reader is None:
+        return
+    if manifest.protocol is not None and manifest.protocol not in reader.protocols:
+        known = ", ".join(name for name in reader.protocols if name) or "none"
+        got = f"got {manifest.protocol!r}: leaks between the splits cannot be seen"
+        yield Finding(check="split", what=f"protocol must be one of those of {manifest.dataset} ({known}), {got}")
+    for key, label in zip(index.keys.tolist(), index.label.tolist(), strict=True):
+        name = key.decode()
+        action = reader.name_fields(name).get("action")
+        if action is not None and label >= 0 and action - 1 != label:
+            yield Finding(check="label", key=name, what=f"the name says label {action - 1}, the index {label}")
+    yield from _leaks(manifest, index, reader)
+
+
+def _leaks(manifest: Manifest, index: Index, reader: Reader) -> Iterator[Finding]:
+    """Subjects, cameras or whatever the protocol splits by that are in two splits."""
+    part = protocol_of(manifest, reader).split_by
+    seen: dict[tuple[str, int], list[str]] = {}  # (split, subject or camera) -> keys
+    for split, key in zip(split_of_clips(manifest, index).tolist(), index.keys.tolist(), strict=True):
+        fields = reader.name_fields(key.decode())
+        if part in fields and split in SPLITS:  # other splits: `split_findings` or `index_findings` names them
+            seen.setdefault((split, fields[part]), []).append(key.decode())
     for (split, number), keys in seen.items():
-        others = [other for other in SPLITS[SPLITS.index(split) + 1 :] if (other, number) in seen]
-        for other in others:
-            what = (
-                f"{part} {int(number)} is in {split} ({len(keys)} clips, as {keys[0]}) and in {other} "
-                f"({len(seen[other, number])} clips, as {seen[other, number][0]}): {manifest.protocol} leaks"
-            )
-            yield Finding(check="split", what=what)
+        for other in SPLITS[SPLITS.index(split) + 1 :]:
+            if (other, number) in seen:
+                what = (
+                    f"{part} {number} is in {split} ({len(keys)} clips, as {keys[0]}) and in {other} "
+                    f"({len(seen[other, number])} clips, as {seen[other, number][0]}): {manifest.protocol} leaks"
+                )
+                yield Finding(check="split", what=what)
 
 
 def label_findings(manifest: Manifest, index: Index) -> Iterator[Finding]:
@@ -113,29 +119,36 @@ def duplicate_findings(contents: Iterable[ClipContent]) -> Iterator[Finding]:
                 yield Finding(check="duplicate", key=content.key, what=said)
 
 
-def notes(manifest: Manifest, index: Index) -> Iterator[str]:
-    """What a reader should know and no check can judge."""
+def notes(manifest: Manifest, index: Index, reader: Reader | None) -> Iterator[str]:
+    """What one should know and no check can judge; arguments as in `split_findings`."""
     splits = split_of_clips(manifest, index)
-    published = PUBLISHED_CLIPS.get((manifest.dataset, manifest.protocol), {})
+    protocol = protocol_of(manifest, reader)
     for split in SPLITS:
         labels = index.label[splits == split]
-        if split in published:
-            yield f"{split}: {len(labels):,} clips, the published files have {published[split]:,}"
+        if split in protocol.num_clips:
+            yield f"{split}: {len(labels):,} clips, the published files have {protocol.num_clips[split]:,}"
         absent = len(manifest.classes) - len(np.unique(labels[labels >= 0]))
         if absent and (labels >= 0).any():
             yield f"{split}: {absent} of {len(manifest.classes)} classes have no clip"
     for action, count in manifest.problems.items():
         yield f"{count} clips were {action} at build time, see problems.jsonl"
-    if manifest.dataset == "ntu60" and manifest.protocol in ("xsub", "xview"):
-        part, train = {"xsub": ("subject", _PUBLISHED_SUBJECTS), "xview": ("camera", _PUBLISHED_CAMERAS)}[
-            manifest.protocol
-        ]
-        matches = [
-            (split, _NTU_NAME.fullmatch(key.decode())) for split, key in zip(splits, index.keys.tolist(), strict=True)
-        ]
-        odd = sum((int(match[part]) in train) != (split == "train") for split, match in matches if match)
+    if reader is None:
+        what = "protocol, names and classes were not checked; name its reader with --check.dataset MODULE:NAME"
+        yield f"{manifest.dataset} is no data set of this package: {what}"
+    elif manifest.protocol is None and None not in reader.protocols and reader.protocols:
+        known = ", ".join(name for name in reader.protocols if name)
+        yield f"the shards name no protocol of {manifest.dataset} ({known}): leaks between the splits cannot be seen"
+    if reader is not None and protocol.values:
+        fields = [reader.name_fields(key.decode()) for key in index.keys.tolist()]
+        odd = sum(protocol.split_of(field) != split for field, split in zip(fields, splits, strict=True) if field)
         if odd:
+            part = protocol.split_by
             yield f"{odd:,} clips are in another split than the published {part}s of {manifest.protocol} put them"
+
+
+def protocol_of(manifest: Manifest, reader: Reader | None) -> Protocol:
+    """What the data set says of the protocol of the shards; an empty one where nothing is known of it."""
+    return reader.protocols.get(manifest.protocol, Protocol()) if reader else Protocol()
 
 
 def split_of_clips(manifest: Manifest, index: Index) -> NDArray[np.str_]:

@@ -2,41 +2,20 @@
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from epam_data.check.rules.finding import Finding
-from epam_data.shards.codec import MEMBERS
-from epam_data.shards.layout import BLOCK, IndexRow
+from epam_data.shards.codec import ROLES
+from epam_data.shards.layout import BLOCK, IndexRow, MemberHeader, read_header
 
 
-@dataclass(frozen=True, kw_only=True)
-class MemberHeader:
-    """One member of a tar file."""
-
-    key: str
-    ending: str
-    header: int  # where its header starts, bytes
-    size: int  # of its content, bytes
-
-    @property
-    def start(self) -> int:
-        """Where its content starts."""
-        return self.header + BLOCK
-
-    @property
-    def end(self) -> int:
-        """Where its content and the padding behind it end."""
-        return self.start + -(-self.size // BLOCK) * BLOCK
-
-
-def expected_headers(rows: Sequence[IndexRow]) -> list[MemberHeader]:
-    """What the index says of a shard, from front to back."""
+def expected_headers(rows: Sequence[IndexRow], endings: Sequence[str]) -> list[MemberHeader]:
+    """What the index says of a shard, from front to back; its members have these endings."""
     return [
         MemberHeader(key=row.key, ending=ending, header=start - BLOCK, size=size)
         for row in rows
-        for ending, start, size in zip(MEMBERS, row.member_offsets(), row.member_bytes, strict=True)
+        for ending, start, size in zip(endings, row.member_offsets(), row.member_bytes, strict=True)
     ]
 
 
@@ -68,7 +47,7 @@ def walk_tar(
         if _first_nonzero(block) is None and position not in here:
             break  # the end of the archive
         try:
-            entry = _read_header(block, position)
+            entry = read_header(block, position)
         except ValueError as error:
             found(f"no valid member header ({error})", position, here.get(position))
             later = [entry.header for entry in expected if entry.header > position]
@@ -126,7 +105,7 @@ def compare_with_index(
             yield say(f"has {member.size} bytes, the index says {entry.size}")
     for key in dict.fromkeys(entry.key for entry in expected):
         absent = [entry for entry in expected if entry.key == key and (key, entry.ending) not in seen]
-        if len(absent) == len(MEMBERS):
+        if len(absent) == len(ROLES):
             yield Finding(check="tar", shard=shard, key=key, offset=absent[0].header, what="the clip is missing")
         else:
             yield from (_Say(shard, entry)("the member is missing") for entry in absent)
@@ -142,19 +121,6 @@ class _Say:
         return Finding(
             check="tar", shard=self.shard, key=entry.key, member=entry.ending, offset=entry.header, what=what
         )
-
-
-def _read_header(block: memoryview, position: int) -> MemberHeader:
-    try:
-        header = tarfile.TarInfo.frombuf(bytes(block), "utf-8", "strict")
-    except (tarfile.HeaderError, UnicodeDecodeError) as error:
-        raise ValueError(str(error)) from error
-    if not header.isreg():
-        raise ValueError(f"{header.name} is no regular file")
-    if header.size < 0:  # the walk would go back, and never end
-        raise ValueError(f"{header.name} has {header.size} bytes")
-    key, _, ending = header.name.partition(".")
-    return MemberHeader(key=key, ending=ending, header=position, size=header.size)
 
 
 def _first_nonzero(data: memoryview) -> int | None:

@@ -9,53 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from epam_data.schema import SampleInfo
-from epam_data.shards.codec import (
-    MEMBERS,
-    check_checksum,
-    check_frame,
-    decode_heatmap,
-    decode_jpeg,
-    decode_json,
-    decode_keypoints,
-    info_from_json,
-)
+from epam_data.shards.codec import HEATMAP, KEYPOINTS
+from epam_data.shards.head import SampleHead
 from epam_data.shards.manifest import Manifest
-from epam_data.skeleton import LAYOUTS
 from epam_data.stream.loading.slots import Arrays, SlotLayout
 from epam_data.stream.order.draws import Draw
 from epam_data.stream.order.keypoints import heatmap_keypoints
 from epam_data.stream.settings import StreamSettings
 
-JSON, KEYPOINTS, HEATMAP, RGB = (
-    MEMBERS.index(ending) for ending in ("json", "keypoints.npy", "heatmap.npy.zst", "rgb.mjpeg")
-)
-
 ByteRange = tuple[int, int]
 """Offset and number of bytes."""
-
-
-class SampleHead:
-    """What `KEY.json` says of a sample.
-
-    Args:
-        text: the member.
-
-    Raises:
-        ValueError: it is damaged.
-    """
-
-    def __init__(self, text: bytes) -> None:
-        self._values = decode_json(text)
-        check_checksum(self._values, MEMBERS[JSON], text)
-        self.info, self.frame_offsets = info_from_json(self._values)
-
-    def check(self, ending: str, member: bytes | memoryview) -> None:
-        """Refuse another member of the sample that is not the one that it was written with: a ValueError."""
-        check_checksum(self._values, ending, member)
-
-    def check_frame(self, frame: int, jpeg: bytes | memoryview) -> None:
-        """The same for one frame."""
-        check_frame(self._values, frame, jpeg)
 
 
 class ClipDecoder:
@@ -67,7 +30,7 @@ class ClipDecoder:
         training: with the crop and the colours of training, or those of evaluation.
 
     Attributes:
-        pose_member: number of the member that the heatmap is made from, in the order of `codec.MEMBERS`.
+        pose_member: number of the member that the heatmap is made from, in the order of `codec.ROLES`.
         rgb_size_px, heatmap_size_px: height and width of the frames and of the heatmaps that a model sees.
 
     Raises:
@@ -75,25 +38,24 @@ class ClipDecoder:
     """
 
     def __init__(self, manifest: Manifest, settings: StreamSettings, *, training: bool) -> None:
-        self._prepare, self._settings = manifest.prepare, settings
+        self._prepare, self._settings, self._codecs = manifest.prepare, settings, manifest.codecs
         self._drawn = settings.heatmap == "drawn"
         self._cropped = settings.crop(training) != "none"
         self._recoloured = training and (settings.brightness > 0 or settings.contrast > 0)
-        kind = manifest.prepare["heatmap_kind"]
-        self._num_channels = LAYOUTS[manifest.skeleton].num_channels(kind)
-        if self._drawn and kind == "limbs":
+        self._num_channels = manifest.num_channels
+        if self._drawn and manifest.prepare.heatmap_kind == "limbs":
             raise ValueError(
                 "stream.heatmap must be stored for shards of limbs, got drawn: only the Gaussians of joints "
                 "are products of two curves, which makes them cheap to draw for each batch"
             )
-        stored = manifest.prepare["rgb_size_px"], manifest.prepare["heatmap_size_px"]
+        stored = manifest.prepare.rgb_size_px, manifest.prepare.heatmap_size_px
         self.rgb_size_px, self.heatmap_size_px = settings.sizes(*stored, training=training)
         self.pose_member = KEYPOINTS if self._drawn else HEATMAP
 
     def layout(self, num_samples: int, num_clips: int, frames: int, pose_frames: int) -> SlotLayout:
         """The arrays of a batch of at most B samples of C clips: the fields of `Batch`, where they are described."""
         num, prepare = num_samples * num_clips, self._prepare
-        rgb_px, heatmap_px = prepare["rgb_size_px"], prepare["heatmap_size_px"]
+        rgb_px, heatmap_px = prepare.rgb_size_px, prepare.heatmap_size_px
         arrays: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
             "position": ((num_samples,), np.int64),
             "label": ((num_samples,), np.int64),
@@ -137,13 +99,13 @@ class ClipDecoder:
         Raises:
             ValueError: a frame is damaged.
         """
-        offsets = head.frame_offsets
+        offsets = head.members.frame_offsets
         for clip, draw in enumerate(draws):
             frames = draw.rgb_frames.tolist()
             jpegs = read([(offsets[frame], offsets[frame + 1] - offsets[frame]) for frame in frames])
             for slot, frame, jpeg in zip(out["rgb"][clip], frames, jpegs, strict=True):
-                head.check_frame(frame, jpeg)
-                decode_jpeg(jpeg, slot, what=f"frame {frame}")
+                head.check_frame(self._codecs.frames, frame, jpeg)
+                self._codecs.decode_frame(jpeg, slot, frame)
 
     def decode_pose(self, head: SampleHead, member: bytes | memoryview) -> NDArray[Any]:
         """What the heatmap is made of: the stored volume, or the keypoints to draw it from.
@@ -151,10 +113,10 @@ class ClipDecoder:
         Raises:
             ValueError: it is damaged, or not what the manifest says.
         """
-        head.check(MEMBERS[self.pose_member], member)
+        head.check(self._codecs.endings[self.pose_member], member)
         if self._drawn:
-            return self._checked_keypoints(head.info, decode_keypoints(bytes(member)))
-        return self._checked_heatmap(head.info, decode_heatmap(member))
+            return self._checked_keypoints(head.info, self._codecs.decode_keypoints(member))
+        return self._checked_heatmap(head.info, self._codecs.decode_heatmap(member))
 
     def put_pose(self, head: SampleHead, pose: NDArray[Any], draws: list[Draw], out: Arrays) -> None:
         """The drawn frames of what `decode_pose` gave.
@@ -169,7 +131,7 @@ class ClipDecoder:
                     pose[:, draw.pose_frames],
                     draw.crop,
                     self.heatmap_size_px,
-                    use_scores=self._prepare["use_scores"],
+                    use_scores=self._prepare.use_scores,
                     max_persons=self._settings.max_persons,
                 )
             else:
@@ -177,7 +139,7 @@ class ClipDecoder:
                 out["heatmap_scale"][clip] = head.info.heatmap_scale
 
     def _checked_heatmap(self, info: SampleInfo, volume: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        size = self._prepare["heatmap_size_px"]
+        size = self._prepare.heatmap_size_px
         if volume.shape[0] != info.num_frames:
             raise ValueError(f"heatmap has {volume.shape[0]} frames, expected {info.num_frames}")
         if volume.shape[1:] != (self._num_channels, size, size):

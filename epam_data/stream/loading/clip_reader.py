@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from epam_data.shards.codec import FRAMES, INFO
+from epam_data.shards.head import HEAD, SampleHead, read_head
 from epam_data.shards.index import Index
 from epam_data.shards.layout import IndexRow
 from epam_data.shards.manifest import Manifest
 from epam_data.stream.damage import DamageError
-from epam_data.stream.loading.clip_decoder import JSON, RGB, ClipDecoder, SampleHead
+from epam_data.stream.loading.clip_decoder import ClipDecoder
 from epam_data.stream.loading.slots import Arrays
 from epam_data.stream.loading.sources import SampleBytes, Span, open_shards
 from epam_data.stream.order.draws import Draw
 from epam_data.stream.settings import StreamSettings
-
-if TYPE_CHECKING:
-    pass
 
 _AS_STORED = StreamSettings()
 
@@ -80,7 +78,7 @@ class ClipReader:
         self.decoder.put_draws(draws, out)
         where, number = self.index.row(row), int(self.index.shard[row])
         shard = f"{self._names[number]}.tar"
-        frames = where.member_offsets()[RGB]
+        frames = where.member_offsets()[FRAMES]
         try:
             with self.shards.sample(Span.of(number, where)) as data:
                 head, pose_member = self._read_head(where, data)
@@ -105,13 +103,14 @@ class ClipReader:
             begin = starts[which] - row.offset
             return data[begin : begin + row.member_bytes[which]]
 
-        head = SampleHead(bytes(member(JSON)))
+        head = read_head(member(INFO))
+        head.check(HEAD, member(INFO))
         if head.info.key != row.key:
             raise ValueError(f"holds {head.info.key} there; the index belongs to another build")
-        found = head.info.num_frames, head.frame_offsets[-1]
-        if found != (row.num_frames, row.member_bytes[RGB]):
+        found = head.info.num_frames, head.members.frame_offsets[-1]
+        if found != (row.num_frames, row.member_bytes[FRAMES]):
             raise ValueError(
                 f"holds {found[0]} frames in {found[1]} bytes there, expected {row.num_frames} in "
-                f"{row.member_bytes[RGB]}; the index belongs to another build"
+                f"{row.member_bytes[FRAMES]}; the index belongs to another build"
             )
         return head, member(pose)

@@ -41,8 +41,8 @@ class StepReader:
     ) -> None:
         self.settings, self.training, self.seed, self.rank, self.world = settings, training, seed, rank, world
         index = load_index(root, sha256=manifest.index_sha256)
-        in_split = [number for number, shard in enumerate(manifest.shards) if shard.split == split]
-        self._rows: NDArray[np.int64] = np.flatnonzero(np.isin(index.shard, in_split))
+        in_split = manifest.shards_of(split)
+        self._rows = index.rows_of(in_split)
         self._shards: NDArray[np.int64] = np.array(in_split, np.int64)
         self._shard_sizes = [manifest.shards[number].num_samples for number in in_split]
         self._shard_ends = np.cumsum(self._shard_sizes)

@@ -518,7 +518,7 @@ def test_two_records_of_one_key_are_refused(small_raw: Path, tmp_path: Path, lay
 
 
 def test_an_unknown_data_set_lists_the_known(tmp_path: Path) -> None:
-    known = "ntu60, ma52, synthetic, or module:NAME of a reader of your own"
+    known = "ma52, ntu60, synthetic, or module:NAME of a reader of your own"
     with pytest.raises(ValueError, match=f"^dataset must be one of {known}, got 'kinetics'$"):
         small_plan(tmp_path, tmp_path, dataset="kinetics")
 

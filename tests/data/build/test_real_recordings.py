@@ -11,7 +11,7 @@ from epam_data.build.build import build
 from epam_data.build.plan import BuildPlan
 from epam_data.check.check import CheckSettings, check
 from epam_data.check.rules.motion import motion_of
-from epam_data.readers import READERS, RawSettings
+from epam_data.readers import RawSettings, find_reader
 from epam_data.samples.geometry import to_heatmap_pixels
 from epam_data.samples.settings import PrepareSettings
 from epam_data.samples.video import decode_crop
@@ -77,7 +77,7 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     assert not report.problems, report.problems
     shards = [out / f"{entry.name}.tar" for entry in load_manifest(out).shards]
     samples = [decode(members) for shard in shards for _, _, members in read_shard(shard)]
-    clips = {clip.key: clip for clip in READERS[dataset].read(RAW[dataset]) if isinstance(clip, Clip)}
+    clips = {clip.key: clip for clip in find_reader(dataset).read(RAW[dataset]) if isinstance(clip, Clip)}
     return Built(dataset=dataset, setting=setting, out=out, samples=samples, clips=clips)
 
 

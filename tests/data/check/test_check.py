@@ -7,7 +7,8 @@ import pytest
 
 from epam_data.check.check import CheckReport, CheckSettings, check, deep_keys
 from epam_data.check.rules.finding import Finding
-from epam_data.shards.codec import HEATMAP_TOLERANCE, MEMBERS, decode_info
+from epam_data.shards.codec import HEATMAP_TOLERANCE, MEMBERS
+from epam_data.shards.head import read_head
 from epam_data.shards.index import load_index
 from epam_data.shards.manifest import load_manifest
 from epam_data.system.executors import ExecutorSettings
@@ -69,7 +70,7 @@ def test_a_flipped_bit_anywhere_is_found_and_its_member_named(ending: str, shard
 
     def opens(data: bytes) -> bool:
         try:
-            return bool(decode_info(data))
+            return bool(read_head(data))
         except ValueError:
             return False
 
@@ -96,7 +97,7 @@ def test_the_annotation_is_compared(
     old = load_index(shards).row(2).key
     dataset = load_manifest(shards).dataset
     change_manifest(shards, dataset="other")
-    with pytest.raises(ValueError, match=r"check\.skeletons: data set must be one of ntu60, ma52, .* got 'other'"):
+    with pytest.raises(ValueError, match=r"check\.skeletons: data set must be one of ma52, ntu60, .* got 'other'"):
         check(shards, CheckSettings(sample=0, skeletons=ntu60_raw / "skeletons.pkl"), HERE)
     change_manifest(shards, dataset=dataset)
     change_index(shards, keys={2: b"other"}, label={0: 7})
@@ -143,8 +144,8 @@ def test_bad_sizes_are_refused(sample: int | str):
 def test_no_shard_directory_is_refused(tmp_path: Path, shards: Path):
     with pytest.raises(ValueError, match=r"holds no manifest\.json"):
         check(tmp_path, ALL, HERE)
-    change_manifest(shards, prepare={**load_manifest(shards).prepare, "sigma_px": "wide"})
-    with pytest.raises(ValueError, match="the manifest's settings are no settings of a build"):
+    change_manifest(shards, prepare={"sigma_px": "wide"})
+    with pytest.raises(ValueError, match=r"manifest\.json: prepare\.sigma_px: expected float, got wide"):
         check(shards, ALL, HERE)
 
 
@@ -154,3 +155,20 @@ def test_what_cannot_be_compared_with_is_refused_before_any_shard(ntu60_shards: 
         check(ntu60_shards, CheckSettings(skeletons=tmp_path / "none"), HERE)
     with pytest.raises(ValueError, match="none: no such folder, expected the videos"):
         check(ntu60_shards, CheckSettings(videos=tmp_path / "none"), HERE)
+
+
+def test_a_reader_of_ones_own_is_asked_where_the_settings_name_it(ntu60_raw: Path, shards: Path):
+    """The manifest alone must not name code to import: then names and protocol are not checked, and that is said."""
+    change_manifest(shards, dataset="my_module:READER", protocol="xset")
+    report = check(shards, CheckSettings(sample=0), HERE)
+    assert report.findings == () and report.reader is None
+    assert any(note.startswith("my_module:READER is no data set of this package") for note in report.notes)
+    raw = ntu60_raw / "skeletons.pkl"
+    change_manifest(shards, protocol="xsub")
+    named = check(shards, CheckSettings(sample=0, dataset="epam_data.readers.ntu60:READER", skeletons=raw), HERE)
+    assert named.findings == () and "train: 14 clips, the published files have 40,091" in named.notes
+    change_manifest(shards, protocol="xset")
+    (finding,) = check(shards, CheckSettings(sample=0, dataset="ntu60"), HERE).findings
+    assert "protocol must be one of those of my_module:READER (xsub, xview), got 'xset'" in finding.what
+    with pytest.raises(ValueError, match=r"^dataset 'my_module:READER': my_module cannot be imported"):
+        check(shards, CheckSettings(sample=0, dataset="my_module:READER"), HERE)

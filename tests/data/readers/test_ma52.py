@@ -6,12 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from epam_data.readers import READERS
 from epam_data.readers.annotations import RawSettings
-from epam_data.readers.ma52 import read_ma52
+from epam_data.readers.ma52 import READER, read_ma52
 from epam_data.schema import Clip, Problem
-from epam_data.skeleton import LAYOUTS
-from epam_data.taxonomy import TAXONOMIES
+from epam_data.skeleton import MA52_28
 from tests.data.raw_data import annotation, person, write_pickle
 
 KEYPOINTS = person(4, 28)[None].astype(np.float16)
@@ -47,7 +45,8 @@ def test_an_absent_label_is_a_problem_but_for_the_test_split(tmp_path: Path) -> 
             assert isinstance(result, Problem) and result.reason == "a: the annotation lacks a label"
 
 
-def test_every_reader_names_a_known_layout_and_taxonomy() -> None:
-    for name, reader in READERS.items():
-        assert reader.skeleton in LAYOUTS and reader.taxonomy is TAXONOMIES[name], name
-    assert (READERS["ntu60"].skeleton, READERS["ma52"].skeleton) == ("coco17", "ma52_28")
+def test_the_one_protocol_has_the_published_number_of_clips() -> None:
+    assert READER.layout is MA52_28 and len(READER.taxonomy.classes) == 52
+    assert READER.protocols.keys() == {None}
+    assert READER.protocols[None].num_clips == {"train": 11_250, "val": 5_586, "test": 5_586}
+    assert sum(READER.protocols[None].num_clips.values()) == 22_422

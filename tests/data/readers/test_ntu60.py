@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from epam_data.readers.annotations import RawSettings
-from epam_data.readers.ntu60 import missing_skeletons, read_ntu60, read_synthetic
+from epam_data.readers.ntu60 import READER, missing_skeletons, read_ntu60
+from epam_data.readers.synthetic import read_synthetic
 from epam_data.schema import Clip, Problem
 from tests.data.raw_data import annotation, person, write_pickle
 
@@ -17,6 +18,40 @@ KEYPOINTS = person(4)[None].astype(np.float16)
 def read(folder: Path, annotations: list, reader=read_ntu60) -> list[Clip | Problem]:
     path = write_pickle(folder / "ntu60_xsub_train.pkl", annotations)
     return list(reader(RawSettings(videos=folder, skeletons=path, protocol="xsub")))
+
+
+# Section 3.2.1 of Shahroudy et al., "NTU RGB+D: A Large Scale Dataset for 3D Human Activity Analysis", CVPR 2016.
+OFFICIAL_TRAINING_SUBJECTS = {1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38}
+
+
+def test_the_training_subjects_of_x_sub_are_the_official_ones() -> None:
+    rule = READER.protocols["xsub"]
+    assert rule.split_by == "subject"
+    for subject in range(1, 41):
+        split = rule.split_of(READER.name_fields(f"S001C001P{subject:03d}R001A001"))
+        assert split == ("train" if subject in OFFICIAL_TRAINING_SUBJECTS else "val"), subject
+    assert rule.split_of({"subject": 41}) is None and rule.split_of({}) is None
+
+
+def test_cameras_2_and_3_train_in_x_view() -> None:
+    rule = READER.protocols["xview"]
+    splits = [rule.split_of(READER.name_fields(f"S001C{camera:03d}P001R001A001")) for camera in (1, 2, 3)]
+    assert splits == ["val", "train", "train"]
+
+
+def test_all_protocols_share_the_published_clips() -> None:
+    """56,880 recordings, less the 302."""
+    assert READER.protocols.keys() == {"xsub", "xview"}
+    assert {sum(rule.num_clips.values()) for rule in READER.protocols.values()} == {56_880 - 302}
+    assert READER.protocols["xsub"].num_clips["train"] == 40_091
+    assert READER.protocols["xview"].num_clips["train"] == 37_646
+
+
+def test_a_name_says_setup_camera_subject_replication_and_action() -> None:
+    fields = {"setup": 17, "camera": 3, "subject": 20, "replication": 2, "action": 60}
+    assert READER.name_fields("S017C003P020R002A060") == READER.name_fields("a/b/S017C003P020R002A060") == fields
+    for other in ("S017C003P020R002A060_rgb", "xS017C003P020R002A060", "S017C003P020R002A60", ""):
+        assert READER.name_fields(other) == {}
 
 
 def test_the_list_has_302_names() -> None:

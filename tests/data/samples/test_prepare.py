@@ -14,6 +14,7 @@ from epam_data.samples.prepare import check_overlap, person_box, prepare
 from epam_data.samples.settings import PrepareSettings
 from epam_data.samples.video import Box
 from epam_data.schema import Clip, Sample
+from epam_data.skeleton import COCO17
 from epam_data.taxonomy import TAXONOMIES
 from tests.data.raw_data import SMALL_HW, background, draw_dot, person, write_recording, write_video
 
@@ -130,7 +131,7 @@ def dot_clip(video: Path | None, **changes: Any) -> Clip:
 
 def run(clip: Clip, **settings: Any) -> tuple[Sample, str | None]:
     return prepare(
-        clip, PrepareSettings(**{"rgb_size_px": 112, "heatmap_size_px": 56, **settings}), "coco17", TAXONOMIES["ntu60"]
+        clip, PrepareSettings(**{"rgb_size_px": 112, "heatmap_size_px": 56, **settings}), COCO17, TAXONOMIES["ntu60"]
     )
 
 

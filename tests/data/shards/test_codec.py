@@ -1,11 +1,14 @@
 """Sample -> members -> sample: exact but for the JPEGs; every member opens without this package."""
 
+import hashlib
 import io
 import json
 import re
-import zlib
+import shutil
 from contextlib import suppress
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,21 +18,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from epam_data.check.check import CheckSettings, check
 from epam_data.samples.heatmap import quantise
 from epam_data.schema import Sample
+from epam_data.shards import codec
 from epam_data.shards.codec import (
+    HEATMAP_CODECS,
     HEATMAP_TOLERANCE,
     MEMBERS,
-    check_checksum,
+    USUAL_CODECS,
+    ArrayCodec,
+    MemberCodecs,
     decode,
-    decode_frames,
-    decode_heatmap,
-    decode_info,
-    decode_json,
-    decode_keypoints,
     encode,
-    info_from_json,
 )
+from epam_data.shards.head import read_head
+from epam_data.shards.index import index_bytes, load_index
+from epam_data.shards.manifest import INDEX, MANIFEST, PROBLEMS, ShardEntry, load_manifest
+from epam_data.shards.reader import read_shard
+from epam_data.shards.settings import ShardSettings
+from epam_data.shards.writer import ShardWriter
+from epam_data.show.describe import describe, read_sample
+from epam_data.stream import Stream, StreamSettings
+from epam_data.system.executors import ExecutorSettings
+from tests.data.damage import change_bytes
 from tests.data.raw_data import background, make_sample
 
 ENCODED = encode(make_sample())
@@ -75,8 +87,8 @@ def test_equal_samples_give_equal_bytes() -> None:
 
 
 def test_quality_and_level_are_used() -> None:
-    assert len(encode(make_sample(), jpeg_quality=30)["rgb.mjpeg"]) < len(ENCODED["rgb.mjpeg"])
-    assert encode(make_sample(), zstd_level=19)["heatmap.npy.zst"] != ENCODED["heatmap.npy.zst"]
+    assert len(encode(make_sample(), ShardSettings(jpeg_quality=30))["rgb.mjpeg"]) < len(ENCODED["rgb.mjpeg"])
+    assert encode(make_sample(), ShardSettings(zstd_level=19))["heatmap.npy.zst"] != ENCODED["heatmap.npy.zst"]
 
 
 def test_the_members_open_with_common_tools() -> None:
@@ -97,12 +109,11 @@ def test_the_members_open_with_common_tools() -> None:
 
 
 def test_chosen_frames_decode_alone_and_in_any_order() -> None:
-    info, offsets = decode_info(ENCODED["json"])
-    every = decode(ENCODED).frames
-    out = np.empty((4, 16, 16, 3), np.uint8)
-    decode_frames(ENCODED["rgb.mjpeg"], offsets, np.array([5, 0, 2, 2]), out)
-    np.testing.assert_array_equal(out, every[[5, 0, 2, 2]])
-    assert info.num_frames == 6
+    offsets, every = read_head(ENCODED["json"]).members.frame_offsets, decode(ENCODED).frames
+    out = np.empty((16, 16, 3), np.uint8)
+    for frame in (5, 0, 2, 2):
+        USUAL_CODECS.decode_frame(ENCODED["rgb.mjpeg"][offsets[frame] : offsets[frame + 1]], out, frame)
+        np.testing.assert_array_equal(out, every[frame])
 
 
 @pytest.mark.parametrize("member", MEMBERS)
@@ -110,39 +121,6 @@ def test_an_absent_member_is_named(member: str) -> None:
     members = {name: data for name, data in ENCODED.items() if name != member}
     with pytest.raises(ValueError, match=rf"^the sample lacks {re.escape(member)}$"):
         decode(members)
-
-
-def with_json(**changes: object) -> bytes:
-    values = {**json.loads(ENCODED["json"]), **changes}
-    return json.dumps({name: value for name, value in values.items() if value is not None}).encode()
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (with_json(frame_offsets=None), "clip-1: frame_offsets must be 7 numbers, got 0"),
-        (with_json(frame_offsets=[0, 1]), "clip-1: frame_offsets must be 7 numbers, got 2"),
-        (with_json(frame_offsets=[0, 9, 5, 20, 30, 40, 50]), "clip-1: frame_offsets must rise from 0"),
-        (with_json(frame_offsets=[-5, 0, 5, 20, 30, 40, 50]), "clip-1: frame_offsets must rise from 0"),
-        (with_json(schema=2), "clip-1: shard schema 2 cannot be read, this code reads 1..1"),
-        (with_json(sigma_px=None), "clip-1: KEY.json lacks sigma_px"),
-        (with_json(rgb_size_px="16"), "clip-1: KEY.json: rgb_size_px must be int, got '16'"),
-        (with_json(num_frames=6.5), "clip-1: KEY.json: num_frames must be int, got 6.5"),
-        (with_json(sigma_px="x"), "clip-1: KEY.json: sigma_px must be float, got 'x'"),
-        (with_json(box=5), "clip-1: KEY.json: box must be tuple[int, int, int, int], got 5"),
-        (with_json(label="x"), "clip-1: KEY.json: label must be int | None, got 'x'"),
-        (b"[1]", "KEY.json must hold an object, got list"),
-    ],
-)
-def test_a_bad_info_is_refused(data: bytes, message: str) -> None:
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        decode_info(data)
-
-
-def test_text_that_is_no_json_is_refused() -> None:
-    for data in (b"", b"{", b"\xff\xfe", ENCODED["json"][:-5]):
-        with pytest.raises(ValueError, match=r"^KEY\.json: no JSON \("):
-            decode_info(data)
 
 
 def npy(array: np.ndarray, **kwargs: object) -> bytes:
@@ -165,7 +143,7 @@ def npy(array: np.ndarray, **kwargs: object) -> bytes:
 )  # fmt: skip
 def test_a_bad_heatmap_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}"):
-        decode_heatmap(data)
+        USUAL_CODECS.decode_heatmap(data)
     with pytest.raises(ValueError, match=f"^clip-1: {message}"):
         decode(damaged("heatmap.npy.zst", data))
 
@@ -173,14 +151,14 @@ def test_a_bad_heatmap_is_refused(data: bytes, message: str) -> None:
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"text", ENCODED["keypoints.npy"][:-1]])
 def test_bad_keypoints_are_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"^keypoints\.npy: damaged \("):
-        decode_keypoints(data)
+        USUAL_CODECS.decode_keypoints(data)
 
 
 def test_pickled_keypoints_are_not_run() -> None:
     buffer = io.BytesIO()
     np.save(buffer, np.array([{}], object), allow_pickle=True)
     with pytest.raises(ValueError, match=r"^keypoints\.npy: damaged \(Object arrays"):
-        decode_keypoints(buffer.getvalue())
+        USUAL_CODECS.decode_keypoints(buffer.getvalue())
 
 
 def test_a_damaged_frame_is_named() -> None:
@@ -193,9 +171,86 @@ def test_a_damaged_frame_is_named() -> None:
 
 def test_a_frame_of_another_size_is_named() -> None:
     image = simplejpeg.encode_jpeg(background((16, 24)), colorspace="RGB")
-    offsets = [0, *([len(image)] * 6)]
-    with pytest.raises(ValueError, match=r"^rgb\.mjpeg: frame 0: expected 16 x 16 pixels, got 16 x 24$"):
-        decode_frames(image, offsets, [0], np.empty((1, 16, 16, 3), np.uint8))
+    assert USUAL_CODECS.frame_size(image) == (16, 24)
+    with pytest.raises(ValueError, match=r"^rgb\.mjpeg: frame 7: expected 16 x 16 pixels, got 16 x 24$"):
+        USUAL_CODECS.decode_frame(image, np.empty((16, 16, 3), np.uint8), 7)
+
+
+def test_what_is_not_one_whole_jpeg_has_no_size() -> None:
+    image = simplejpeg.encode_jpeg(background((16, 24)), colorspace="RGB")
+    for data, message in (
+        (b"text", r"no JPEG \("),
+        (image[:-2], "not one whole JPEG"),
+        (image + b"\0", "not one whole"),
+    ):
+        with pytest.raises(ValueError, match=f"^{message}"):
+            USUAL_CODECS.frame_size(data)
+
+
+# A second codec: a row of the table, named by the manifest
+
+
+def heatmap_npy(array: np.ndarray, _: ShardSettings) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def load_npy(data: bytes | memoryview) -> np.ndarray:
+    return np.load(io.BytesIO(data))
+
+
+@pytest.fixture
+def other_shards(ntu60_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same clips, whose heatmaps are not compressed."""
+    monkeypatch.setitem(HEATMAP_CODECS, "heatmap.npy", ArrayCodec(encode=heatmap_npy, decode=load_npy))
+    manifest, codecs, summaries = load_manifest(ntu60_shards), MemberCodecs(heatmap="heatmap.npy"), []
+    for entry in manifest.shards:
+        with ShardWriter(tmp_path, entry.name, entry.split, manifest.shard, codecs) as writer:
+            for _, _, members in read_shard(ntu60_shards / f"{entry.name}.tar"):
+                writer.write(decode(members))
+            summaries.append(writer.finish())
+    index = index_bytes(summaries)
+    (tmp_path / INDEX).write_bytes(index)
+    shards, sha256 = tuple(map(ShardEntry.of, summaries)), hashlib.sha256(index).hexdigest()
+    manifest = replace(manifest, shards=shards, codecs=codecs, index_sha256=sha256)
+    (tmp_path / MANIFEST).write_bytes(manifest.to_json())
+    shutil.copy(ntu60_shards / PROBLEMS, tmp_path)
+    return tmp_path
+
+
+def test_a_second_codec_gives_the_same_clips(ntu60_shards: Path, other_shards: Path) -> None:
+    assert load_manifest(other_shards).codecs.heatmap == "heatmap.npy"
+    for key in load_index(ntu60_shards).row_of_key:
+        (one, _), (other, members) = read_sample(ntu60_shards, key), read_sample(other_shards, key)
+        assert one.info == other.info and tuple(members) == ("json", "keypoints.npy", "heatmap.npy", "rgb.mjpeg")
+        np.testing.assert_array_equal(one.heatmap, other.heatmap)
+        np.testing.assert_array_equal(one.keypoints, other.keypoints)
+    assert "lacks" not in describe(str(other_shards / "train-000000.tar"))
+
+
+def test_a_second_codec_gives_the_same_batches(ntu60_shards: Path, other_shards: Path) -> None:
+    clips = StreamSettings(batch_size=2, rgb_frames=2, pose_frames=4, workers=0, heatmap="stored", train_crop="none")
+    one, other = (Stream(root, split="train", settings=clips, training=True) for root in (ntu60_shards, other_shards))
+    for mine, theirs in zip(one.epoch(0), other.epoch(0), strict=True):
+        assert mine.keys == theirs.keys and mine.heatmap.equal(theirs.heatmap) and mine.flip.equal(theirs.flip)
+
+
+def test_the_check_knows_a_second_codec(other_shards: Path) -> None:
+    assert check(other_shards, CheckSettings(sample="all", rgb=True), ExecutorSettings()).findings == ()
+    rewritten = next(read_shard(other_shards / "val-000001.tar", load_manifest(other_shards).codecs.endings))
+    change_bytes(other_shards / "val-000001.tar", lambda data: data.__setitem__(rewritten[1] + 512 * 6, 0))
+    found = check(other_shards, CheckSettings(sample=0), ExecutorSettings()).findings
+    assert {finding.member for finding in found} & {"heatmap.npy", "keypoints.npy"}
+
+
+def test_codecs_are_named_nowhere_else() -> None:
+    """So that another one is a row of the table."""
+    package = Path(codec.__file__).parents[1]
+    for path in [*package.rglob("*.py"), *package.with_name("epam_model").rglob("*.py")]:
+        text = path.read_text(encoding="utf-8")
+        named = [ending for ending in MEMBERS[1:] if f'"{ending}"' in text or f'"{ending}: ' in text]
+        assert not named or path.name == "codec.py", path
 
 
 @settings(deadline=None, max_examples=400)
@@ -211,28 +266,3 @@ def test_damage_gives_a_sample_or_a_value_error(member: str, places: list[tuple[
         data[int(place * len(data))] = value
     with suppress(ValueError):
         decode(damaged(member, bytes(data[: round(length * len(data))])))
-
-
-def test_the_json_holds_a_checksum_of_each_member():
-    members = encode(make_sample())
-    stored = json.loads(members["json"])["crc32"]
-    own = stored.pop("json")
-    assert stored == {ending: zlib.crc32(members[ending]) for ending in MEMBERS if ending != "json"}
-    assert own == zlib.crc32(re.sub(rb'"crc32":\{.*?\}', b"", members["json"]))
-
-
-def test_any_flipped_bit_of_the_json_is_found_or_does_no_harm():
-    """Those that do none lie in the checksums' own names."""
-    good = encode(make_sample())["json"]
-    expected, harmless = decode_info(good), 0
-    for bit in range(8 * len(good)):
-        data = bytearray(good)
-        data[bit // 8] ^= 1 << bit % 8
-        try:
-            values = decode_json(bytes(data))
-            check_checksum(values, "json", bytes(data))
-            assert info_from_json(values) == expected
-            harmless += 1
-        except ValueError:
-            continue
-    assert 0 < harmless < 8 * len('"crc32":"heatmap.npy.zst":"json":"keypoints.npy":"rgb.mjpeg":4294967295')

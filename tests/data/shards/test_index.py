@@ -1,22 +1,15 @@
-"""Manifest and index: what was written is read, equal shards give equal bytes, damage is named."""
+"""The index: what was written is read, equal shards give equal bytes, damage is named."""
 
-import hashlib
-import json
 import re
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
-from epam_data.samples.settings import PrepareSettings
 from epam_data.shards.index import Index, index_bytes, load_index
 from epam_data.shards.layout import IndexRow, ShardSummary
-from epam_data.shards.manifest import INDEX, MANIFEST, Manifest, ShardEntry, load_manifest
-from epam_data.shards.settings import ShardSettings
-from epam_data.skeleton import COCO17
-from epam_data.taxonomy import TAXONOMIES
+from epam_data.shards.manifest import INDEX
 
 
 def summary(name: str, split: str, *keys: str) -> ShardSummary:
@@ -39,89 +32,6 @@ SHARDS = [
     summary("train-000001", "train"),
     summary("val-000000", "val", "k" * 80),
 ]
-
-
-def manifest(**changes: object) -> Manifest:
-    values = {
-        "dataset": "ntu60",
-        "protocol": "xsub",
-        "skeleton": "coco17",
-        "joints": ("nose", "eye"),
-        "taxonomy": "ntu60",
-        "classes": ("drink", "sit"),
-        "groups": ("g",),
-        "coarse_of": (0, 0),
-        "prepare": asdict(PrepareSettings()),
-        "shard": asdict(ShardSettings()),
-        "sources": {"all.pkl": "ab"},
-        "versions": {"av": "1"},
-        "problems": {"skipped": 2},
-        "index_sha256": "cd",
-        "shards": (ShardEntry(name="train-000000", split="train", num_samples=2, num_bytes=9, sha256="ef"),),
-    }
-    return Manifest(**{**values, **changes})
-
-
-def test_the_manifest_survives(tmp_path: Path) -> None:
-    for one in (manifest(), manifest(protocol=None, shards=())):
-        (tmp_path / MANIFEST).write_bytes(one.to_json())
-        assert load_manifest(tmp_path) == one
-        assert json.loads(one.to_json())["schema"] == 1
-        assert replace(one).to_json() == one.to_json()
-
-
-def test_a_later_field_is_ignored(tmp_path: Path) -> None:
-    values = {**json.loads(manifest().to_json()), "added_later": 1}
-    (tmp_path / MANIFEST).write_text(json.dumps(values))
-    assert load_manifest(tmp_path) == manifest()
-
-
-def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    for root in (tmp_path, tmp_path / "none", tmp_path / "file"):
-        message = f"{root}: holds no manifest.json; no shard directory, or its build is not finished"
-        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-            load_manifest(root)
-
-
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"3", b'"text"', b"\xff\xfe\x00"])
-def test_what_is_no_manifest_is_refused(tmp_path: Path, data: bytes) -> None:
-    (tmp_path / MANIFEST).write_bytes(data)
-    with pytest.raises(ValueError, match=f"^{re.escape(str(tmp_path / MANIFEST))}: no JSON( object)? \\("):
-        load_manifest(tmp_path)
-
-
-@pytest.mark.parametrize("version", [None, 0, 2, "1"])
-def test_another_schema_is_refused(tmp_path: Path, version: object) -> None:
-    (tmp_path / MANIFEST).write_text(json.dumps({**json.loads(manifest().to_json()), "schema": version}))
-    message = f"{tmp_path}: shard schema {version!r} cannot be read, this code reads 1..1"
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        load_manifest(tmp_path)
-
-
-def test_an_incomplete_manifest_is_refused(tmp_path: Path) -> None:
-    values = json.loads(manifest().to_json())
-    del values["joints"], values["shards"]
-    (tmp_path / MANIFEST).write_text(json.dumps(values))
-    with pytest.raises(ValueError, match=f"^{re.escape(str(tmp_path / MANIFEST))}: lacks joints, shards$"):
-        load_manifest(tmp_path)
-
-
-def test_the_manifest_of_a_build(ntu60_shards: Path) -> None:
-    built = load_manifest(ntu60_shards)
-    assert (built.dataset, built.protocol, built.skeleton) == ("ntu60", "xsub", "coco17")
-    assert built.joints == COCO17.joints and built.classes == TAXONOMIES["ntu60"].classes
-    assert built.coarse_of == TAXONOMIES["ntu60"].coarse_of and built.groups == TAXONOMIES["ntu60"].groups
-    assert [(shard.name, shard.num_samples) for shard in built.shards] == [
-        *((f"train-{number:06d}", size) for number, size in enumerate((4, 4, 4, 2))),
-        *((f"val-{number:06d}", size) for number, size in enumerate((4, 1))),
-    ]
-    for shard in built.shards:
-        data = (ntu60_shards / f"{shard.name}.tar").read_bytes()
-        assert (shard.num_bytes, shard.sha256) == (len(data), hashlib.sha256(data).hexdigest())
-    assert built.index_sha256 == hashlib.sha256((ntu60_shards / INDEX).read_bytes()).hexdigest()
-    assert {"epam", "numpy", "av"} <= set(built.versions)
-    assert str(ntu60_shards) not in (ntu60_shards / MANIFEST).read_text()
 
 
 def load_written(folder: Path, data: bytes) -> Index:
@@ -169,29 +79,6 @@ def test_a_bad_index_is_refused(tmp_path: Path) -> None:
         file["keys"] = np.array([b"a"])
     with pytest.raises(ValueError, match=message):
         load_index(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"shards": None}, r"shards must be tuple\[ShardEntry, \.\.\.\], got None"),
-        ({"shards": [{"name": "a"}]}, "shards must be"),
-        ({"classes": ["drink", 3]}, r"classes must be tuple\[str, \.\.\.\], got \['drink', 3\]"),
-        ({"problems": {"skipped": "x"}}, r"problems must be dict\[str, int\]"),
-        ({"prepare": []}, "prepare must be dict"),
-        (
-            {"prepare": {"sigma_px": 0.6, "decoder": "pyav", "use_scores": True, "pad_image": False}},
-            "prepare lacks rgb_size_px, box_padding, box_threshold_px, heatmap_size_px, heatmap_kind, max_frame_differ",
-        ),
-        ({"shard": {"jpeg_quality": 90}}, "shard lacks samples_per_shard, zstd_level, shuffle_seed$"),
-        ({"protocol": 3}, r"protocol must be str \| None, got 3"),
-        ({"coarse_of": [0]}, "2 classes need a group each, 1 have one"),
-    ],
-)
-def test_a_manifest_of_other_types_is_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
-    (tmp_path / MANIFEST).write_text(json.dumps({**json.loads(manifest().to_json()), **change}))
-    with pytest.raises(ValueError, match=f"^{re.escape(str(tmp_path / MANIFEST))}: {message}"):
-        load_manifest(tmp_path)
 
 
 def test_columns_of_other_lengths_are_refused(tmp_path: Path) -> None:

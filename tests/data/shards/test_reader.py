@@ -1,7 +1,6 @@
-"""Shards: plain WebDataset tars, byte by byte the same, and nothing half-written or half-read."""
+"""Read shards: nothing half-read, at any place or from front to back."""
 
 import errno
-import hashlib
 import io
 import json
 import multiprocessing
@@ -15,33 +14,12 @@ from typing import NoReturn
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from epam_data.shards.codec import MEMBERS, decode, encode
 from epam_data.shards.index import load_index
-from epam_data.shards.layout import IndexRow, ShardSummary
 from epam_data.shards.manifest import load_manifest
 from epam_data.shards.reader import ShardReader, read_shard
-from epam_data.shards.settings import ShardSettings
-from epam_data.shards.writer import ShardWriter
-from epam_data.system.files import atomic_write_bytes, file_sha256
-from tests.data.raw_data import make_sample
-
-KEYS = ("a-1", "b_2", "C3")
-SETTINGS = ShardSettings()
-
-
-def write_shard(folder: Path, name: str = "train-000000", keys: tuple[str, ...] = KEYS) -> ShardSummary:
-    with ShardWriter(folder, name, "train", SETTINGS) as writer:
-        for number, key in enumerate(keys):
-            writer.write(make_sample(number, key=key, label=None if number == 1 else number, coarse_label=None))
-        return writer.finish()
-
-
-@pytest.fixture
-def shard(tmp_path: Path) -> Path:
-    write_shard(tmp_path)
-    return tmp_path / "train-000000.tar"
+from tests.data.raw_data import KEYS, make_sample, write_shard
 
 
 def test_what_was_written_is_read(shard: Path) -> None:
@@ -51,41 +29,6 @@ def test_what_was_written_is_read(shard: Path) -> None:
         assert tuple(members) == MEMBERS
         label = None if number == 1 else number
         assert members == encode(make_sample(number, key=key, label=label, coarse_label=None))
-
-
-def test_the_summary_says_what_lies_where(tmp_path: Path) -> None:
-    summary = write_shard(tmp_path)
-    data = (tmp_path / "train-000000.tar").read_bytes()
-    assert (summary.name, summary.split, summary.num_bytes) == ("train-000000", "train", len(data))
-    assert summary.sha256 == hashlib.sha256(data).hexdigest() == file_sha256(tmp_path / "train-000000.tar")
-    assert [(row.key, row.label, row.coarse_label, row.num_frames) for row in summary.rows] == [
-        ("a-1", 0, -1, 6),
-        ("b_2", -1, -1, 6),
-        ("C3", 2, -1, 6),
-    ]
-    for row, (key, offset, members) in zip(summary.rows, read_shard(tmp_path / "train-000000.tar"), strict=True):
-        assert (row.key, row.offset) == (key, offset)
-        for start, size, content in zip(row.member_offsets(), row.member_bytes, members.values(), strict=True):
-            assert data[start : start + size] == content
-    assert ShardSummary.from_dict(json.loads(json.dumps(summary.to_dict()))) == summary
-
-
-def test_equal_samples_make_equal_bytes(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        os.umask(os.umask(0o77 if name == "one" else 0o2))
-        write_shard(tmp_path / name)
-    one, two = ((tmp_path / name / "train-000000.tar").read_bytes() for name in ("one", "two"))
-    assert one == two
-
-
-def test_headers_hold_nothing_of_the_machine(shard: Path) -> None:
-    with tarfile.open(shard) as tar:
-        headers = tar.getmembers()
-    assert [header.name for header in headers] == [f"{key}.{ending}" for key in KEYS for ending in MEMBERS]
-    for header in headers:
-        assert (header.mtime, header.uid, header.gid, header.uname, header.gname) == (0, 0, 0, "", "")
-        assert header.isfile() and header.mode == 0o644
 
 
 def test_webdataset_reads_the_tars(ntu60_shards: Path) -> None:
@@ -100,85 +43,6 @@ def test_webdataset_reads_the_tars(ntu60_shards: Path) -> None:
         back = decode({name: sample[name] for name in MEMBERS})
         assert back.info.key == sample["__key__"]
         assert back.info.label == int(back.info.name[-3:]) - 1
-
-
-def test_index_rows_point_at_the_raw_bytes(ntu60_shards: Path) -> None:
-    manifest, index = load_manifest(ntu60_shards), load_index(ntu60_shards)
-    reader = ShardReader(ntu60_shards, [entry.name for entry in manifest.shards])
-    for number in range(len(index)):
-        row, shard = index.row(number), int(index.shard[number])
-        with tarfile.open(ntu60_shards / f"{manifest.shards[shard].name}.tar") as tar:
-            for ending, start, size in zip(MEMBERS, row.member_offsets(), row.member_bytes, strict=True):
-                header = tar.getmember(f"{row.key}.{ending}")
-                assert (header.offset_data, header.size) == (start, size)
-        start, size = row.member_offsets()[0], row.member_bytes[0]
-        values = json.loads(reader.read(shard, start, size))
-        assert values["key"] == row.key
-        frames = values["frame_offsets"]
-        jpeg = reader.read(shard, row.member_offsets()[3] + frames[2], frames[3] - frames[2])
-        with Image.open(io.BytesIO(jpeg)) as image:
-            assert (image.format, image.size, image.mode) == ("JPEG", (64, 64), "RGB")
-            image.load()
-    reader.close()
-
-
-# Nothing half-written
-
-
-def test_an_exception_leaves_nothing_behind(tmp_path: Path) -> None:
-    def interrupted() -> None:
-        with ShardWriter(tmp_path, "train-000000", "train", SETTINGS) as writer:
-            writer.write(make_sample())
-            assert [path.suffix for path in tmp_path.iterdir()] != [".tar"], "not visible before it is whole"
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_leaving_without_finish_leaves_nothing_behind(tmp_path: Path) -> None:
-    with ShardWriter(tmp_path, "train-000000", "train", SETTINGS) as writer:
-        writer.write(make_sample())
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_earlier_shard_stays_until_the_new_one_is_whole(shard: Path) -> None:
-    before = shard.read_bytes()
-    with ShardWriter(shard.parent, "train-000000", "train", SETTINGS) as writer:
-        writer.write(make_sample(9))
-        assert shard.read_bytes() == before
-    assert shard.read_bytes() == before
-    write_shard(shard.parent, keys=("only",))
-    assert [key for key, _, _ in read_shard(shard)] == ["only"]
-    assert [path.name for path in shard.parent.iterdir()] == ["train-000000.tar"]
-
-
-def test_a_bad_key_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with ShardWriter(tmp_path, "train-000000", "train", SETTINGS) as writer:
-        with pytest.raises(ValueError, match=r"^'a\.b': a key must be"):
-            writer.write(make_sample(key="a.b"))
-        writer.write(make_sample())
-        writer.finish()
-    assert len(list(read_shard(tmp_path / "train-000000.tar"))) == 1
-
-
-def test_a_file_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "manifest.json"
-    atomic_write_bytes(path, b"one")
-    atomic_write_bytes(path, b"two")
-    assert path.read_bytes() == b"two" and list(tmp_path.iterdir()) == [path]
-
-    def fail(_: int) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="disk full"):
-        atomic_write_bytes(path, b"three")
-    assert path.read_bytes() == b"two"
-
-
-# Nothing half-read
 
 
 def test_a_shard_without_samples_is_empty(tmp_path: Path) -> None:
@@ -257,9 +121,6 @@ def test_what_is_no_tar_is_refused(tmp_path: Path) -> None:
             list(read_shard(tmp_path / "no.tar"))
 
 
-# Random access
-
-
 def test_random_access_by_shard_and_offset(tmp_path: Path) -> None:
     summaries = [write_shard(tmp_path, f"train-{number:06d}", (f"k{number}",)) for number in range(3)]
     reader = ShardReader(tmp_path, [summary.name for summary in summaries])
@@ -330,22 +191,3 @@ def test_shards_that_cannot_be_read_are_named(shard: Path, monkeypatch: pytest.M
     monkeypatch.setattr(os, "open", refuses)
     with pytest.raises(ValueError, match=rf"^{shard}: cannot be read \(Permission denied\)$"):
         reader.read(0, 512, 10)
-
-
-def test_member_offsets_count_headers_and_padding() -> None:
-    row = IndexRow(key="a", label=0, coarse_label=0, num_frames=1, offset=1024, member_bytes=(1, 512, 513, 0))
-    assert row.member_offsets() == (1536, 2560, 3584, 5120)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"samples_per_shard": 0}, "shard.samples_per_shard must be >= 1, got 0"),
-        ({"jpeg_quality": 0}, "shard.jpeg_quality must be in 1..100, got 0"),
-        ({"jpeg_quality": 101}, "shard.jpeg_quality must be in 1..100, got 101"),
-        ({"zstd_level": 23}, "shard.zstd_level must be in 1..22, got 23"),
-    ],
-)
-def test_settings_check_themselves(settings: dict[str, int], message: str) -> None:
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        ShardSettings(**settings)

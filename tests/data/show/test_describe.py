@@ -73,6 +73,15 @@ def test_what_cannot_be_read_is_refused(ntu60_shards: Path, tmp_path: Path):
         describe(str(bad))
 
 
+def test_a_damaged_header_between_clips_is_named_by_its_byte(ntu60_shards: Path, tmp_path: Path):
+    """There the tar module alone would stop, as at the end of the archive."""
+    bad = Path(shutil.copy(ntu60_shards / "val-000000.tar", tmp_path))
+    second = load_index(ntu60_shards).row(15).offset
+    change_bytes(bad, lambda data: data.__setitem__(second + 3, data[second + 3] ^ 1))
+    with pytest.raises(ValueError, match=rf"no tar header at byte {second} \(bad checksum\)"):
+        describe(str(bad))
+
+
 def test_a_negative_size_is_no_header(tmp_path: Path):
     """Of -512 bytes, a walk would stand still for ever."""
     header = tarfile.TarInfo("c0.json")

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 
 from epam_data.schema import Sample
 from epam_data.show.picture import as_text, contact_sheet, overlay
+from epam_data.skeleton import COCO17
 from tests.data.raw_data import make_sample, sample_info
 
 SIZE = 192  # frames of 16 pixels are enlarged
@@ -42,6 +45,16 @@ def test_the_flip_mirrors_every_panel_but_the_sides_keep_their_colours():
     np.testing.assert_array_equal(mirrored[2], plain[2][:, ::-1])
     blue, orange = plain[1][70, 40], mirrored[1][70, 191 - 40]
     assert blue[2] > blue[0] + 50 and orange[0] > orange[2] + 50
+
+
+def test_joints_that_only_a_manifest_knows_are_drawn_by_its_layout_or_without_limbs():
+    known = make_sample(rgb_size_px=64)
+    other = replace(known, info=replace(known.info, skeleton="other"))
+    np.testing.assert_array_equal(overlay(other, 0, layout=COCO17), overlay(known, 0))
+    np.testing.assert_array_equal(contact_sheet(other, 1, layout=COCO17), contact_sheet(known, 1))
+    joints = replace(COCO17, name="other", limbs=())
+    np.testing.assert_array_equal(overlay(other, 0), overlay(other, 0, layout=joints))
+    assert (np.asarray(overlay(other, 0)) != np.asarray(overlay(known, 0))).any()
 
 
 def test_heat_reddens_its_place_and_missing_joints_are_not_drawn():

@@ -120,7 +120,7 @@ def test_a_dot_at_the_keypoint_stays_at_the_mirrored_joint(joint: int) -> None:
 @pytest.mark.parametrize("kind", ["joints", "limbs"])
 def test_the_manifest_says_what_a_channel_is(ntu60_shards: Path, kind: str) -> None:
     manifest = load_manifest(ntu60_shards)
-    manifest = replace(manifest, prepare={**manifest.prepare, "heatmap_kind": kind})
+    manifest = replace(manifest, prepare=replace(manifest.prepare, heatmap_kind=kind))
     order = COCO17.flip_order if kind == "joints" else COCO17.limb_flip_order
     assert BatchFinisher.for_shards(manifest).flip_order.tolist() == list(order)
 

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 
+from epam_data.shards.codec import HEATMAP
 from epam_data.shards.index import load_index
 from epam_data.shards.manifest import load_manifest
 from epam_data.stream import StreamSettings
-from epam_data.stream.loading.clip_decoder import HEATMAP
+from epam_data.stream.batch import read_batch
 from epam_data.stream.loading.clip_reader import ClipReader
 from epam_data.stream.order.draws import Draw
 from epam_data.stream.sequential import SequentialStream
@@ -91,7 +92,7 @@ def test_its_clips_are_those_of_random_access(ntu60_shards: Path, heatmap: str):
             )
         ]
         rows = np.array([index.row_of_key[key] for key in batch.keys])
-        expected = vars(reader.read_batch(rows, np.full(len(rows), -1), draws))
+        expected = vars(read_batch(reader, rows, np.full(len(rows), -1), draws))
         assert expected.keys() == vars(batch).keys()
         for name, value in vars(batch).items():
             same = torch.equal(value, expected[name]) if isinstance(value, torch.Tensor) else value == expected[name]

@@ -18,12 +18,13 @@ import numpy as np
 import pytest
 import torch
 
-from epam_data.check.rules.reference import reference_heatmap
+from epam_data.check.reference import reference_heatmap
 from epam_data.schema import Sample
 from epam_data.shards.codec import HEATMAP_TOLERANCE, MEMBERS, decode
 from epam_data.shards.index import load_index
 from epam_data.shards.manifest import load_manifest
 from epam_data.shards.reader import read_shard
+from epam_data.skeleton import COCO17
 from epam_data.stream import Batch, BatchFinisher, Stream, StreamSettings
 from epam_data.stream.order.balance import class_quotas
 from epam_data.stream.order.draws import draw_evaluation, draw_training
@@ -430,7 +431,7 @@ def test_the_heatmap_of_a_crop_is_that_of_its_box(people_shards: Path, training:
         left, top, right, bottom = batch.crop[place].double().tolist()
         box = (x1 + left * (x2 - x1), y1 + top * (y2 - y1), x1 + right * (x2 - x1), y1 + bottom * (y2 - y1))
         info = replace(sample.info, box=box, heatmap_size_px=7)
-        expected = reference_heatmap(info, sample.keypoints[:, batch.pose_frames[place].numpy()], True)
+        expected = reference_heatmap(info, sample.keypoints[:, batch.pose_frames[place].numpy()], True, COCO17)
         # The box travels as float32 to the frames only: here it moves a centre by some 10^-6 pixels.
         np.testing.assert_allclose(pose[place].transpose(0, 1), expected, rtol=0, atol=1e-4)
     assert len(torch.unique(batch.crop, dim=0)) == (24 if training else 1)
@@ -439,7 +440,7 @@ def test_the_heatmap_of_a_crop_is_that_of_its_box(people_shards: Path, training:
 def test_shards_of_limbs_are_not_drawn(people_shards: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(people_shards, tmp_path / "shards"))
     manifest = load_manifest(root)
-    limbs = replace(manifest, prepare={**manifest.prepare, "heatmap_kind": "limbs"})
+    limbs = replace(manifest, prepare=replace(manifest.prepare, heatmap_kind="limbs"))
     (root / "manifest.json").write_bytes(limbs.to_json())
     with pytest.raises(ValueError, match=r"stream\.heatmap must be stored for shards of limbs, got drawn"):
         people_stream(root)

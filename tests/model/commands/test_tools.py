@@ -8,6 +8,7 @@ from epam_model.build import build_model
 from epam_model.cli import main
 from epam_model.networks.settings import ModelSettings
 from epam_model.weights.convert import to_published
+from epam_model.weights.epam_names import EPAM
 from tests.model.tiny import write_shards
 from tests.paths import PIPELINES
 
@@ -25,7 +26,7 @@ def save(path: Path, **wrapped: object) -> Path:
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recogniser of recipe size under MMAction2's names."""
     model = build_model(ModelSettings(head="pcan"), num_classes=60, num_joints=17, num_coarse_classes=8)
-    state = to_published(model.state_dict(), "epam", "both")
+    state = to_published(model.state_dict(), EPAM, "both")
     return save(tmp_path_factory.mktemp("published") / "p.pth", state_dict=state)
 
 

@@ -186,7 +186,7 @@ def test_logits_that_are_not_finite_name_their_clips(shards: Path):
 def test_a_model_that_does_not_fit_is_refused(shards: Path):
     stream, _ = open_split(shards, "val")
     assert stream.manifest.num_channels == 17
-    limbs = replace(stream.manifest, prepare={**stream.manifest.prepare, "heatmap_kind": "limbs"})
+    limbs = replace(stream.manifest, prepare=replace(stream.manifest.prepare, heatmap_kind="limbs"))
     assert limbs.num_channels == 17
     for streams in ("both", "rgb", "pose"):
         settings = ModelSettings(streams=streams)
@@ -222,12 +222,12 @@ def changed(shards: Path, tmp_path: Path, change: Callable[[Manifest], Manifest]
     ("change", "message"),
     [
         (
-            lambda m: replace(m, prepare={**m.prepare, "heatmap_size_px": 12}),
+            lambda m: replace(m, prepare=replace(m.prepare, heatmap_size_px=12)),
             r"rgb and pose must give features of one size, got \(1, 1\) from",
         ),
         (lambda m: replace(m, skeleton="ma52_28"), r"pose must be \(B, 17, T, H, W\), got \(1, 28, 4, 8, 8\)"),
         (
-            lambda m: replace(m, skeleton="ma52_28", prepare={**m.prepare, "heatmap_kind": "limbs"}),
+            lambda m: replace(m, skeleton="ma52_28", prepare=replace(m.prepare, heatmap_kind="limbs")),
             r"pose must be \(B, 17, T, H, W\), got \(1, 27, 4, 8, 8\)",
         ),
     ],

@@ -1,192 +1,48 @@
-"""The objective, and PCAN's whole head and losses against the published ones over three steps."""
-
-import numpy as np
-import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from epam_model.evaluate.metrics import probabilities
-from epam_model.losses.objective import Losses, Objective
-from epam_model.losses.prototype import diversity
+from epam_model.losses.objective import OBJECTIVES, Objective, total
 from epam_model.losses.settings import LossSettings
 from epam_model.networks.heads import Logits, TwoStreamHead, prototype_banks
-from epam_model.weights.published_names import PCAN_HEAD, inverse
-from tests.model.golden import GOLDENS, draw_features, draw_tensor, needs_goldens, sample_positions
+from epam_model.networks.settings import HEAD_NAMES
 
-RGB, POSE = torch.randn(4, 3), torch.randn(4, 3)
-LABELS = torch.tensor([0, 2, 1, 1])
 COARSE_OF = (0, 0, 1)
+CLIPS, LABELS = (torch.rand(4, 4, 2, 2, 2), torch.rand(4, 5, 2, 2, 2)), torch.tensor([0, 1, 2, 0])
+OF_PCAN = ("", "_coarse", "_coarse_prototype", "_fine_prototype", "_diversity", "_tree")
 
 
-def plain(logits: Logits, labels: Tensor = LABELS, **settings: float) -> dict[str, Tensor]:
-    return Objective(LossSettings(**settings), COARSE_OF)(logits, labels, {}).terms
+def terms_of(head: str, num_groups: int) -> tuple[TwoStreamHead, Objective, dict[str, Tensor]]:
+    torch.manual_seed(0)
+    model = TwoStreamHead(3, 4, 5, 0.0, num_coarse_classes=num_groups)
+    objective = OBJECTIVES[head](model, LossSettings(), COARSE_OF)
+    return model, objective, objective.terms(model(*CLIPS), LABELS)
 
 
-def test_terms_are_the_weighted_cross_entropies_by_name():
-    terms = plain(Logits(rgb=RGB, pose=POSE), rgb=0.5, pose=2.0)
+def test_every_head_of_a_recipe_has_its_objective():
+    assert tuple(OBJECTIVES) == HEAD_NAMES
+
+
+def test_a_plain_head_learns_by_cross_entropy_alone():
+    _, objective, terms = terms_of("linear", 0)
     assert list(terms) == ["loss_rgb", "loss_pose"]
-    # -log softmax at the label, written out
-    by_hand = -RGB.log_softmax(1)[range(4), LABELS].mean()
-    torch.testing.assert_close(terms["loss_rgb"], 0.5 * by_hand)
-    torch.testing.assert_close(terms["loss_pose"], 2 * functional.cross_entropy(POSE, LABELS))
+    objective.end_step(True)
 
 
-def test_label_smoothing_spreads_its_share_over_all_classes():
-    smooth = plain(Logits(rgb=RGB), label_smoothing=0.3)["loss_rgb"]
-    target = 0.7 * functional.one_hot(LABELS, 3) + 0.1
-    torch.testing.assert_close(smooth, -(target * RGB.log_softmax(1)).sum(1).mean())
+def test_pcans_head_learns_by_pcans_terms_and_its_prototypes_move():
+    model, objective, terms = terms_of("pcan", 2)
+    assert list(terms) == [f"loss_{stream}{term}" for stream in ("rgb", "pose") for term in OF_PCAN]
+    model.rgb.fc.bias.data[0] = model.rgb.fc_coarse.bias.data[0] = 9.0
+    before = prototype_banks(model)["rgb_fine"].prototypes.clone()
+    objective.terms(model(*CLIPS), LABELS)
+    objective.end_step(True)
+    assert not torch.equal(prototype_banks(model)["rgb_fine"].prototypes, before)
 
 
-def test_a_stream_that_is_not_there_has_no_term():
-    assert list(plain(Logits(pose=POSE))) == ["loss_pose"]
+def test_a_loss_of_ones_own_is_a_function_of_logits_and_labels():
+    objective = Objective(terms=lambda logits, labels: {"loss_mine": logits.fused.square().mean()})
+    objective.end_step(True)
+    assert list(objective.terms(Logits(rgb=torch.ones(2, 3)), LABELS[:2])) == ["loss_mine"]
 
 
-def test_labels_of_another_batch_are_refused():
-    with pytest.raises(ValueError, match=r"labels must be \(4,\), got \(3,\)"):
-        plain(Logits(rgb=RGB), LABELS[:3])
-
-
-def test_settings_name_what_they_refuse():
-    with pytest.raises(ValueError, match=r"train\.loss\.tree must be >= 0, got -1"):
-        LossSettings(tree=-1)
-    with pytest.raises(ValueError, match=r"train\.loss\.label_smoothing must be in 0\.\.1 without 1, got 1\.0"):
-        LossSettings(label_smoothing=1.0)
-
-
-def step(head: TwoStreamHead, objective: Objective, clips: tuple[Tensor, Tensor], labels: Tensor) -> Losses:
-    head.zero_grad()
-    losses: Losses = objective(
-        head(*clips), labels, {name: bank.prototypes for name, bank in prototype_banks(head).items()}
-    )
-    losses.total.backward()
-    for name, bank in prototype_banks(head).items():
-        bank.remember(losses.prototypes[name])
-    return losses
-
-
-def test_every_term_of_pcan_has_its_factor():
-    torch.manual_seed(0)
-    head = TwoStreamHead(3, 4, 5, 0.0, num_coarse_classes=2)
-    clips = torch.rand(6, 4, 2, 2, 2), torch.rand(6, 5, 2, 2, 2)
-    labels = torch.tensor([0, 1, 2, 2, 1, 0])
-    settings = {
-        "rgb": 1.0,
-        "pose": 1.2,
-        "rgb_coarse": 0.5,
-        "pose_coarse": 0.9,
-        "coarse_prototype": 2.0,
-        "fine_prototype": 3.0,
-        "diversity": 4.0,
-        "tree": 5.0,
-    }
-    prototypes = {name: bank.prototypes for name, bank in prototype_banks(head).items()}
-    logits = head(*clips)
-    ones = Objective(LossSettings(**dict.fromkeys(settings, 1.0)), COARSE_OF)(logits, labels, prototypes).terms
-    terms = Objective(LossSettings(**settings), COARSE_OF)(logits, labels, prototypes).terms
-    assert list(terms) == [
-        f"loss_{stream}{term}"
-        for stream in ("rgb", "pose")
-        for term in ("", "_coarse", "_coarse_prototype", "_fine_prototype", "_diversity", "_tree")
-    ]
-    for name, value in terms.items():
-        key = name.removeprefix("loss_")
-        factor = settings[key] if key in settings else settings[key.partition("_")[2]]
-        assert value.item() == pytest.approx(factor * ones[name].item(), rel=1e-6), name
-
-
-@pytest.fixture(params=["epam_head_ntu60", "pcan_head_ntu60"])
-def golden(request):
-    with np.load(GOLDENS / f"{request.param}.npz") as archive:
-        yield dict(archive)
-
-
-def published_head(golden: dict[str, np.ndarray], dtype: torch.dtype) -> TwoStreamHead:
-    names = inverse(PCAN_HEAD)
-    channels = [int(golden[f"f32/step0/grad_x_{stream}/shape"][1]) for stream in ("rgb", "pose")]
-    head = TwoStreamHead(60, *channels, 0.0, num_coarse_classes=8)
-    drawn = {name: draw_tensor(names[name], tuple(value.shape)) for name, value in head.state_dict().items()}
-    head.load_state_dict({name: torch.from_numpy(value) for name, value in drawn.items()})
-    return head.to(dtype)
-
-
-def draw_clips(head: TwoStreamHead, seed: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    shapes = (16, head.rgb.fc.in_features, 2, 2, 2), (16, head.pose.fc.in_features, 4, 2, 2)
-    clips = [draw_features(shape, number + seed).to(dtype) for number, shape in zip((100, 200), shapes, strict=True)]
-    return clips[0].requires_grad_(), clips[1].requires_grad_()
-
-
-@needs_goldens
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
-def test_three_steps_are_the_published_ones(golden, dtype):
-    tag, atol = {torch.float32: ("f32", 2e-5), torch.float64: ("f64", 1e-9)}[dtype]
-    head = published_head(golden, dtype)
-    objective = Objective(LossSettings(), golden["f2c"].tolist(), published_behaviour=True)
-
-    def same(name: str, value: Tensor) -> None:
-        flat = value.detach().numpy().reshape(-1)
-        expected = golden[f"{tag}/{name}/sample"]
-        np.testing.assert_allclose(flat[sample_positions(flat.size)], expected, rtol=0, atol=atol, err_msg=name)
-
-    def evaluated(name: str) -> Logits:
-        with torch.no_grad():
-            logits = head.eval()(*draw_clips(head, 0, dtype))
-        for part in ("rgb", "pose", "rgb_coarse", "pose_coarse"):
-            same(f"{name}/{part}", getattr(logits, part))
-        head.train()
-        return logits
-
-    evaluated("eval0")
-    for number in range(3):
-        clips = draw_clips(head, number, dtype)
-        losses = step(head, objective, clips, torch.from_numpy(golden["labels"][number]))
-        figures = {name: value.item() for name, value in losses.terms.items()}
-        for stream, clip in zip(("rgb", "pose"), clips, strict=True):
-            expected = {
-                f"loss_{stream}": f"{stream}_loss_cls",
-                f"loss_{stream}_coarse": f"{stream}_coarse_loss_cls",
-                f"loss_{stream}_coarse_prototype": f"{stream}_fr_coarse_loss",
-                f"loss_{stream}_tree": f"hierarchy_{stream}_loss",
-            }
-            for ours, theirs in expected.items():
-                assert figures[ours] == pytest.approx(float(golden[f"{tag}/step{number}/{theirs}"]), abs=atol), ours
-            fine = figures[f"loss_{stream}_fine_prototype"] + figures[f"loss_{stream}_diversity"]
-            assert fine == pytest.approx(float(golden[f"{tag}/step{number}/{stream}_fr_loss"]), abs=atol)
-            spread = float(golden[f"{tag}/step{number}/diversity_{stream}"])
-            assert figures[f"loss_{stream}_diversity"] == pytest.approx(spread / 5, abs=atol)
-            same(f"step{number}/grad_x_{stream}", clip.grad)
-            for level in ("fine", "coarse"):
-                same(f"step{number}/proto_{level}_{stream}", prototype_banks(head)[f"{stream}_{level}"].prototypes)
-        assert losses.total.item() == pytest.approx(float(golden[f"{tag}/step{number}/total"]), abs=10 * atol)
-        assert_same_gradients(head, golden, f"{tag}/step{number}", atol)
-    logits = evaluated("eval3")
-    same("eval3/fused_prob_1_1", 2 * probabilities(logits.streams))  # published: the sum
-
-
-def assert_same_gradients(head: TwoStreamHead, golden: dict[str, np.ndarray], place: str, atol: float) -> None:
-    """Also that of the leaf that the published diversity trained in vain: a fifth of the diversity's gradient."""
-    names = inverse(PCAN_HEAD)
-    norms = {names[name]: weight.grad.norm().item() for name, weight in head.named_parameters()}
-    for stream in ("rgb", "pose"):
-        leaf = prototype_banks(head)[f"{stream}_fine"].prototypes.clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(diversity(leaf) / 5, leaf)
-        norms[f"fr_{stream}.spatio_cl_net.avg_f"] = gradient.norm().item()
-    expected = dict(zip(golden[f"{place}/grad_names"], golden[f"{place}/grad_norms"], strict=True))
-    assert norms == pytest.approx(expected, abs=atol)
-
-
-def test_the_mended_diversity_trains_the_embedding():
-    torch.manual_seed(0)
-    gradients = {}
-    for published in (True, False):
-        torch.manual_seed(0)
-        head = TwoStreamHead(3, 4, 5, 0.0, num_coarse_classes=2)
-        head.rgb.fc.bias.data[:] = torch.tensor([9.0, 0, 0])  # class 0 is right for the first clips
-        head.rgb.fc_coarse.bias.data[:] = torch.tensor([9.0, 0])
-        settings = LossSettings(**dict.fromkeys(("rgb", "pose", "rgb_coarse", "pose_coarse", "tree"), 0.0))
-        objective = Objective(settings, COARSE_OF, published_behaviour=published)
-        torch.manual_seed(1)
-        clips = torch.rand(6, 4, 2, 2, 2), torch.rand(6, 5, 2, 2, 2)
-        step(head, objective, clips, torch.tensor([0, 0, 2, 2, 1, 0]))
-        gradients[published] = head.rgb.fine_bank.embed.weight.grad.clone()
-    assert not torch.allclose(gradients[True], gradients[False], rtol=1e-3, atol=1e-6)
+def test_the_loss_is_the_sum_of_the_terms():
+    assert total({"a": torch.tensor(1.0), "b": torch.tensor(2.5)}) == 3.5

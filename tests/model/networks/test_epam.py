@@ -1,4 +1,11 @@
 import copy
+import os
+import re
+import subprocess
+import sys
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,6 +13,7 @@ from torch import Tensor, nn
 
 from epam_model import EPAMBackbone
 from epam_model.networks.x_shift_net import rgb_stream
+from tests.paths import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -182,3 +190,56 @@ def test_sync_batch_norm_keeps_initialisation_and_freezing():
     backbone.init_weights()
     assert (backbone.rgb_backbone.stages[0][0].project.norm.weight == 0).all()
     assert not backbone.train().rgb_backbone.stem.norm.training
+
+
+TORCH_ALONE = """
+import sys
+for name in {banned!r}:
+    sys.modules[name] = None  # importing it is an error now
+import torch
+from epam_model import EPAMBackbone
+torch.manual_seed(0)
+backbone = EPAMBackbone(rgb_pretrained={weights!r}, num_joints=5).eval()
+with torch.no_grad():
+    rgb, pose = backbone(torch.rand(1, 3, 2, 32, 32), torch.rand(1, 5, 6, 8, 8))
+print(tuple(rgb.shape), tuple(pose.shape), float(backbone.rgb_backbone.stem.conv.weight.sum()))
+ours = {{name.partition(".")[0] for name in sys.modules}} & {{"epam_model", "epam_data"}}
+print(*sorted(name for name in ours if sys.modules[name] is not None))
+"""
+
+
+def needed_by(distribution: str, found: set[str]) -> set[str]:
+    """A distribution and all that it requires, installed or not, without its extras."""
+    if distribution in found:
+        return found
+    found.add(distribution)
+    with suppress(PackageNotFoundError):
+        for line in requires(distribution) or ():
+            if "extra ==" not in line:
+                needed_by(re.split(r"[^\w.-]", line)[0].lower().replace("_", "-"), found)
+    return found
+
+
+def test_it_needs_torch_alone(tmp_path: Path):
+    """Users copy it into projects of their own: built, filled from a file and run where nothing else is installed."""
+    stream, weights = rgb_stream(), tmp_path / "rgb.pth"
+    torch.save({"state_dict": stream.state_dict()}, weights)
+    allowed = needed_by("torch", set())
+    banned = {
+        module
+        for module, owners in packages_distributions().items()
+        if module.isidentifier() and module not in sys.stdlib_module_names
+        if not {owner.lower().replace("_", "-") for owner in owners} & allowed
+    }
+    banned = (banned | {"numpy", "epam_data"}) - {"epam_model"}
+    assert {"h5py", "yaml", "simplejpeg", "zstandard", "numpy", "epam_data"} <= banned and "torch" not in banned
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", TORCH_ALONE.format(banned=sorted(banned), weights=str(weights))],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    said = f"(1, 432, 2, 1, 1) (1, 216, 6, 1, 1) {stream.stem.conv.weight.sum().item()}\nepam_model\n"
+    assert done.stdout == said

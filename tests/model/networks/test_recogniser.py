@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from epam_model import EPAMBackbone, Logits, TwoStreamHead, TwoStreamRecogniser, build_epam
-from epam_model.weights.convert import epam_to_published
+from epam_model.weights.convert import to_published
+from epam_model.weights.epam_names import EPAM
 from tests.model.golden import (
     ATTENTION_FILES,
     GOLDENS,
@@ -99,9 +100,8 @@ def trained() -> tuple[TwoStreamRecogniser, Tensor, Tensor]:
 
 
 def step_figures(recogniser: nn.Module) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
-    """Gradient norms, gradient sums and buffer sums by published name; counters of batches left out."""
-    gradients = epam_to_published({name: p.grad for name, p in recogniser.named_parameters()})
-    buffers = epam_to_published(dict(recogniser.named_buffers()))
+    gradients = to_published({name: p.grad for name, p in recogniser.named_parameters()}, EPAM, "both")
+    buffers = to_published(dict(recogniser.named_buffers()), EPAM, "both")
     return (
         {name: gradient.norm().item() for name, gradient in gradients.items()},
         {name: gradient.sum().item() for name, gradient in gradients.items()},

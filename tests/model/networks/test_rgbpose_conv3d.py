@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from epam_model.networks.rgbpose_conv3d import RGBPoseConv3D
-from epam_model.weights.published_names import BACKBONES, inverse
+from epam_model.weights.published_names import inverse
+from epam_model.weights.rgbpose_names import RGBPOSE_CONV3D
 from tests.model.golden import draw_tensor, needs_goldens, published_outputs, sample_positions
 
 ATOL = {torch.float32: 5e-4, torch.float64: 1e-9}
@@ -17,7 +18,7 @@ ATOL = {torch.float32: 5e-4, torch.float64: 1e-9}
 def filled(num_joints: int, interaction: bool = True) -> RGBPoseConv3D:
     """The network with the weights drawn from the published names."""
     model = RGBPoseConv3D(num_joints=num_joints, interaction=interaction)
-    names = inverse(BACKBONES["rgbpose_conv3d"])
+    names = inverse(RGBPOSE_CONV3D.backbone)
     state = {name: torch.from_numpy(draw_tensor(names[name], tuple(t.shape))) for name, t in model.state_dict().items()}
     model.load_state_dict(state, strict=True)
     return model.eval()

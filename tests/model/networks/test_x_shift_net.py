@@ -6,7 +6,7 @@ from torch import nn
 
 from epam_model.networks.x_shift_net import XShiftNet, pose_stream, rgb_stream
 from epam_model.weights.convert import rename
-from epam_model.weights.published_names import STREAMS
+from epam_model.weights.epam_names import EPAM
 from tests.model.golden import GOLDENS, needs_goldens
 
 
@@ -52,7 +52,7 @@ def test_initialisation_has_the_published_statistics(name, make):
     published = json.loads((GOLDENS / "epam_init_stats.json").read_text())
     prefix = f"{name}_backbone."
     of_stream = {key.removeprefix(prefix): stats for key, stats in published.items() if key.startswith(prefix)}
-    statistics = rename(of_stream, STREAMS["epam"][name], name)
+    statistics = rename(of_stream, EPAM.streams[name], name)
     parameters = dict(make().named_parameters())
     assert parameters.keys() == statistics.keys()
     for key, (mean, deviation) in statistics.items():

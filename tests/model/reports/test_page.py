@@ -56,6 +56,18 @@ def test_the_page_says_what_there_is(evaluation: Evaluation, tmp_path: Path):
     assert f"taken for {classes[1]} (0.801)" in text
 
 
+def test_classes_without_groups_have_a_page(evaluation: Evaluation, plain_shards: Path, tmp_path: Path):
+    manifest = load_manifest(plain_shards)
+    logits = {name: torch.nn.functional.pad(scores, (0, 7)) for name, scores in evaluation.predictions.logits.items()}
+    predictions = replace(evaluation.predictions, logits=logits)
+    plain = replace(evaluation, shards=plain_shards, manifest=manifest, predictions=predictions)
+    path = write_report(plain, tmp_path / "report.html")
+    text = words(path)
+    assert "class 0 class 1 1 2 class 4 class 5 1 1" in text, "neither the same group nor another"
+    assert "All 13 classes" in text and "by group" not in text and "F1-mean" not in text
+    assert [row.group for row in class_rows(torch.eye(13, dtype=torch.int64), manifest)] == [""] * 13
+
+
 def test_nothing_lies_outside_the_page(evaluation: Evaluation, tmp_path: Path):
     text = write_report(evaluation, tmp_path / "report.html").read_text()
     links = re.findall(r"""(?:src|href)=["']([^"']*)""", text)

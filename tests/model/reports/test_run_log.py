@@ -38,8 +38,8 @@ def test_the_line_of_an_evaluation_can_be_read():
 
 def test_everything_is_in_the_metrics_and_tensorboard(tmp_path: Path, capsys):
     with RunLog(tmp_path, is_main=True) as log:
-        log.values("train", {"loss": 2.0, "seconds_left": 65.0}, epoch=78, place=(20, 515), step=20)
-        log.values("val", MEASURES, epoch=78, place=(515, 515), step=515)
+        log.values("train", {"loss": 2.0, "seconds_left": 65.0}, epoch=78, progress=(20, 515), step=20)
+        log.values("val", MEASURES, epoch=78, progress=(515, 515), step=515)
     text = (tmp_path / "train.log").read_text()
     assert (
         text
@@ -67,7 +67,7 @@ def test_pictures_are_in_tensorboard(tmp_path: Path):
 
 def test_other_ranks_write_nothing(tmp_path: Path, capsys):
     with RunLog(tmp_path / "run", is_main=False) as log:
-        log.values("val", MEASURES, epoch=1, place=(1, 1), step=1)
+        log.values("val", MEASURES, epoch=1, progress=(1, 1), step=1)
         log.pictures({"a": np.zeros((2, 2, 3), np.uint8)}, step=0)
         log.line("x")
     assert not (tmp_path / "run").exists() and capsys.readouterr().out == ""
@@ -76,7 +76,7 @@ def test_other_ranks_write_nothing(tmp_path: Path, capsys):
 def test_what_is_not_finite_is_no_json(tmp_path: Path):
     """An overflow of fp16, which the scaler takes care of."""
     with RunLog(tmp_path, is_main=True) as log:
-        log.values("train", {"loss": 2.0, "grad_norm": float("inf")}, epoch=1, place=(1, 2), step=1)
+        log.values("train", {"loss": 2.0, "grad_norm": float("inf")}, epoch=1, progress=(1, 2), step=1)
     (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert json.loads(line, parse_constant=pytest.fail) == {"part": "train", "epoch": 1, "step": 1, "loss": 2.0}
 

@@ -1,5 +1,6 @@
 import json
 import re
+from typing import ClassVar
 
 import pytest
 import torch
@@ -19,6 +20,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 class Layers(nn.Module):
     """1x1x1 convolutions with known sums."""
+
+    module_parts: ClassVar = {"first": "rgb", "second": "head"}
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,9 +80,8 @@ def test_the_command_prints_and_writes_every_row(tmp_path, capsys):
     assert rows["fp32", "training", 1]["clips_per_second"] > 0
     assert rows["fp32", "training", 1]["activation_mb"] > rows["bf16", "training", 1]["activation_mb"] > 0
     assert rows["fp32", "evaluation", 4]["left_out"] == "over 0.0001 s"  # judged by the row before
-    assert content["users_card"]["16"] == {"clips_per_second": 89.7, "gb": 22.1}
     assert {part["name"]: part["parameters"] for part in content["parts"]}["head"] == 293_800
-    assert "12.5, 2.1 GB" in capsys.readouterr().out
+    assert re.search(r"^fp32 +evaluation +4 +over 0\.0001 s$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_unknown_variants_and_batches_are_one_line(capsys):

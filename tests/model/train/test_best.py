@@ -30,3 +30,10 @@ def test_a_measure_that_no_evaluation_gives_is_refused_at_once():
     check_measure("", "pose", [0] * 6)
     with pytest.raises(ValueError, match=r"train\.best_by must be one of top1_pose, .* got 'top1_fused'"):
         check_measure("top1_fused", "pose", [0] * 6)
+
+
+def test_without_groups_there_is_no_f1_to_go_by():
+    check_measure("top1_fused", "both", ())
+    check_measure("f1_mean_fused", "both", [0] * 6)
+    with pytest.raises(ValueError, match=r"train\.best_by must be one of top1_fused, .* got 'f1_mean_fused'"):
+        check_measure("f1_mean_fused", "both", ())

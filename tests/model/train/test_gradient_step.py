@@ -3,12 +3,13 @@ import torch
 from torch import Tensor, nn
 
 from epam_model.build import build_model
-from epam_model.losses.objective import Objective
+from epam_model.losses.objective import OBJECTIVES, Objective
 from epam_model.losses.settings import LossSettings
-from epam_model.networks.heads import Logits
+from epam_model.networks.heads import Logits, prototype_banks
 from epam_model.networks.settings import ModelSettings
 from epam_model.ranks.distributed import Ranks
-from epam_model.train.gradient_step import GradientStep
+from epam_model.train.gradient_step import DTYPES, GradientStep
+from epam_model.train.settings import PRECISIONS
 from tests.model.tiny import CLASSES, TinyRecogniser, tiny_settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -24,7 +25,8 @@ def clips(seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def step_of(model: nn.Module, **changes: object) -> GradientStep:
-    objective = Objective(LossSettings(), CLASSES.coarse_of)
+    head = "pcan" if prototype_banks(model) else "linear"
+    objective = OBJECTIVES[head](model, LossSettings(), CLASSES.coarse_of)
     return GradientStep(model, objective, settings=tiny_settings(**changes), ranks=Ranks())
 
 
@@ -70,16 +72,21 @@ def test_parts_move_the_prototypes_one_after_another():
         before = model.head.rgb.fine_bank.prototypes.clone()
         step = step_of(model, accumulate=parts)
         moved: list[Tensor] = []
-        hook = step.objective.register_forward_pre_hook(
-            lambda _, values, saw=moved: saw.append(values[2]["rgb_fine"].clone())
+        hook = step.objective.terms.fine_prototype.register_forward_pre_hook(
+            lambda _, values, saw=moved: saw.append(values[4].clone())
         )
         assert step.take(rgb, pose, torch.tensor([0, 0]), rate=0.0, stop=False).is_finite
         hook.remove()
+        moved = moved[::2]  # those of the pose come between
         assert len(moved) == parts and torch.equal(moved[0], before)
         now = model.head.rgb.fine_bank.prototypes
         assert not torch.equal(now[:, 0], before[:, 0]) and torch.equal(now[:, 1:], before[:, 1:])
         if parts == 2:  # the second starts from what the first moved, and moves it on
             assert not torch.equal(moved[1], before) and not torch.equal(now, moved[1])
+
+
+def test_every_precision_of_a_recipe_has_its_type():
+    assert tuple(DTYPES) == PRECISIONS
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("bf16", 0.02), ("fp16", 0.004)])
@@ -121,6 +128,27 @@ def test_a_step_that_is_not_finite_changes_nothing(how: str):
         assert torch.equal(value, mean[name]), name
     model.how = ""
     assert step.take(*clips(7), LABELS, rate=0.05, stop=False).is_finite
+
+
+@pytest.mark.parametrize(
+    ("how", "precision", "expected"),
+    [("", "fp32", True), ("loss", "fp32", False), ("gradient", "fp32", False), ("gradient", "fp16", False)],
+)
+def test_an_objective_learns_once_whether_the_step_was_taken(how: str, precision: str, expected: bool):
+    model = Broken()
+    calls: list[object] = []
+
+    def terms(logits: Logits, labels: Tensor) -> dict[str, Tensor]:
+        calls.append(len(labels))
+        return {"loss_mine": logits.fused.square().mean()}
+
+    settings = tiny_settings(accumulate=2, precision=precision)
+    objective = Objective(terms=terms, end_step=calls.append)
+    step = GradientStep(model, objective, settings=settings, ranks=Ranks())
+    model.how = how
+    result = step.take(*clips(), LABELS, rate=0.05, stop=False)
+    assert calls == [2, 2, expected]
+    assert list(result.values) == ["lr", "loss", "loss_mine", "grad_norm"]
 
 
 def test_fp16_lowers_its_scale_where_a_gradient_overflows_and_gives_up_at_the_bottom():

@@ -30,13 +30,32 @@ def steps(model: nn.Module, optimizer: torch.optim.Optimizer, count: int) -> Non
 )
 def test_every_weight_has_its_part(settings: ModelSettings, expected: set[str]):
     model = build_model(settings, num_classes=6, num_joints=17, num_coarse_classes=3)
-    parts = {name: part_of(model, name) for name, _ in model.named_parameters()}
+    parts = {name: part_of(name, model.module_parts) for name, _ in model.named_parameters()}
     assert set(parts.values()) == expected
     for name, part in parts.items():
         if name.startswith("backbone.rgb_backbone."):
             assert part == "rgb"
         if name.startswith(("backbone.attention", "backbone.pose_to_rgb", "backbone.rgb_to_pose")):
             assert part == "joint", name
+
+
+@pytest.mark.parametrize(
+    ("module_parts", "got"), [({}, "None"), ({"parts.pose": "pose"}, "None"), ({"parts": "left"}, "left")]
+)
+def test_a_weight_of_no_part_is_named(module_parts: dict[str, str], got: str, monkeypatch):
+    monkeypatch.setattr(TinyRecogniser, "module_parts", module_parts)
+    message = (
+        rf"weight parts\.rgb\.mix\.weight must belong to a part .*\(rgb, pose, joint, head\), got {got}: `module_parts`"
+    )
+    with pytest.raises(ValueError, match=message):
+        make_optimizer(TinyRecogniser(), TrainSettings())
+    with pytest.raises(ValueError, match=r"weight 0\.weight must belong to a part of the network"):
+        make_optimizer(nn.Sequential(nn.Linear(1, 1)), TrainSettings())
+
+
+def test_a_name_that_only_begins_like_a_part_is_not_in_it():
+    with pytest.raises(ValueError, match=r"weight rgb_more\.weight must belong to a part"):
+        part_of("rgb_more.weight", {"rgb": "rgb"})
 
 
 def test_groups_have_their_rates():

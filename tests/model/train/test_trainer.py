@@ -12,8 +12,8 @@ from epam_data.shards.index import Index, load_index
 from epam_data.shards.manifest import load_manifest
 from epam_data.stream import Stream
 from epam_model.build import build_model
-from epam_model.losses.objective import Losses
-from epam_model.networks.heads import Logits, PrototypeBank
+from epam_model.losses.objective import Objective
+from epam_model.networks.heads import Logits
 from epam_model.networks.settings import ModelSettings
 from epam_model.train.gradient_step import step_seed
 from epam_model.train.label_shuffle import relabel, shuffled_labels
@@ -257,6 +257,15 @@ def test_shuffled_labels_are_a_permutation_of_the_training_labels(shards: Path):
     assert changed.coarse_label.tolist() == [CLASSES.coarse_of[labels[key]] for key in batch.keys]
 
 
+def test_classes_without_groups_train_and_evaluate(plain_shards: Path, tmp_path: Path):
+    trainer = tiny_trainer(plain_shards, tmp_path, TinyRecogniser(num_classes=13), epochs=1, shuffle_labels=True)
+    trainer.fit()
+    names = {name for line in logged(tmp_path) for name in line}
+    assert "top1_fused" in names and not [name for name in names if name.startswith("f1")]
+    batch = next(iter(Stream(plain_shards, split="train", settings=STREAM, training=True).epoch()))
+    assert relabel(batch, dict.fromkeys(batch.keys, 7), ()).coarse_label.tolist() == [-1] * len(batch)
+
+
 def test_shuffled_labels_are_spread_evenly_over_each_class():
     """30 clips of each of 6 classes, and a class of its own with 7: every class gets each label in its share."""
     labels = np.repeat(np.arange(7, dtype=np.int32), [30] * 6 + [7])
@@ -270,7 +279,7 @@ def test_shuffled_labels_are_spread_evenly_over_each_class():
         coarse_label=labels,
         num_frames=labels,
     )
-    manifest = SimpleNamespace(shards=[SimpleNamespace(split="train")])
+    manifest = SimpleNamespace(shards_of=lambda split: [0])
     given = shuffled_labels(manifest, index, "train", seed=3)
     table = np.zeros((7, 7))
     for number, label in enumerate(labels):
@@ -282,9 +291,9 @@ def test_shuffled_labels_are_spread_evenly_over_each_class():
 def test_training_on_shuffled_labels_uses_them(shards: Path, tmp_path: Path, monkeypatch):
     seen: dict[str, int] = {}
 
-    def spy(logits, labels, prototypes):
+    def spy(logits, labels):
         seen.update(zip(spy.keys, labels.tolist(), strict=True))
-        return Losses(terms={"loss_rgb": logits.rgb.sum() * 0})
+        return {"loss_rgb": logits.rgb.sum() * 0}
 
     trainer = tiny_trainer(shards, tmp_path / "run", shuffle_labels=True, epochs=2)
     take_step = trainer._take_step
@@ -294,38 +303,21 @@ def test_training_on_shuffled_labels_uses_them(shards: Path, tmp_path: Path, mon
         return take_step(batch, stop=stop)
 
     trainer._take_step = taken  # type: ignore[method-assign]
-    monkeypatch.setattr(trainer._gradient_step, "objective", spy)
+    monkeypatch.setattr(trainer._gradient_step, "objective", Objective(terms=spy))
     trainer.fit()
     expected = shuffled_labels(load_manifest(shards), load_index(shards), "train", seed=0)
     assert seen == {key: expected[key] for key in seen} and len(seen) > 8
 
 
-class Prototyped(TinyRecogniser):
-    """A tiny network with a bank, as PCAN's head has."""
-
-    def __init__(self) -> None:
-        super().__init__(norm=False, dropout=0)
-        self.bank = PrototypeBank("rgb_fine", 4, 2, 6)
-
-    def forward(self, rgb: Tensor, pose: Tensor) -> Logits:
-        logits = super().forward(rgb, pose)
-        return Logits(rgb=logits.rgb + self.bank.embed.weight.sum() + self.bank.embed.bias.sum(), pose=logits.pose)
-
-
-def test_prototypes_become_what_the_losses_say_once_the_step_is_taken(shards: Path, tmp_path: Path, monkeypatch):
-    trainer = tiny_trainer(shards, tmp_path / "run", Prototyped(), epochs=1)
-    seen: list[Tensor] = []
-
-    def objective(logits, labels, prototypes):
-        seen.append(prototypes["rgb_fine"].clone())
-        terms = {name: scores.square().mean() for name, scores in logits.streams.items()}
-        return Losses(terms=terms, prototypes={"rgb_fine": prototypes["rgb_fine"] + 1})
-
-    monkeypatch.setattr(trainer._gradient_step, "objective", objective)
+def test_what_an_objective_keeps_in_the_model_is_saved_with_it(shards: Path, tmp_path: Path, monkeypatch):
+    model = TinyRecogniser()
+    model.register_buffer("steps", torch.zeros(()))
+    trainer = tiny_trainer(shards, tmp_path / "run", model, epochs=1)
+    objective = trainer._gradient_step.objective
+    counted = Objective(terms=objective.terms, end_step=lambda taken: model.steps.add_(taken))
+    monkeypatch.setattr(trainer._gradient_step, "objective", counted)
     trainer.fit()
-    assert len(seen) == 3
-    torch.testing.assert_close(seen[2], seen[0] + 2)
-    torch.testing.assert_close(load_checkpoint(tmp_path / "run" / "last.pt").weights["bank.prototypes"], seen[0] + 3)
+    assert load_checkpoint(tmp_path / "run" / "last.pt").weights["steps"] == 3
 
 
 def test_runs_that_cannot_go_on_are_refused(shards: Path, tmp_path: Path):

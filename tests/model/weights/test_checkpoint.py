@@ -11,7 +11,6 @@ from epam_model.weights.checkpoint import (
     check_same,
     load_checkpoint,
     load_weights,
-    read_state_dict,
     save_checkpoint,
     shards_identity,
 )
@@ -75,31 +74,11 @@ def test_a_save_that_fails_leaves_the_old_checkpoint(checkpoint: Checkpoint, tmp
         assert [each.name for each in tmp_path.iterdir()] == ["last.pt"]
 
 
-class _Bomb:
-    def __reduce__(self):
-        return print, ("code ran",)
-
-
-def test_files_that_are_no_checkpoint_are_refused(checkpoint: Checkpoint, tmp_path: Path, capsys):
+def test_files_that_are_no_checkpoint_are_refused(checkpoint: Checkpoint, tmp_path: Path):
     path = tmp_path / "c.pt"
-    with pytest.raises(ValueError, match=r"c\.pt: no such checkpoint"):
-        load_checkpoint(path)
-    path.write_bytes(b"no zip")
-    with pytest.raises(ValueError, match="not a readable checkpoint"):
-        load_checkpoint(path)
-    path.write_bytes(b"")
-    with pytest.raises(ValueError, match="not a readable checkpoint"):
-        load_checkpoint(path)
     save_checkpoint(path, checkpoint)
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(ValueError, match="not a readable checkpoint"):
-        load_checkpoint(path)
-    torch.save({"state_dict": {}, "hook": _Bomb()}, path)
-    with pytest.raises(ValueError, match=r"refused: its pickle wants print, and could run code"):
-        load_checkpoint(path)
-    assert "code ran" not in capsys.readouterr().out
-    torch.save([1], path)
-    with pytest.raises(ValueError, match="a checkpoint is a table, got list"):
         load_checkpoint(path)
     torch.save({"version": 9}, path)
     with pytest.raises(ValueError, match=r"version 9 cannot be read, this code reads 1\.\.2"):
@@ -136,21 +115,8 @@ def test_a_checkpoint_of_other_shards_or_another_model_is_refused(checkpoint: Ch
         check_same(checkpoint, "c.pt", renamed, MODEL)
     with pytest.raises(ValueError, match="its skeleton is coco17, the shards have ma52_28"):
         check_same(checkpoint, "c.pt", replace(manifest, skeleton="ma52_28"), MODEL)
-    limbs = replace(manifest, prepare={**manifest.prepare, "heatmap_kind": "limbs"})
+    limbs = replace(manifest, prepare=replace(manifest.prepare, heatmap_kind="limbs"))
     with pytest.raises(ValueError, match="its heatmap_kind is joints, the shards have limbs"):
         check_same(checkpoint, "c.pt", limbs, MODEL)
     with pytest.raises(ValueError, match=r"its model\.streams is both, the recipe says pose"):
         check_same(checkpoint, "c.pt", manifest, {**MODEL, "streams": "pose"})
-
-
-def test_weights_of_others_are_found_in_their_wrappers(tmp_path: Path):
-    path, state = tmp_path / "c.pth", {"a.weight": torch.ones(2)}
-    for values in (state, {"state_dict": state, "epoch": 3}, {"model_state_dict": state}, {"weights": state}):
-        torch.save(values, path)
-        assert torch.equal(read_state_dict(path)["a.weight"], state["a.weight"])
-    torch.save({"epoch": 3}, path)
-    with pytest.raises(ValueError, match="holds no weights; its entries are epoch"):
-        read_state_dict(path)
-    torch.save({"state_dict": state, "meta": _Bomb()}, path)
-    with pytest.raises(ValueError, match=r"its pickle wants print, .* save its state dict alone"):
-        read_state_dict(path)

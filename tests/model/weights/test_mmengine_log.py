@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from epam_model.weights.checkpoint import read_state_dict
+from epam_model.weights.weight_file import read_state_dict
 
 WEIGHTS = {"backbone.weight": torch.arange(6.0).view(2, 3)}
 

@@ -1,5 +1,5 @@
 import wave
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,22 +13,22 @@ from epam_data.schema import SampleInfo
 from epam_data.skeleton import joint_is_missing
 from tests.data.raw_data import person, sample_info
 
-PREPARE = asdict(PrepareSettings())
+PREPARE = PrepareSettings()
 
 
-def clip(**prepare: object) -> tuple[SampleInfo, np.ndarray, dict[str, object]]:
+def clip(**prepare: object) -> tuple[SampleInfo, np.ndarray, PrepareSettings]:
     """A person inside a 128 x 96 image, in a skeleton of half that size, and the box that a build gives them."""
-    settings = {**PREPARE, **prepare}
+    settings = replace(PREPARE, **prepare)
     xy = person(6) / 2
     keypoints = np.concatenate([xy, np.full((6, 17, 1), 0.9)], axis=-1)[None].astype(np.float32)
     keypoints[0, 1, 4] = 0
     missing = joint_is_missing(keypoints[..., :2], keypoints[..., 2])
-    box = person_box(keypoints[..., :2].astype(float) * 2, missing, (96, 128), padding=settings["box_padding"],
-                     threshold_px=settings["box_threshold_px"], pad_image=settings["pad_image"])  # fmt: skip
+    box = person_box(keypoints[..., :2].astype(float) * 2, missing, (96, 128), padding=settings.box_padding,
+                     threshold_px=settings.box_threshold_px, pad_image=settings.pad_image)  # fmt: skip
     return sample_info(image_size=(48, 64), skeleton_frames=6, box=box), keypoints, settings
 
 
-def faults(info: SampleInfo, keypoints: np.ndarray, prepare: dict[str, object]) -> str:
+def faults(info: SampleInfo, keypoints: np.ndarray, prepare: PrepareSettings) -> str:
     return "\n".join(alignment_faults(info, keypoints, joint_positions(info, keypoints), prepare))
 
 

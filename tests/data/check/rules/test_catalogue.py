@@ -1,5 +1,11 @@
+from dataclasses import replace
+
+import numpy as np
+
 from epam_data.check.rules.catalogue import annotation_findings, index_findings, problem_findings, taxonomy_findings
+from epam_data.readers import find_reader
 from epam_data.schema import Problem
+from epam_data.taxonomy import Taxonomy
 from tests.data.check.rules.test_splits import index, manifest
 
 
@@ -40,16 +46,39 @@ def test_what_disagrees_is_named():
     )
 
 
-def test_the_classes_are_those_of_the_table():
-    assert whats(taxonomy_findings(manifest())) == []
+NTU60 = find_reader("ntu60")
+
+
+def test_classes_and_joints_are_those_of_the_data_set():
+    assert whats(taxonomy_findings(manifest(), NTU60)) == whats(taxonomy_findings(manifest(), None)) == []
     coarse = manifest().coarse_of
-    wrong = whats(taxonomy_findings(manifest(coarse_of=(*coarse[:5], 3, *coarse[6:]))))
-    assert wrong == [f"|manifest: coarse_of are not those of the ntu60 table: number 5 is 3, expected {coarse[5]}"]
-    short = whats(taxonomy_findings(manifest(coarse_of=coarse[:49])))
+    changed = manifest(coarse_of=(*coarse[:5], 3, *coarse[6:]))
+    for reader in (NTU60, None):  # without a reader, the table of that name
+        wrong = whats(taxonomy_findings(changed, reader))
+        assert wrong == [f"|manifest: coarse_of are not those of the ntu60 table: number 5 is 3, expected {coarse[5]}"]
+    short = whats(taxonomy_findings(manifest(coarse_of=coarse[:49]), NTU60))
     assert any("no class is in the groups mutual" in text for text in short)
     for change in ({"joints": ()}, {"skeleton": "other"}):
-        assert any("joints are not those of skeleton" in text for text in whats(taxonomy_findings(manifest(**change))))
-    assert whats(taxonomy_findings(manifest(taxonomy="own"))) == []  # another's classes are theirs
+        said = whats(taxonomy_findings(manifest(**change), NTU60))
+        assert any("its joints are not those of the coco17 layout" in text for text in said)
+    assert whats(taxonomy_findings(manifest(joints=()), None))
+
+
+def test_the_classes_of_another_table_are_named_unless_nobody_knows_them():
+    own = manifest(taxonomy="own")
+    assert whats(taxonomy_findings(own, None)) == []  # another's classes are theirs
+    assert whats(taxonomy_findings(own, NTU60)) == [
+        "|manifest: taxonomy must be ntu60, as the data set ntu60 says, got own"
+    ]
+
+
+def test_classes_without_groups_have_no_coarse_label():
+    plain = replace(counted(1, 0, 0), groups=(), coarse_of=())
+    taxonomy = Taxonomy(name="ma52", classes=plain.classes)
+    assert whats(taxonomy_findings(plain, replace(find_reader("ma52"), taxonomy=taxonomy))) == []
+    assert whats(index_findings(plain, index(["a"], [0], [11]))) == []
+    grouped = replace(index(["a"], [0], [11]), coarse_label=np.array([2], np.int32))
+    assert whats(index_findings(plain, grouped)) == ["a|coarse label of class 11 must be -1, the index has 2"]
 
 
 def problem(name: str, action: str) -> Problem:

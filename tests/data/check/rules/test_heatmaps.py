@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
+from epam_data.check.reference import reference_heatmap
 from epam_data.check.rules.heatmaps import heatmap_error, nonzero_pixels, property_faults
-from epam_data.check.rules.reference import reference_heatmap
 from epam_data.samples.heatmap import quantise
 from epam_data.samples.prepare import draw_heatmap
 from epam_data.schema import SampleInfo
 from epam_data.shards.codec import HEATMAP_TOLERANCE
-from epam_data.skeleton import joint_is_missing
+from epam_data.skeleton import COCO17, joint_is_missing
 from tests.data.raw_data import sample_info
 
 SIZE = 28
@@ -30,7 +30,7 @@ def drawn(info: SampleInfo, keypoints: np.ndarray, use_scores: bool = True) -> n
     """What a build stores."""
     missing = joint_is_missing(keypoints[..., :2], keypoints[..., 2])
     heights = np.where(missing, 0, keypoints[..., 2] if use_scores else 1)
-    return quantise(draw_heatmap(info, keypoints[..., :2], heights), info.heatmap_scale)
+    return quantise(draw_heatmap(info, keypoints[..., :2], heights, COCO17), info.heatmap_scale)
 
 
 @pytest.mark.parametrize("kind", ["joints", "limbs"])
@@ -45,9 +45,9 @@ def test_what_a_build_draws_raises_no_alarm(kind: str, num_persons: int, seed: i
     else:
         info, keypoints = clip(kind, num_persons, seed, sigma)
     heatmap = drawn(info, keypoints, use_scores)
-    error = heatmap_error(info, keypoints, heatmap, use_scores)
+    error = heatmap_error(info, keypoints, heatmap, use_scores, COCO17)
     assert error.allowed and error.largest <= HEATMAP_TOLERANCE + 1e-5
-    assert list(property_faults(info, keypoints, heatmap, use_scores)) == []
+    assert list(property_faults(info, keypoints, heatmap, use_scores, COCO17)) == []
 
 
 @pytest.mark.parametrize("kind", ["joints", "limbs"])
@@ -59,9 +59,9 @@ def test_the_error_is_that_of_the_whole_volume(kind: str):
         changed = heatmap.copy()
         place = tuple(int(rng.integers(n)) for n in changed.shape)
         changed[place] = rng.integers(256)
-        reference = reference_heatmap(info, keypoints, use_scores=True) / info.heatmap_scale
+        reference = reference_heatmap(info, keypoints, use_scores=True, layout=COCO17) / info.heatmap_scale
         whole = np.abs(changed / 255 - reference)
-        error = heatmap_error(info, keypoints, changed, use_scores=True)
+        error = heatmap_error(info, keypoints, changed, use_scores=True, layout=COCO17)
         assert error.largest == pytest.approx(whole.max(), abs=1e-12)
         assert whole[error.frame, error.channel, error.y, error.x] == pytest.approx(whole.max(), abs=1e-12)
 
@@ -70,12 +70,12 @@ def test_a_level_more_is_found_and_named():
     info, keypoints = clip()
     heatmap = drawn(info, keypoints)
     heatmap[3, 5, 20, 7] += 1
-    error = heatmap_error(info, keypoints, heatmap, use_scores=True)
+    error = heatmap_error(info, keypoints, heatmap, use_scores=True, layout=COCO17)
     assert not error.allowed and "frame 3, channel 5, pixel (7, 20)" in str(error)
 
 
 def faults(info: SampleInfo, keypoints: np.ndarray, heatmap: np.ndarray) -> str:
-    return "\n".join(property_faults(info, keypoints, heatmap, use_scores=True))
+    return "\n".join(property_faults(info, keypoints, heatmap, use_scores=True, layout=COCO17))
 
 
 def still(x: float, y: float, score: float = 0.9) -> tuple[SampleInfo, np.ndarray, np.ndarray]:

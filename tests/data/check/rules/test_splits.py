@@ -1,7 +1,9 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from epam_data.check.rules.finding import Finding
 from epam_data.check.rules.splits import (
     ClipContent,
     balance_findings,
@@ -11,10 +13,13 @@ from epam_data.check.rules.splits import (
     split_findings,
     split_of_clips,
 )
+from epam_data.readers import Protocol, find_reader
 from epam_data.shards.index import Index
 from epam_data.shards.manifest import Manifest, ShardEntry
 from epam_data.skeleton import COCO17, MA52_28
 from epam_data.taxonomy import TAXONOMIES
+
+NTU60 = find_reader("ntu60")
 
 
 def manifest(dataset: str = "ntu60", protocol: str | None = "xsub", **changes: Any) -> Manifest:
@@ -47,24 +52,64 @@ def name(camera: int = 1, subject: int = 1, action: int = 1) -> str:
     return f"S001C{camera:03d}P{subject:03d}R001A{action:03d}"
 
 
+def findings(manifest: Manifest, index: Index) -> list[Finding]:
+    return list(split_findings(manifest, index, find_reader(manifest.dataset)))
+
+
 def test_a_subject_of_two_splits_leaks_in_x_sub_and_a_camera_in_x_view():
     keys = [name(2, 1), name(3, 2), name(3, 1)]
     found = index(keys, [0, 1, 2], [0, 0, 0])
-    subject = [finding.what for finding in split_findings(manifest(), found)]
+    subject = [finding.what for finding in findings(manifest(), found)]
     assert subject == [f"subject 1 is in train (1 clips, as {keys[0]}) and in val (1 clips, as {keys[2]}): xsub leaks"]
-    camera = [finding.what for finding in split_findings(manifest(protocol="xview"), found)]
+    camera = [finding.what for finding in findings(manifest(protocol="xview"), found)]
     assert camera == [f"camera 3 is in train (1 clips, as {keys[1]}) and in val (1 clips, as {keys[2]}): xview leaks"]
-    assert not list(split_findings(manifest(protocol=None), found))
+    assert not findings(manifest(protocol=None), found)
 
 
 def test_a_name_says_its_label():
-    found = list(split_findings(manifest(), index([name(action=7), name(action=8)], [0, 0], [6, 6])))
+    found = findings(manifest(), index([name(action=7), name(action=8)], [0, 0], [6, 6]))
     assert [(f.key, f.what) for f in found] == [(name(action=8), "the name says label 7, the index 6")]
-    assert [f.what for f in split_findings(manifest(), index([name(action=5)], [0], [0]))] == [
+    assert [f.what for f in findings(manifest(), index([name(action=5)], [0], [0]))] == [
         "the name says label 4, the index 0"
     ]
-    assert not list(split_findings(manifest(), index([name(action=8)], [0], [-1])))  # hidden
-    assert not list(split_findings(manifest("ma52", None), index(["0003_01_0001"], [0], [5])))
+    assert not findings(manifest(), index([name(action=8)], [0], [-1]))  # hidden
+    assert not findings(manifest("ma52", None), index(["0003_01_0001"], [0], [5]))
+
+
+def test_an_unknown_protocol_is_a_finding_that_names_it():
+    (finding,) = findings(manifest(protocol="xset"), index([name()], [0], [0]))
+    assert (finding.check, finding.what) == (
+        "split",
+        "protocol must be one of those of ntu60 (xsub, xview), got 'xset': leaks between the splits cannot be seen",
+    )
+    (finding,) = findings(manifest("ma52", "xsub"), index(["0003_01_0001"], [0], [0]))
+    assert finding.what.startswith("protocol must be one of those of ma52 (none), got 'xsub'")
+
+
+def test_shards_without_a_protocol_or_a_known_reader_are_noted():
+    found = index([name()], [0], [0])
+    assert "the shards name no protocol of ntu60 (xsub, xview): leaks between the splits cannot be seen" in notes(
+        manifest(protocol=None), found, NTU60
+    )
+    own = manifest(protocol="any", dataset="ntu60")
+    assert not list(split_findings(own, found, None))
+    assert (
+        "ntu60 is no data set of this package: protocol, names and classes were not checked; name its reader with "
+        "--check.dataset MODULE:NAME" in notes(own, found, None)
+    )
+    assert not any("name no protocol" in note for note in notes(manifest("ma52", None), found, find_reader("ma52")))
+
+
+def test_any_protocol_of_the_reader_is_asked():
+    """A rule of another data set: nothing of NTU's stands in the check."""
+    rule = Protocol(split_by="setup", values={"train": frozenset((1,)), "val": frozenset((2,))}, num_clips={"val": 7})
+    reader = replace(NTU60, protocols={"xset": rule})
+    found = index([name(), name(2)], [0, 2], [0, 0])
+    (finding,) = split_findings(manifest(protocol="xset"), found, reader)
+    assert finding.what.startswith("setup 1 is in train (1 clips, as ") and finding.what.endswith("xset leaks")
+    said = list(notes(manifest(protocol="xset"), found, reader))
+    assert "val: 1 clips, the published files have 7" in said
+    assert "1 clips are in another split than the published setups of xset put them" in said
 
 
 def labels(values: list[int], shard: int = 2) -> list[str]:
@@ -110,12 +155,14 @@ def test_repeated_content_is_found_and_a_leak_is_called_one():
 
 def test_notes_say_what_no_check_can_judge():
     found = index([name(subject=1), name(subject=3), name(subject=6)], [0, 1, 2], [0, 0, 1])
-    said = list(notes(manifest(problems={"excluded": 4}), found))
+    said = list(notes(manifest(problems={"excluded": 4}), found, NTU60))
     assert "train: 2 clips, the published files have 40,091" in said
     assert "train: 59 of 60 classes have no clip" in said
     assert "4 clips were excluded at build time, see problems.jsonl" in said
     assert "1 clips are in another split than the published subjects of xsub put them" in said
-    assert not any("published subjects" in note for note in notes(manifest(), index([name(subject=1)], [0], [0])))
+    assert not any(
+        "published subjects" in note for note in notes(manifest(), index([name(subject=1)], [0], [0]), NTU60)
+    )
 
 
 def test_the_split_of_a_clip_is_its_shards():
@@ -125,9 +172,9 @@ def test_the_split_of_a_clip_is_its_shards():
 
 def test_a_stray_shard_number_and_an_unknown_split_crash_nothing():
     found = index([name(subject=1), name(subject=1)], [0, 7], [0, 0])
-    assert not list(split_findings(manifest(), found))  # `index_findings` names the stray number
+    assert not findings(manifest(), found)  # `index_findings` names the stray number
     shards = (*manifest().shards[:2], ShardEntry(name="dev-000000", split="dev", num_samples=0, num_bytes=0, sha256=""))
-    (finding,) = split_findings(manifest(shards=shards), index([name(), name()], [0, 2], [0, 0]))
+    (finding,) = findings(manifest(shards=shards), index([name(), name()], [0, 2], [0, 0]))
     assert (finding.shard, finding.what) == ("dev-000000", "split must be one of train, val, test, got 'dev'")
 
 

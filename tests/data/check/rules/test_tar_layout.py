@@ -6,7 +6,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from epam_data.check.rules.tar_layout import compare_with_index, expected_places, walk_tar
+from epam_data.check.rules.tar_layout import compare_with_index, expected_headers, walk_tar
 from epam_data.shards.codec import MEMBERS
 from epam_data.shards.layout import IndexRow
 
@@ -28,15 +28,15 @@ def shard(num_clips: int = 4, seed: int = 0) -> tuple[bytes, list[IndexRow]]:
 
 
 def findings(data: bytes, rows: list[IndexRow]) -> list[str]:
-    expected = expected_places(rows)
+    expected = expected_headers(rows, MEMBERS)
     members, wrong = walk_tar(memoryview(data), "s", expected)
     return [str(finding) for finding in (*wrong, *compare_with_index(members, expected, "s"))]
 
 
 def test_a_good_shard_is_walked_without_a_finding():
     data, rows = shard()
-    members, wrong = walk_tar(memoryview(data), "s", expected_places(rows))
-    assert members == expected_places(rows) and not wrong
+    members, wrong = walk_tar(memoryview(data), "s", expected_headers(rows, MEMBERS))
+    assert members == expected_headers(rows, MEMBERS) and not wrong
     assert findings(data, rows) == []
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         assert [(header.offset, header.offset_data) for header in tar] == [(m.header, m.start) for m in members]
@@ -52,7 +52,7 @@ def test_any_change_outside_the_contents_is_found(seed: int):
     """Contents are opened by others; everything else of a tar is redundant."""
     data, rows = shard()
     content = np.zeros(len(data), np.bool_)
-    for place in expected_places(rows):
+    for place in expected_headers(rows, MEMBERS):
         content[place.start : place.start + place.size] = True
     rng = np.random.default_rng(seed)
     for at in rng.choice(np.flatnonzero(~content), 60, replace=False).tolist():
@@ -64,7 +64,7 @@ def test_any_change_outside_the_contents_is_found(seed: int):
 @pytest.mark.parametrize("seed", range(3))
 def test_any_cut_is_found(seed: int):
     data, rows = shard()
-    needed = expected_places(rows)[-1].end + 1024
+    needed = expected_headers(rows, MEMBERS)[-1].end + 1024
     for length in np.random.default_rng(seed).integers(0, needed, 40).tolist():
         assert findings(data[:length], rows), length
 
@@ -72,8 +72,8 @@ def test_any_cut_is_found(seed: int):
 def test_behind_a_broken_header_the_walk_goes_on():
     data, rows = shard()
     changed = bytearray(data)
-    changed[expected_places(rows)[5].header] ^= 1
-    members, _ = walk_tar(memoryview(bytes(changed)), "s", expected_places(rows))
+    changed[expected_headers(rows, MEMBERS)[5].header] ^= 1
+    members, _ = walk_tar(memoryview(bytes(changed)), "s", expected_headers(rows, MEMBERS))
     assert len(members) == 4 * 4 - 1
 
 

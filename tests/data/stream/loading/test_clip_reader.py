@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from epam_data.schema import Sample
-from epam_data.shards.codec import MEMBERS, decode, decode_info
+from epam_data.shards.codec import MEMBERS, decode
+from epam_data.shards.head import read_head
 from epam_data.shards.index import Index, load_index
 from epam_data.shards.manifest import Manifest, load_manifest
 from epam_data.shards.reader import ShardReader, read_shard
@@ -147,7 +148,7 @@ def test_a_damaged_frame_is_named(copied: Path, samples: list[Sample], offset: i
     reader = reader_of(copied)
     names = [shard.name for shard in load_manifest(copied).shards]
     members = ShardReader(copied, names).read_members(int(index.shard[5]), index.row(5))
-    where = damage(copied, 5, "rgb.mjpeg", decode_info(members["json"])[1][7] + offset)
+    where = damage(copied, 5, "rgb.mjpeg", read_head(members["json"]).members.frame_offsets[7] + offset)
     draw = Draw(rgb_frames=np.array([6, 7]), pose_frames=np.arange(2), flip=False)
     with pytest.raises(ValueError, match=rf"^{re.escape(where)}: rgb\.mjpeg: frame 7: "):
         read_batch(reader, np.array([5]), np.arange(1), [draw])
@@ -225,7 +226,7 @@ def test_heatmaps_that_are_drawn_are_not_read(copied: Path) -> None:
 
 
 def test_heights_without_scores_are_one(ntu60_shards: Path) -> None:
-    reader = drawing_reader(ntu60_shards, lambda m: replace(m, prepare={**m.prepare, "use_scores": False}))
+    reader = drawing_reader(ntu60_shards, lambda m: replace(m, prepare=replace(m.prepare, use_scores=False)))
     batch = read_batch(reader, np.array([3]), np.arange(1), [some_draw()])
     assert set(batch.keypoints[0, 0, ..., 2].flatten().tolist()) == {1.0}
 

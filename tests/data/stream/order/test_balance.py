@@ -98,6 +98,16 @@ def test_epochs_go_on_where_the_last_one_stopped_and_seeds_differ() -> None:
     assert len({tuple(times_of(balanced(shards, quotas, seed), 50, 0)) for seed in range(20)}) > 1
 
 
+def test_balanced_epochs_stay_what_they_were() -> None:
+    """A run that is resumed after an upgrade must see the same samples."""
+    samples = balanced([[0, 1, 0], [0, 1, 0, 0]], np.array([2, 5]), seed=3)
+    assert [samples.samples(epoch, np.arange(7)).tolist() for epoch in range(3)] == [
+        [0, 1, 1, 3, 4, 4, 4],
+        [1, 1, 1, 2, 4, 4, 6],
+        [0, 1, 1, 4, 4, 4, 5],
+    ]
+
+
 def test_huge_sets_stay_in_their_integers() -> None:
     """The last sample of 10^8 in the last of many epochs."""
     samples = balanced([[0, 1]], np.array([1, 1]))

@@ -42,6 +42,18 @@ def test_each_of_seed_epoch_and_position_matters() -> None:
         assert not np.array_equal(draws(), draws(**{name: 2}))
 
 
+def test_a_draw_stays_what_it_was() -> None:
+    """A run that is resumed after an upgrade must see the same frames, flips, crops and colours."""
+    chosen = StreamSettings(
+        rgb_frames=2, pose_frames=4, heatmap="drawn", train_crop="random_resized", brightness=0.4, contrast=0.2
+    )
+    draw = draw_training(30, chosen, seed=7, epoch=1, position=12)
+    assert (draw.rgb_frames.tolist(), draw.pose_frames.tolist(), draw.flip) == ([4, 20], [4, 11, 20, 27], True)
+    assert draw.crop == pytest.approx((0.172244885, 0.064143667, 0.875208486, 0.877461879), abs=1e-9)
+    assert (draw.brightness, draw.contrast) == pytest.approx((0.675169797, 0.993488974), abs=1e-9)
+    assert draw_training(30, StreamSettings(), seed=7, epoch=1, position=12).crop == (0.0, 0.0, 1.0, 1.0)
+
+
 def test_aligned_rgb_frames_are_every_nth_pose_frame() -> None:
     for position in range(20):
         draw = draw_training(70, ALIGNED, seed=0, epoch=0, position=position)

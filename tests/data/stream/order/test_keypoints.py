@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from epam_data.check.rules.reference import reference_heatmap
+from epam_data.check.reference import reference_heatmap
 from epam_data.samples.heatmap import draw_joints
 from epam_data.schema import SampleInfo
+from epam_data.skeleton import COCO17
 from epam_data.stream.order.draws import WHOLE
 from epam_data.stream.order.keypoints import heatmap_keypoints
 from tests.data.raw_data import sample_info
@@ -37,16 +38,16 @@ def drawn(info: SampleInfo, crop: tuple[float, float, float, float] = WHOLE, use
 @pytest.mark.parametrize("use_scores", [True, False])
 def test_without_a_crop_they_draw_the_reference(use_scores: bool) -> None:
     np.testing.assert_allclose(
-        drawn(INFO, use_scores=use_scores), reference_heatmap(INFO, skeleton(), use_scores), atol=1e-6
+        drawn(INFO, use_scores=use_scores), reference_heatmap(INFO, skeleton(), use_scores, COCO17), atol=1e-6
     )
 
 
 def test_a_crop_draws_the_reference_of_the_smaller_box() -> None:
-    """A quarter off on the left and an eighth at the bottom: 64 x 80 video pixels become 48 x 70."""
-    smaller = replace(INFO, box=(26, 12, 74, 82))
-    expected = reference_heatmap(smaller, skeleton(), True)
-    np.testing.assert_allclose(drawn(INFO, crop=(0.25, 0.0, 1.0, 0.875)), expected, atol=1e-6)
-    assert np.abs(expected - reference_heatmap(INFO, skeleton(), True)).max() > 0.1
+    """A quarter off on the left, an eighth at the top and at the bottom: 64 x 80 video pixels become 48 x 60."""
+    smaller = replace(INFO, box=(26, 22, 74, 82))
+    expected = reference_heatmap(smaller, skeleton(), True, COCO17)
+    np.testing.assert_allclose(drawn(INFO, crop=(0.25, 0.125, 1.0, 0.875)), expected, atol=1e-6)
+    assert np.abs(expected - reference_heatmap(INFO, skeleton(), True, COCO17)).max() > 0.1
 
 
 def test_more_persons_than_fit_are_refused() -> None:

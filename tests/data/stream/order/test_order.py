@@ -77,6 +77,28 @@ def test_stand_ins_are_spread() -> None:
     assert [next(other.stand_ins(position)) for position in range(200)] != first
 
 
+def test_an_epoch_stays_what_it_was() -> None:
+    """A run that is resumed after an upgrade must see the same samples, stand-ins among them."""
+    order = EpochOrder([3, 2, 4, 1], seed=1, epoch=2, window_shards=2)
+    assert order.samples(np.arange(10)).tolist() == [9, 4, 3, 5, 0, 6, 7, 8, 2, 1]
+    assert [next(order.stand_ins(position)) for position in range(10)] == [2, 0, 0, 9, 3, 3, 7, 8, 5, 3]
+
+
+@given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=9), window=st.integers(1, 4), data=st.data())
+def test_the_shards_of_the_rest_begin_with_the_window_of_the_position(
+    sizes: list[int], window: int, data: st.DataObject
+) -> None:
+    order = EpochOrder(sizes, seed=4, epoch=1, window_shards=window)
+    position = data.draw(st.integers(0, sum(sizes) - 1))
+    shards = order.shards_from(position).tolist()
+    ends = np.cumsum(sizes)
+    rest = np.searchsorted(ends, order.samples(np.arange(position, sum(sizes))), side="right").tolist()
+    assert rest[0] in shards[:window] and set(rest) <= set(shards) and len(set(shards)) == len(shards)
+    assert len(order.shards_from(0)) == len(sizes)
+    earlier = np.searchsorted(ends, order.samples(np.arange(position)), side="right").tolist()
+    assert set(shards[window:]).isdisjoint(earlier), "later windows have not begun"
+
+
 def test_epochs_and_seeds_differ() -> None:
     sizes = [20] * 5
     orders = [order_of(sizes, seed=seed, epoch=epoch, window_shards=2).tolist() for seed in (0, 1) for epoch in (0, 1)]

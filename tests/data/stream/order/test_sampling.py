@@ -54,7 +54,21 @@ def test_the_repeatable_frames_are_repeatable(num_frames: int) -> None:
     before = test_frames(num_frames, 16, 2)
     np.random.random(7)
     np.testing.assert_array_equal(test_frames(num_frames, 16, 2), before)
-    np.testing.assert_array_equal(test_frames(num_frames, 16)[0], before[0], "the first clip does not know the others")
+    np.testing.assert_array_equal(test_frames(num_frames, 16), before[:1], "one clip, which does not know the others")
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "frames"),
+    [
+        (5, [3, 4, 0, 1, 2, 3, 4, 0]),
+        (11, [1, 2, 3, 4, 6, 7, 9, 10]),
+        (15, [1, 2, 4, 6, 8, 10, 12, 14]),
+        (40, [3, 9, 10, 19, 22, 27, 33, 36]),
+    ],
+)
+def test_training_frames_stay_what_they_were(num_frames: int, frames: list[int]) -> None:
+    """A run that is resumed after an upgrade must see the same frames."""
+    assert uniform_frames(num_frames, 8, np.random.default_rng(5)).tolist() == frames
 
 
 def check_training(frames: np.ndarray, num_frames: int, length: int) -> None:

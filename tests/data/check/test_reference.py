@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from epam_data.check.rules.reference import reference_heatmap, reference_pixels
+from epam_data.check.reference import reference_heatmap, reference_pixels
 from epam_data.samples.prepare import draw_heatmap
-from epam_data.skeleton import joint_is_missing
+from epam_data.skeleton import COCO17, joint_is_missing
 from tests.data.raw_data import sample_info
 
 
@@ -22,16 +22,16 @@ def test_the_reference_and_the_renderer_agree(kind: str, use_scores: bool):
     keypoints = keypoints.astype(np.float16)
     missing = joint_is_missing(keypoints[..., :2], keypoints[..., 2])
     heights = np.where(missing, 0, keypoints[..., 2] if use_scores else 1)
-    ours = draw_heatmap(info, keypoints[..., :2], heights)
+    ours = draw_heatmap(info, keypoints[..., :2], heights, COCO17)
     assert ours.max() > 0.3
-    np.testing.assert_allclose(ours, reference_heatmap(info, keypoints, use_scores), atol=1e-6)
+    np.testing.assert_allclose(ours, reference_heatmap(info, keypoints, use_scores, COCO17), atol=1e-6)
 
 
 def test_a_single_joint_by_hand():
     info = sample_info(heatmap_size_px=8, box=(0, 0, 8, 8), image_size=(8, 8), video_size=(8, 8), sigma_px=1.0)
     keypoints = np.zeros((1, 6, 17, 3))
     keypoints[0, 2, 4] = (3.0, 5.0, 0.5)
-    volume = reference_heatmap(info, keypoints, use_scores=True)
+    volume = reference_heatmap(info, keypoints, use_scores=True, layout=COCO17)
     assert volume[2, 4, 5, 3] == 0.5
     assert volume[2, 4, 5, 4] == pytest.approx(0.5 * np.exp(-0.5))
     assert volume[2, 4, 5, 7] == 0  # beyond 3 sigma
@@ -53,8 +53,8 @@ def test_the_pixels_are_the_whole_volumes(kind: str):
     keypoints[..., 2] = rng.uniform(0, 1.2, keypoints.shape[:-1])
     keypoints[0, 2] = 0
     keypoints[1, 3, 4, 1] = np.nan
-    volume = reference_heatmap(info, keypoints, use_scores=True)
-    places, values = reference_pixels(info, keypoints, use_scores=True)
+    volume = reference_heatmap(info, keypoints, use_scores=True, layout=COCO17)
+    places, values = reference_pixels(info, keypoints, use_scores=True, layout=COCO17)
     assert len(np.unique(places)) == len(places)
     scattered = np.zeros(volume.size)
     scattered[places] = values
@@ -64,5 +64,7 @@ def test_the_pixels_are_the_whole_volumes(kind: str):
 
 def test_nobody_has_no_pixels():
     for num_persons in (0, 1):
-        places, values = reference_pixels(sample_info(), np.zeros((num_persons, 6, 17, 3)), use_scores=True)
+        places, values = reference_pixels(
+            sample_info(), np.zeros((num_persons, 6, 17, 3)), use_scores=True, layout=COCO17
+        )
         assert not places.size and not values.size

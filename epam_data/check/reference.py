@@ -11,24 +11,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from epam_data.schema import SampleInfo
-from epam_data.skeleton import LAYOUTS
+from epam_data.skeleton import SkeletonLayout
 
 Array = NDArray[np.float64]
 
 
-def reference_heatmap(info: SampleInfo, keypoints: NDArray[np.floating], use_scores: bool) -> Array:
+def reference_heatmap(
+    info: SampleInfo, keypoints: NDArray[np.floating], use_scores: bool, layout: SkeletonLayout
+) -> Array:
     """The heatmap volume of a sample, from its stored keypoints.
 
     Args:
         info: geometry, kind and sigma.
         keypoints: (M, T, V, 3) x, y, score in pixels of `info.image_size`.
         use_scores: the height of a Gaussian is its score, else 1.
+        layout: the joints, and which of them limbs connect.
 
     Returns:
         (T, V, h, w) float64; V counts limbs where `info.heatmap_kind` is "limbs".
     """
     u, v, height, seen = heatmap_points(info, keypoints, use_scores)
-    pairs = channel_joints(info, keypoints.shape[2])
+    pairs = layout.channels(info.heatmap_kind)
     size = info.heatmap_size_px
     volume = np.zeros((keypoints.shape[1], len(pairs), size, size))
     for channel, (a, b) in enumerate(pairs):
@@ -40,7 +43,7 @@ def reference_heatmap(info: SampleInfo, keypoints: NDArray[np.floating], use_sco
 
 
 def reference_pixels(
-    info: SampleInfo, keypoints: NDArray[np.floating], use_scores: bool
+    info: SampleInfo, keypoints: NDArray[np.floating], use_scores: bool, layout: SkeletonLayout
 ) -> tuple[NDArray[np.int64], Array]:
     """`reference_heatmap` where it may not be 0.
 
@@ -49,7 +52,7 @@ def reference_pixels(
         values: (n,) float64.
     """
     u, v, height, seen = heatmap_points(info, keypoints, use_scores)
-    pairs = np.array(channel_joints(info, keypoints.shape[2]))
+    pairs = np.array(layout.channels(info.heatmap_kind))
     size, sigma = info.heatmap_size_px, info.sigma_px
     a, b = pairs.T
     persons, frames, channels = np.nonzero(seen[:, :, a] & seen[:, :, b])
@@ -83,13 +86,6 @@ def heatmap_points(
     u = (x * (info.video_size[1] / info.image_size[1]) - x1) * size / (x2 - x1)
     v = (y * (info.video_size[0] / info.image_size[0]) - y1) * size / (y2 - y1)
     return u, v, score if use_scores else np.ones_like(score), seen
-
-
-def channel_joints(info: SampleInfo, num_joints: int) -> tuple[tuple[int, int], ...]:
-    """The (start, end) joints of each channel; a joint's own channel starts and ends there."""
-    if info.heatmap_kind == "limbs":
-        return LAYOUTS[info.skeleton].limbs
-    return tuple((joint, joint) for joint in range(num_joints))
 
 
 def _largest_at_each(

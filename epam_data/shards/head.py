@@ -1,0 +1,104 @@
+"""`KEY.json`, the head of a sample: what it is, where its frames lie, and the checksums of its members."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from epam_data.schema import SCHEMA_VERSION, SampleInfo, check_version
+from epam_data.system.typed_json import decode_json
+
+HEAD = "json"
+"""The ending of this member, whatever the codecs of the others."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberTable:
+    """What `KEY.json` says of the other members."""
+
+    frame_offsets: list[int]  # T + 1: frame i lies from offset i to offset i + 1 of its member, bytes
+    crc32: dict[str, int] = field(default_factory=dict)  # of each member, by ending
+    frame_crc32: list[int] | None = None  # of each frame; None: an older shard
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleHead:
+    """What `KEY.json` says."""
+
+    info: SampleInfo
+    members: MemberTable
+
+    def check(self, ending: str, data: bytes | memoryview) -> None:
+        """Refuse a member that is not what `KEY.json` was written with; one of which it says nothing passes.
+
+        Raises:
+            ValueError: the member's CRC-32 is another.
+        """
+        crc32 = self.members.crc32
+        if ending in crc32 and crc32[ending] != checksum(ending, data):
+            name = "KEY.json" if ending == HEAD else ending
+            raise ValueError(f"{name}: damaged (its CRC-32 is not that in KEY.json)")
+
+    def check_frame(self, ending: str, frame: int, data: bytes | memoryview) -> None:
+        """The same for one frame of the member `ending`."""
+        crc32 = self.members.frame_crc32
+        if crc32 is not None and frame < len(crc32) and crc32[frame] != zlib.crc32(data):
+            raise ValueError(f"{ending}: frame {frame}: damaged (its CRC-32 is not that in KEY.json)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Name:
+    schema: Any = None
+    key: Any = None
+
+
+def read_head(data: bytes | memoryview) -> SampleHead:
+    """What `KEY.json` says; further fields are ignored, so that version 1 can grow.
+
+    Raises:
+        ValueError: no JSON, a field is absent or cannot be, the offsets do not fit the number of frames, or the version
+            is newer than this code; the key is named.
+    """
+    name = decode_json(data, _Name, "KEY.json")
+    check_version(name.schema, name.key)
+    what = f"{name.key}: KEY.json"
+    info, members = decode_json(data, SampleInfo, what), decode_json(data, MemberTable, what)
+    offsets = members.frame_offsets
+    if len(offsets) != info.num_frames + 1:
+        raise ValueError(f"{info.key}: frame_offsets must be {info.num_frames + 1} numbers, got {len(offsets)}")
+    if offsets[0] != 0 or any(end <= start for start, end in pairwise(offsets)):
+        raise ValueError(f"{info.key}: frame_offsets must rise from 0")
+    return SampleHead(info=info, members=members)
+
+
+def write_head(info: SampleInfo, frames: list[bytes], members: dict[str, bytes]) -> bytes:
+    """`KEY.json` of a sample; the same sample gives the same bytes.
+
+    Args:
+        info: what the sample is.
+        frames: each encoded frame.
+        members: the other members, by ending.
+    """
+    offsets = [0]
+    for frame in frames:
+        offsets.append(offsets[-1] + len(frame))
+    # A reader of single frames cannot check the member as a whole, and libjpeg sees few of the bits that may flip.
+    table = {"frame_offsets": offsets, "frame_crc32": list(map(zlib.crc32, frames))}
+    values = {"schema": SCHEMA_VERSION, **asdict(info), **table, "crc32": {}}
+    whole = {HEAD: _json(values), **members}
+    return _json({**values, "crc32": {ending: checksum(ending, data) for ending, data in whole.items()}})
+
+
+def checksum(ending: str, data: bytes | memoryview) -> int:
+    """CRC-32 of a member, as `crc32` in `KEY.json` says it; of `KEY.json`, of all but the object `crc32` itself."""
+    if ending != HEAD:
+        return zlib.crc32(data)
+    before, _, rest = bytes(data).partition(b'"crc32":{')
+    return zlib.crc32(rest.partition(b"}")[2], zlib.crc32(before))
+
+
+def _json(values: dict[str, Any]) -> bytes:
+    return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()

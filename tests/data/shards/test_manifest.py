@@ -1,0 +1,177 @@
+"""The manifest: what was written is read; what is damaged is named."""
+
+import hashlib
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from epam_data.samples.settings import PrepareSettings
+from epam_data.shards.codec import MemberCodecs
+from epam_data.shards.manifest import INDEX, MANIFEST, Manifest, ShardEntry, load_manifest
+from epam_data.shards.settings import ShardSettings
+from epam_data.skeleton import COCO17
+from epam_data.taxonomy import TAXONOMIES
+from tests.data.raw_data import SMALL
+
+
+def manifest(**changes: object) -> Manifest:
+    values = {
+        "dataset": "ntu60",
+        "protocol": "xsub",
+        "skeleton": "coco17",
+        "joints": ("nose", "eye"),
+        "taxonomy": "ntu60",
+        "classes": ("drink", "sit"),
+        "groups": ("g",),
+        "coarse_of": (0, 0),
+        "prepare": PrepareSettings(rgb_size_px=256),
+        "shard": ShardSettings(zstd_level=7),
+        "sources": {"all.pkl": "ab"},
+        "versions": {"av": "1"},
+        "problems": {"skipped": 2},
+        "index_sha256": "cd",
+        "shards": (ShardEntry(name="train-000000", split="train", num_samples=2, num_bytes=9, sha256="ef"),),
+    }
+    return Manifest(**{**values, **changes})
+
+
+def test_the_manifest_survives(tmp_path: Path) -> None:
+    for one in (manifest(), manifest(protocol=None, shards=())):
+        (tmp_path / MANIFEST).write_bytes(one.to_json())
+        assert load_manifest(tmp_path) == one
+        assert json.loads(one.to_json())["schema"] == 1
+        assert replace(one).to_json() == one.to_json()
+
+
+def test_a_later_field_is_ignored(tmp_path: Path) -> None:
+    values = {**json.loads(manifest().to_json()), "added_later": 1}
+    (tmp_path / MANIFEST).write_text(json.dumps(values))
+    assert load_manifest(tmp_path) == manifest()
+
+
+def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for root in (tmp_path, tmp_path / "none", tmp_path / "file"):
+        message = f"{root}: holds no manifest.json; no shard directory, or its build is not finished"
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            load_manifest(root)
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"3", b'"text"', b"\xff\xfe\x00"])
+def test_what_is_no_manifest_is_refused(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / MANIFEST).write_bytes(data)
+    with pytest.raises(
+        ValueError, match=f"^{re.escape(str(tmp_path / MANIFEST))}: (no JSON \\(|expected object, got )"
+    ):
+        load_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("version", [None, 0, 2, "1"])
+def test_another_schema_is_refused(tmp_path: Path, version: object) -> None:
+    (tmp_path / MANIFEST).write_text(json.dumps({**json.loads(manifest().to_json()), "schema": version}))
+    message = f"{tmp_path}: shard schema {version!r} cannot be read, this code reads 1..1"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        load_manifest(tmp_path)
+
+
+def test_an_incomplete_manifest_is_refused(tmp_path: Path) -> None:
+    values = json.loads(manifest().to_json())
+    del values["joints"]
+    (tmp_path / MANIFEST).write_text(json.dumps(values))
+    with pytest.raises(ValueError, match=f"^{re.escape(str(tmp_path / MANIFEST))}: lacks joints$"):
+        load_manifest(tmp_path)
+
+
+def test_the_manifest_of_a_build(ntu60_shards: Path) -> None:
+    built = load_manifest(ntu60_shards)
+    assert (built.dataset, built.protocol, built.skeleton) == ("ntu60", "xsub", "coco17")
+    assert built.joints == COCO17.joints and built.classes == TAXONOMIES["ntu60"].classes
+    assert built.coarse_of == TAXONOMIES["ntu60"].coarse_of and built.groups == TAXONOMIES["ntu60"].groups
+    assert [(shard.name, shard.num_samples) for shard in built.shards] == [
+        *((f"train-{number:06d}", size) for number, size in enumerate((4, 4, 4, 2))),
+        *((f"val-{number:06d}", size) for number, size in enumerate((4, 1))),
+    ]
+    for shard in built.shards:
+        data = (ntu60_shards / f"{shard.name}.tar").read_bytes()
+        assert (shard.num_bytes, shard.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+    assert built.index_sha256 == hashlib.sha256((ntu60_shards / INDEX).read_bytes()).hexdigest()
+    assert {"epam", "numpy", "av"} <= set(built.versions)
+    assert str(ntu60_shards) not in (ntu60_shards / MANIFEST).read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"shards": None}, "shards: expected array, got None$"),
+        ({"shards": [{"name": "a"}]}, r"shards\[0\]: lacks split$"),
+        ({"classes": ["drink", 3]}, r"classes\[1\]: expected str, got 3$"),
+        ({"problems": {"skipped": "x"}}, r"problems\[\.\.\.\]: expected int, got \{'skipped': 'x'\}$"),
+        ({"problems": {"skipped": True}}, r"problems\[\.\.\.\]: expected int, got \{'skipped': True\}$"),
+        ({"prepare": []}, r"prepare: expected object, got \[\]$"),
+        ({"prepare": {"sigma_px": "wide"}}, "prepare.sigma_px: expected float, got wide$"),
+        ({"prepare": {"rgb_size_px": 4}}, "prepare.rgb_size_px must be >= 8, got 4$"),
+        ({"shard": {"jpeg_quality": 101}}, "shard.jpeg_quality must be in 1..100, got 101$"),
+        ({"codecs": {"frames": "rgb.avi"}}, "codecs.frames must be one of rgb.mjpeg, got 'rgb.avi'$"),
+        ({"codecs": {"info": "xml"}}, "codecs.info must be one of json, got 'xml'$"),
+        ({"protocol": 3}, r"protocol: expected str \| null, got 3$"),
+        ({"coarse_of": [0]}, "2 classes need a group each, 1 have one"),
+    ],
+)
+def test_a_manifest_of_other_types_is_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    (tmp_path / MANIFEST).write_text(json.dumps({**json.loads(manifest().to_json()), **change}))
+    with pytest.raises(ValueError, match=f"^{re.escape(str(tmp_path / MANIFEST))}: {message}"):
+        load_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("section", ["prepare", "shard"])
+def test_a_setting_may_be_absent_or_new_but_not_both(tmp_path: Path, section: str) -> None:
+    """Both at once is a damaged name, which would pass as the default of the setting."""
+    values, name = json.loads(manifest().to_json()), "use_scores" if section == "prepare" else "shuffle_seed"
+    older = {key: value for key, value in values[section].items() if key != name}
+    for settings in (older, {**values[section], "of_a_later_day": 1}):
+        (tmp_path / MANIFEST).write_text(json.dumps({**values, section: settings}))
+        assert load_manifest(tmp_path) == manifest()
+    (tmp_path / MANIFEST).write_text(json.dumps({**values, section: {**older, "damaged": 1}}))
+    message = f"{tmp_path / MANIFEST}: {section} lacks {name}, and has damaged instead"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        load_manifest(tmp_path)
+
+
+def test_the_manifest_names_the_codecs(tmp_path: Path) -> None:
+    values = json.loads(manifest().to_json())
+    names = {"info": "json", "keypoints": "keypoints.npy", "heatmap": "heatmap.npy.zst", "frames": "rgb.mjpeg"}
+    assert values.pop("codecs") == names
+    (tmp_path / MANIFEST).write_text(json.dumps(values))
+    assert load_manifest(tmp_path).codecs == MemberCodecs(**names), "older shards do not name them"
+
+
+def test_settings_are_those_of_the_build(ntu60_shards: Path) -> None:
+    built = load_manifest(ntu60_shards)
+    assert built.prepare == SMALL and built.shard.samples_per_shard == 4
+    assert built.num_channels == 17
+    assert replace(built, prepare=replace(built.prepare, heatmap_kind="limbs")).num_channels == len(COCO17.limbs)
+
+
+def test_only_a_layout_of_ones_own_stands_in_the_manifest(tmp_path: Path) -> None:
+    assert not {"flip_pairs", "limbs"} & json.loads(manifest().to_json()).keys()
+    assert manifest().layout is COCO17
+    hand = {"skeleton": "hand", "joints": ("wrist", "left_tip", "right_tip")}
+    own = manifest(**hand, flip_pairs=((1, 2),), limbs=())
+    (tmp_path / MANIFEST).write_bytes(own.to_json())
+    assert load_manifest(tmp_path) == own
+    assert (own.layout.name, own.layout.joints, own.layout.flip_order) == (*hand.values(), (0, 2, 1))
+    for changes, message in (
+        ({"limbs": None}, r"skeleton must be one of coco17, ma52_28, or come with flip_pairs and limbs, got 'hand'$"),
+        ({"flip_pairs": ((1, 3),)}, r"hand: flip pairs must be disjoint and joints in 0\.\.2$"),
+    ):
+        (tmp_path / MANIFEST).write_bytes(replace(own, **changes).to_json())
+        with pytest.raises(ValueError, match=f"^{re.escape(str(tmp_path / MANIFEST))}: {message}"):
+            load_manifest(tmp_path)
+
+
+def test_classes_need_no_groups(tmp_path: Path) -> None:
+    (tmp_path / MANIFEST).write_bytes(manifest(groups=(), coarse_of=()).to_json())
+    assert load_manifest(tmp_path).coarse_of == ()

@@ -1,0 +1,29 @@
+import pytest
+
+from epam_model.networks.epam import ATTENTIONS
+from epam_model.networks.settings import ATTENTION_NAMES, HEAD_NAMES, NETWORK_NAMES, ModelSettings
+from epam_model.networks.table import HEADS, NETWORKS
+
+
+def test_a_recipe_may_name_what_the_tables_have():
+    assert tuple(NETWORKS) == NETWORK_NAMES
+    assert tuple(HEADS) == HEAD_NAMES
+    assert tuple(ATTENTIONS) == ATTENTION_NAMES
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"streams": "depth"}, r"model\.streams must be one of both, rgb, pose, got 'depth'"),
+        ({"attention_type": "none"}, r"model\.attention_type must be one of CBAM.*, spatial_temporal, got 'none'"),
+        ({"dropout": 1.5}, r"model\.dropout must be in 0\.\.1, got 1\.5"),
+        ({"streams": "rgb", "freeze_rgb": True}, r"model\.freeze_rgb needs model\.streams both, got rgb"),
+        ({"network": "c3d"}, r"model\.network must be one of epam, rgbpose_conv3d, got 'c3d'"),
+        ({"head": "mlp"}, r"model\.head must be one of linear, pcan, got 'mlp'"),
+        ({"rgb_rectification": -1.0}, r"model\.rgb_rectification must be >= 0, got -1"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_model_settings_name_what_they_refuse(values: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        ModelSettings(**values)
