@@ -7,21 +7,26 @@ The way of one clip through the package, one file each::
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
-
-from epam_data.schema import SCHEMA_VERSION, Clip, Sample
 
 if TYPE_CHECKING:
     from epam_data.samples.heatmap import generate_pose_heatmap
+    from epam_data.schema import SCHEMA_VERSION, Clip, Sample
 
 __version__ = "0.1.0"
 __all__ = ["SCHEMA_VERSION", "Clip", "Sample", "generate_pose_heatmap"]
 
+# Loaded when they are asked for: a command starts without NumPy, a loader's worker without numba.
+_MODULES = {
+    "SCHEMA_VERSION": "schema",
+    "Clip": "schema",
+    "Sample": "schema",
+    "generate_pose_heatmap": "samples.heatmap",
+}
+
 
 def __getattr__(name: str) -> Any:
-    if name != "generate_pose_heatmap":
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # Loaded when it is asked for: a loader's worker starts in half the time without numba.
-    from epam_data.samples.heatmap import generate_pose_heatmap
-
-    return generate_pose_heatmap
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -4,63 +4,49 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 
-from epam_data.build.commands import (
-    BuildCommand,
-    FinaliseCommand,
-    PilotCommand,
-    StatusCommand,
-    build_command,
-    finalise_command,
-    pilot_command,
-    status_command,
-)
-from epam_data.check.commands import CheckCommand, check_command
-from epam_data.recipe import CommandTable, run_command
-from epam_data.show.commands import InspectCommand, inspect_command
-from epam_data.synth import VIDEO_FOLDER, SynthSettings, synthesise
-from epam_data.system.executors import available_cores
-from epam_data.system.progress import Progress
+from epam_data.commands.program import Entry, run_command
 
-
-@dataclass(frozen=True, kw_only=True)
-class SynthCommand:
-    """Make a small data set in NTU RGB+D's layout: H.264 videos of moving figures and a skeleton pickle."""
-
-    out: Path
-    """Folder to write."""
-    synth: SynthSettings = field(default_factory=SynthSettings)
-    workers: int = available_cores()
-    """Processes; 0 works in this one."""
-
-    def __post_init__(self) -> None:
-        check_workers(self.workers)
-
-
-def check_workers(workers: int) -> None:
-    """Refuse a negative number of processes."""
-    if workers < 0:
-        raise ValueError(f"workers must be >= 0, got {workers}")
-
-
-def synth_command(command: SynthCommand) -> int:
-    """Synthesise, and say where it lies."""
-    with Progress("synth", "clips") as progress:
-        pickle = synthesise(command.out, command.synth, command.workers, progress)
-    print(f"videos: {command.out / VIDEO_FOLDER}, skeletons: {pickle}")
-    return 0
-
-
-COMMANDS: CommandTable = {
-    "synth": (SynthCommand, synth_command, ("out",)),
-    "pilot": (PilotCommand, pilot_command, ()),
-    "build": (BuildCommand, build_command, ()),
-    "status": (StatusCommand, status_command, ("out",)),
-    "finalise": (FinaliseCommand, finalise_command, ()),
-    "check": (CheckCommand, check_command, ("shards",)),
-    "inspect": (InspectCommand, inspect_command, ("shards", "key")),
+COMMANDS = {
+    "synth": Entry(
+        summary="Make a small data set in NTU RGB+D's layout: videos of moving figures and a skeleton pickle.",
+        command="epam_data.commands.synth:SynthCommand",
+        function="epam_data.commands.synth:synth_command",
+        positionals=("out",),
+    ),
+    "pilot": Entry(
+        summary="Build some random clips and estimate the whole build: failures, hours, gigabytes.",
+        command="epam_data.commands.pilot:PilotCommand",
+        function="epam_data.commands.pilot:pilot_command",
+    ),
+    "build": Entry(
+        summary="Build shards from raw recordings.",
+        command="epam_data.commands.build:BuildCommand",
+        function="epam_data.commands.build:build_command",
+    ),
+    "status": Entry(
+        summary="Show how far a build is, running or interrupted.",
+        command="epam_data.commands.status:StatusCommand",
+        function="epam_data.commands.status:status_command",
+        positionals=("out",),
+    ),
+    "finalise": Entry(
+        summary="Finish a build whose parts are all done: write index, problems and manifest.",
+        command="epam_data.commands.build:FinaliseCommand",
+        function="epam_data.commands.build:finalise_command",
+    ),
+    "check": Entry(
+        summary="Check shards: exit code 0 nothing wrong, 1 problems, 2 unusable.",
+        command="epam_data.commands.check:CheckCommand",
+        function="epam_data.commands.check:check_command",
+        positionals=("shards",),
+    ),
+    "inspect": Entry(
+        summary="Show what shards contain, or one clip of them.",
+        command="epam_data.commands.inspect:InspectCommand",
+        function="epam_data.commands.inspect:inspect_command",
+        positionals=("shards", "key"),
+    ),
 }
 
 

@@ -1,28 +1,20 @@
 """Recipes: a YAML file and overrides from the command line become one typed, checked dataclass per command.
 
-A command is a frozen dataclass: its fields are the sections of a recipe (dataclasses themselves) and the options of the
-command line. jsonargparse turns their types and docstrings into parsing and `--help`; this file adds what it lacks: a
-recipe that several commands share, and all errors at once, unknown keys with the nearest valid name.
+A command is a frozen dataclass: its fields are options and sections of a recipe (dataclasses themselves). argparse
+reads the command line, pydantic checks all values, and the docstrings under the fields are the help.
 """
 
 from __future__ import annotations
 
 import difflib
-import os
-import sys
-from argparse import ArgumentError
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import MISSING, fields, is_dataclass
+import re
+from argparse import SUPPRESS, ArgumentError, ArgumentParser
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_origin, get_type_hints
-
-import yaml
-from jsonargparse import ArgumentParser, set_parsing_settings
-
-from epam_data.system.executors import WorkersDiedError
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 Command = TypeVar("Command")
-CommandTable = dict[str, tuple[type[Any], Callable[[Any], int], tuple[str, ...]]]
 
 RECIPE_SECTIONS = (
     "dataset",
@@ -37,13 +29,30 @@ RECIPE_SECTIONS = (
     "model",
     "train",
 )
-"""What a recipe may hold. Each command checks and takes the sections that it has, and passes over the others."""
+"""What a recipe may contain. Each command checks and uses its own sections and ignores the others."""
 
-set_parsing_settings(docstring_parse_attribute_docstrings=True)
+FLAT = {"flat": True}
+"""`field(metadata=FLAT)`: the keys of this section are written without its name, as `--workers`."""
 
 
 class ConfigError(ValueError):
     """A recipe or a command line that cannot be used; the message lists every error, one a line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """A value that a recipe or the command line can set."""
+
+    owner: type[Any]  # the dataclass whose field it is
+    path: tuple[str, ...]  # names of the fields that lead to it from the command
+    kind: Any  # its type
+    default: Any  # MISSING: it is required
+
+    @property
+    def type_name(self) -> str:
+        """Its type as users read it."""
+        is_class = isinstance(self.kind, type) and get_origin(self.kind) is None
+        return self.kind.__name__ if is_class else re.sub(r"\w+\.", "", str(self.kind))
 
 
 def parse_command(command: type[Command], prog: str, argv: Sequence[str], positionals: Sequence[str] = ()) -> Command:
@@ -61,204 +70,179 @@ def parse_command(command: type[Command], prog: str, argv: Sequence[str], positi
         ConfigError: unknown keys, wrong types, values out of range, or required keys that are absent: all of them.
         SystemExit: after `--help`.
     """
+    keys = recipe_keys(command)
+    words = "".join(f"[{name.upper()}] " for name in positionals)
     parser = ArgumentParser(
-        prog=prog,
+        usage=f"{prog} [RECIPE.yaml] {words}[--key value ...] [--verbose | --quiet]",
         description=command.__doc__,
-        exit_on_error=False,
+        argument_default=SUPPRESS,
         allow_abbrev=False,
-        usage=_usage(prog, positionals),
+        exit_on_error=False,
     )
-    parser.add_class_arguments(command, as_group=False)
-    if (not argv and _required(command)) or {"-h", "--help"} & set(argv):
-        parser.print_help()
-        raise SystemExit(0 if argv else 2)
-    leaves = dict(_leaf_types(command))
-    values = {**_recipe_values(command, argv), **_argv_values(argv, leaves, positionals)}
-    errors = _unknown(values, leaves) + _mistyped(values, leaves) + _absent(command, values)
-    if not errors:
-        made = _instantiate(command, parser.parse_object(_nested(values)), errors)
-        if not errors:
-            return made  # type: ignore[no-any-return]
-    raise ConfigError("\n".join(f"{prog}: {error}" for error in errors))
+    wants_help = bool({"-h", "--help"} & set(argv))
+    if wants_help or (not argv and any(key.default is MISSING for key in keys.values())):
+        _print_help(parser, keys)
+        raise SystemExit(0 if wants_help else 2)
+    given: dict[str, Any] = {}
+    if argv and argv[0].endswith((".yaml", ".yml")):
+        given, argv = _recipe_values(argv[0], keys), argv[1:]
+    given |= _argv_values(parser, argv, keys, positionals)
+    errors = _unknown(given, keys)
+    made, refused = _make(command, keys, given)
+    if errors + refused:
+        raise ConfigError("\n".join(f"{prog}: {error}" for error in errors + refused))
+    return made  # type: ignore[no-any-return]
 
 
-def _usage(prog: str, positionals: Sequence[str]) -> str:
-    return f"{prog} [RECIPE.yaml] {''.join(f'[{name.upper()}] ' for name in positionals)}[--key value ...]"
+def recipe_keys(command: type[Any], made: Any = None, path: tuple[str, ...] = (), prefix: str = "") -> dict[str, Key]:
+    """All keys of a command or a section, by the name that users write, as `prepare.sigma_px`.
 
-
-def _leaf_types(command: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, type) of every value that can be set."""
-    for name, kind in get_type_hints(command).items():
-        if is_dataclass(kind):
-            yield from _leaf_types(kind, f"{prefix}{name}.")
-        else:
-            yield prefix + name, kind
-
-
-def _required(command: Any, prefix: str = "") -> list[str]:
-    hints, names = get_type_hints(command), []
+    Args:
+        command: the dataclass.
+        made: for a section: an instance with the defaults; None: those of the class.
+        path: for a section: the fields that lead to it.
+        prefix: for a section: what its keys begin with.
+    """
+    keys: dict[str, Key] = {}
+    kinds = get_type_hints(command)
     for field in fields(command):
-        if field.default is MISSING and field.default_factory is MISSING:
-            kind = hints[field.name]
-            names += _required(kind, f"{prefix}{field.name}.") if is_dataclass(kind) else [prefix + field.name]
-    return names
+        kind, inner = kinds[field.name], (*path, field.name)
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        if made is not None:
+            default = getattr(made, field.name)
+        if is_dataclass(kind):
+            section = None if default is MISSING else default
+            keys |= recipe_keys(kind, section, inner, prefix if field.metadata == FLAT else f"{prefix}{field.name}.")  # type: ignore[arg-type]
+        else:
+            keys[prefix + field.name] = Key(owner=command, path=inner, kind=kind, default=default)
+    return keys
 
 
-def _recipe_values(command: Any, argv: Sequence[str]) -> dict[str, Any]:
-    """The leaves of the recipe that belong to this command, and those that belong to none."""
-    if not argv or not argv[0].endswith((".yaml", ".yml")):
-        return {}
+def _recipe_values(path: str, keys: Mapping[str, Key]) -> dict[str, Any]:
+    """The values of the recipe that belong to this command, and those that belong to none."""
+    import yaml
+
     try:
-        recipe = yaml.safe_load(Path(argv[0]).read_text(encoding="utf-8")) or {}
+        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
-        raise ConfigError(f"{argv[0]}: no such recipe") from None
+        raise ConfigError(f"{path}: no such recipe") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{argv[0]}: no YAML: {error}") from error
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(recipe, dict):
-        raise ConfigError(f"{argv[0]}: a recipe is a table of sections, got {type(recipe).__name__}")
-    own = set(get_type_hints(command)) & set(RECIPE_SECTIONS)
-    # An empty section (all its lines commented out) says nothing.
-    said = {key: value for key, value in recipe.items() if value is not None}
-    return dict(_flatten({key: said[key] for key in said if key in own or key not in RECIPE_SECTIONS}))
+        raise ConfigError(f"{path}: a recipe must be a table of sections, got {type(recipe).__name__}")
+    foreign = set(RECIPE_SECTIONS) - {key.partition(".")[0] for key in keys}
+    return dict(_flatten({name: value for name, value in recipe.items() if name not in foreign}))
 
 
-def _flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
+def _flatten(table: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
         if isinstance(value, dict):
             yield from _flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 
 
-def _argv_values(argv: Sequence[str], leaves: dict[str, Any], positionals: Sequence[str]) -> dict[str, Any]:
-    words = list(argv[1:] if argv and argv[0].endswith((".yaml", ".yml")) else argv)
-    values: dict[str, Any] = {}
-    free = list(positionals)
-    while words:
-        word = words.pop(0)
-        if not word.startswith("--"):
-            if not free:
-                raise ConfigError(f"unexpected argument {word!r}; options are written --key value")
-            values[free.pop(0)] = word
+def _argv_values(
+    parser: ArgumentParser, argv: Sequence[str], keys: Mapping[str, Key], positionals: Sequence[str]
+) -> dict[str, Any]:
+    for name, key in keys.items():
+        parser.add_argument(f"--{name}", nargs="+" if get_origin(key.kind) in (tuple, list) else None)
+    try:
+        known, others = parser.parse_known_args(_with_values(argv, keys))
+    except ArgumentError as error:
+        raise ConfigError(f"{error.argument_name} needs a value") from None
+    unknown = [word[2:].partition("=")[0] for word in others if word.startswith("--")]
+    words = [] if unknown else others  # behind an unknown key, a word may be its value
+    if len(words) > len(positionals):
+        raise ConfigError(f"unexpected argument {words[len(positionals)]!r}; options are written --key value")
+    given = {name: _from_words(value, keys[name].kind) for name, value in vars(known).items()}
+    return given | dict(zip(positionals, words, strict=False)) | dict.fromkeys(unknown)
+
+
+def _with_values(argv: Sequence[str], keys: Mapping[str, Key]) -> list[str]:
+    """For argparse, every option has a value: `--resume` becomes `--resume=true`, and `--dry-run` `--dry_run=true`."""
+    words: list[str] = []
+    flags = {f"--{name}" for name, key in keys.items() if key.kind is bool}
+    for word in argv:
+        if words and words[-1] in flags:
+            is_value = word.lower() in ("true", "false")
+            words[-1] += f"={word if is_value else 'true'}"
+            if is_value:
+                continue
+        name, equals, value = word.partition("=")
+        words.append(f"--{name[2:].replace('-', '_')}{equals}{value}" if word.startswith("--") else word)
+    return [f"{word}=true" if word in flags else word for word in words]
+
+
+def _from_words(value: str | list[str], kind: Any) -> Any:
+    if value == "null" and type(None) in get_args(kind):
+        return None
+    if isinstance(value, list) and len(value) == 1 and value[0].startswith("["):  # as in a recipe: --key '[a, b]'
+        import yaml
+
+        return yaml.safe_load(value[0])
+    return value
+
+
+def _unknown(given: dict[str, Any], keys: Mapping[str, Key]) -> list[str]:
+    """Take the keys out of `given` that do not exist; returns what is wrong with them."""
+    errors = []
+    sections = {key.partition(".")[0] for key in keys} | set(RECIPE_SECTIONS)
+    for name in [name for name in given if name not in keys]:
+        value, section = given.pop(name), name.partition(".")[0]
+        if any(key.startswith(f"{name}.") for key in keys):
+            if value is not None:  # an empty section (all its lines commented out) sets nothing
+                errors.append(f"{name} is a section, got the value {value!r}")
             continue
-        key, equals, value = word[2:].partition("=")
-        key = key.replace("-", "_")  # --max-failures reads like other tools' options
-        if equals:
-            values[key] = value
-        elif leaves.get(key) is bool and (not words or words[0].lower() not in ("true", "false")):
-            values[key] = True
-        elif words and not words[0].startswith("--"):
-            values[key] = words.pop(0)
-            if get_origin(leaves.get(key)) is tuple:  # --only KEY KEY ...: all words up to the next option
-                values[key] = [values[key]]
-                while words and not words[0].startswith("--"):
-                    values[key].append(words.pop(0))
-        else:
-            raise ConfigError(f"--{key} needs a value")
-    return values
-
-
-def _unknown(values: dict[str, Any], leaves: dict[str, Any]) -> list[str]:
-    errors = []
-    sections = {leaf.partition(".")[0] for leaf in leaves} | set(RECIPE_SECTIONS)
-    for key in values:
-        section = key.partition(".")[0]
-        if key not in leaves:
-            wrong, known = (key, leaves) if section in sections else (section, sections)
-            near = difflib.get_close_matches(wrong, sorted(known), n=1, cutoff=0.5)
-            errors.append(f"unknown key {wrong!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        wrong, known = (name, keys) if section in sections else (section, sections)
+        near = difflib.get_close_matches(wrong, sorted(known), n=1, cutoff=0.5)
+        errors.append(f"unknown key {wrong!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
     return errors
 
 
-def _mistyped(values: dict[str, Any], leaves: dict[str, Any]) -> list[str]:
-    errors = []
-    for key, value in values.items():
-        if key in leaves:
-            single = ArgumentParser(exit_on_error=False)
-            single.add_argument("--value", type=leaves[key])
-            try:
-                single.parse_object({"value": value})
-            except ArgumentError:
-                kind = getattr(leaves[key], "__name__", str(leaves[key]))
-                errors.append(f"{key} must be {kind}, got {value!r}")
-    return errors
+def _make(command: type[Any], keys: Mapping[str, Key], given: dict[str, Any]) -> tuple[Any, list[str]]:
+    """The command, or None and everything that is wrong with the values."""
+    from pydantic import TypeAdapter, ValidationError
 
-
-def _absent(command: Any, values: dict[str, Any]) -> list[str]:
-    return [
-        f"{key} is required: give --{key} or set it in the recipe" for key in _required(command) if key not in values
-    ]
-
-
-def _nested(values: dict[str, Any]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
-    for key, value in values.items():
-        *sections, name = key.split(".")
+    for name, key in keys.items():
         branch = tree
-        for section in sections:
+        for section in key.path[:-1]:
             branch = branch.setdefault(section, {})
-        branch[name] = value
-    return tree
-
-
-def _instantiate(command: Any, parsed: Any, errors: list[str]) -> Any:
-    """Build the dataclasses from the inside out. Each may refuse its values: all refusals go into `errors`."""
-    before = len(errors)
-    values = {
-        name: _instantiate(kind, parsed[name], errors) if is_dataclass(kind) else parsed[name]
-        for name, kind in get_type_hints(command).items()
-    }
-    if len(errors) > before:  # a section refused: the whole cannot be made, but its brothers have been tried
-        return None
+        value = given.get(name, key.default)
+        if value is not MISSING:
+            branch[key.path[-1]] = value
     try:
-        return command(**values)
-    except ValueError as error:
-        errors.append(str(error))
-        return None
+        return TypeAdapter(command).validate_python(tree), []
+    except ValidationError as refused:
+        names, errors = {key.path: name for name, key in keys.items()}, []
+        for error in refused.errors():
+            path = tuple(map(str, error["loc"]))  # of a value, or of a part of it
+            name = next((names[path[:end]] for end in range(len(path) + 1) if path[:end] in names), "")
+            if not name:  # a section, or the command itself: its own check
+                errors.append(str(error["ctx"]["error"]))
+            elif error["type"] == "missing":
+                errors.append(f"{name} is required: give --{name} or set it in the recipe")
+            else:
+                errors.append(f"{name} must be {keys[name].type_name}, got {given[name]!r}")
+        return None, list(dict.fromkeys(errors))  # a union reports each of its types
 
 
-def run_command(prog: str, commands: CommandTable, argv: Sequence[str]) -> int:
-    """Parse and run one of `commands`, and turn what may go wrong into one line and an exit code.
+def _print_help(parser: ArgumentParser, keys: Mapping[str, Key]) -> None:
+    from docstring_parser import parse_from_object
 
-    Args:
-        prog: name of the console script.
-        commands: by name: the command's dataclass, the function that runs it, and its positional fields.
-        argv: the command's name and its arguments.
-
-    Returns:
-        What the function returns; 2 for input or files that cannot be used; 1 if the work itself failed; 130 after
-        Ctrl-C.
-    """
-    if not argv or argv[0] not in commands:
-        lines = [
-            f"  {name:<10} {(command.__doc__ or '').splitlines()[0]}" for name, (command, _, _) in commands.items()
-        ]
-        wants_help = bool(argv) and argv[0] in ("-h", "--help")
-        wrong = f"{prog}: unknown command {argv[0]!r}\n" if argv and not wants_help else ""
-        usage = "\n".join([f"{wrong}usage: {prog} COMMAND [RECIPE.yaml] [--key value ...]", *lines])
-        print(
-            f"{usage}\n  {prog} COMMAND --help explains its keys",
-            file=sys.stdout if wants_help else sys.stderr,
-        )
-        return 0 if wants_help else 2
-    command, function, positionals = commands[argv[0]]
-    try:
-        return function(parse_command(command, f"{prog} {argv[0]}", argv[1:], positionals))
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except ValueError as error:
-        print(f"{prog} {argv[0]}: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # `| head` has seen enough; what Python would still flush goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:  # no permission, disk full, a file where a folder should be
-        print(f"{prog} {argv[0]}: {error}", file=sys.stderr)
-        return 2
-    except (WorkersDiedError, FloatingPointError) as error:
-        print(f"{prog} {argv[0]}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"\n{prog} {argv[0]}: interrupted; give the same command again to go on", file=sys.stderr)
-        return 130
+    owners = {key.owner for key in keys.values()}
+    texts = {(owner, each.arg_name): each.description for owner in owners for each in parse_from_object(owner).params}
+    groups: dict[str, Any] = {"": parser}
+    for name, key in keys.items():
+        section = name.rpartition(".")[0]
+        if section not in groups:
+            about = (key.owner.__doc__ or "").splitlines()[0].rstrip(".")
+            groups[section] = parser.add_argument_group(f"{section}: {about}")
+        default = " ".join(map(str, key.default)) if isinstance(key.default, tuple | list) else key.default
+        default = str(default).lower() if isinstance(default, bool) else default
+        note = "required" if key.default is MISSING else f"default: {'none' if default in (None, '') else default}"
+        text = f"{texts.get((key.owner, key.path[-1])) or ''} ({note})".strip()
+        metavar = "true|false" if key.kind is bool else key.type_name
+        groups[section].add_argument(f"--{name}", metavar=metavar, help=text.replace("%", "%%"))
+    parser.print_help()

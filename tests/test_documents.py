@@ -17,9 +17,10 @@ from PIL import Image
 
 import epam_data.cli
 import epam_model.cli
-from epam_data.build.commands import BuildCommand
-from epam_data.check.commands import CheckCommand
-from epam_data.recipe import RECIPE_SECTIONS, CommandTable, _leaf_types, parse_command
+from epam_data.commands.build import BuildCommand
+from epam_data.commands.check import CheckCommand
+from epam_data.commands.program import CommandTable
+from epam_data.recipe import RECIPE_SECTIONS, parse_command, recipe_keys
 from epam_data.stream import StreamSettings
 from epam_model.commands.train import TrainCommand
 from epam_model.losses.pcan import PCANLosses
@@ -29,7 +30,7 @@ from epam_model.train.settings import TrainSettings
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted((ROOT / "docs").glob("*.md"))
 READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
-KEYS = {key for command in (BuildCommand, CheckCommand, TrainCommand) for key, _ in _leaf_types(command)}
+KEYS = {key for command in (BuildCommand, CheckCommand, TrainCommand) for key in recipe_keys(command)}
 
 
 @pytest.mark.parametrize("path", [*READMES, *DOCUMENTS], ids=lambda path: path.name)
@@ -173,8 +174,8 @@ def test_a_command_of_a_document_is_understood(name: str, line: str, monkeypatch
     program, *words = shlex.split(line.partition(" > ")[0], comments=True)
 
     def parse_only(prog: str, commands: CommandTable, words: list[str]) -> int:
-        command, _, positionals = commands[words[0]]
-        parse_command(command, f"{prog} {words[0]}", words[1:], positionals)
+        entry = commands[words[0]]
+        parse_command(entry.load()[0], f"{prog} {words[0]}", words[1:], entry.positionals)
         return 0
 
     cli = {"epam-data": epam_data.cli, "epam-model": epam_model.cli}[program]

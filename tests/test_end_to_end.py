@@ -45,7 +45,7 @@ def test_raw_recordings_to_measures(recipe: Path, capsys):
 
 def test_every_recipe_of_the_repository_is_valid():
     """Each command reads each recipe; only values that the command line must give are absent."""
-    from epam_data.cli import BuildCommand
+    from epam_data.commands.build import BuildCommand
     from epam_data.recipe import parse_command
     from epam_model.commands.train import TrainCommand
 

@@ -8,7 +8,7 @@ that meets one is skipped and reported.)
 from __future__ import annotations
 
 import json
-import sys
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +28,8 @@ from epam_data.system.executors import ExecutorSettings, available_cores, run
 from epam_data.system.files import PARTIAL
 from epam_data.system.folder_lock import FolderLock
 from epam_data.system.progress import OnProgress, silent
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +159,7 @@ def _finished(plan: BuildPlan, tasks: list[ShardTask]) -> list[ShardResult]:
     receipts = read_receipts(plan.output)
     fitting = [receipts[t.name] for t in tasks if t.name in receipts and receipts[t.name].fingerprint == t.fingerprint]
     if fitting:
-        print(f"verifying {len(fitting)} finished shards", file=sys.stderr)
+        _log.info("verifying %d finished shards", len(fitting))
     with ThreadPoolExecutor(available_cores()) as threads:  # to hash gigabytes, or to ask a store about each
         try:
             intact = list(threads.map(lambda receipt: is_intact(plan.output, receipt), fitting))
@@ -166,7 +168,7 @@ def _finished(plan: BuildPlan, tasks: list[ShardTask]) -> list[ShardResult]:
             raise
     for receipt, is_whole in zip(fitting, intact, strict=True):
         if not is_whole:
-            print(f"{receipt.summary.name}.tar is damaged or missing", file=sys.stderr)
+            _log.warning("%s.tar is damaged or missing", receipt.summary.name)
     return [receipt for receipt, is_whole in zip(fitting, intact, strict=True) if is_whole]
 
 

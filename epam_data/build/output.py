@@ -77,8 +77,7 @@ class FolderOutput:
         self.root = self.staging = root
 
     def publish(self, name: str) -> str | None:
-        """Nothing to do: `ShardWriter` has renamed it."""
-        return None
+        return None  # `ShardWriter` has renamed it
 
     def is_intact(self, name: str, *, num_bytes: int, sha256: str, stamp: str | None) -> bool:
         """By size and SHA-256."""
@@ -86,33 +85,27 @@ class FolderOutput:
         return path.is_file() and path.stat().st_size == num_bytes and file_sha256(path) == sha256
 
     def write(self, name: str, data: bytes) -> None:
-        """See `Output`."""
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write_bytes(path, data)
 
     def read(self, name: str) -> bytes | None:
-        """See `Output`."""
         try:
             return (self.root / name).read_bytes()
         except FileNotFoundError:
             return None
 
     def read_folder(self, folder: str) -> dict[str, bytes]:
-        """See `Output`."""
         paths = (self.root / folder).glob("[!.]*")  # dots: being written
         return {path.name: path.read_bytes() for path in paths if path.is_file()}
 
     def remove(self, name: str) -> None:
-        """See `Output`."""
         (self.root / name).unlink(missing_ok=True)
 
     def shard_sizes(self) -> dict[str, int]:
-        """See `Output`."""
         return {path.stem: path.stat().st_size for path in self.root.glob("[!.]*.tar")}
 
     def remove_leftovers(self) -> None:
-        """See `Output`."""
         for pattern in (f".*{PARTIAL}", f"{WORK_FOLDER}/.*{PARTIAL}", f"{WORK_FOLDER}/*/.*{PARTIAL}"):
             for leftover in self.root.glob(pattern):
                 leftover.unlink()
@@ -158,16 +151,12 @@ class UrlOutput:
         return self._remote.retry("looked at", name, look)
 
     def write(self, name: str, data: bytes) -> None:
-        """See `Output`."""
         self._remote.retry("written", name, lambda: self._remote.fs.pipe_file(self._remote.path(name), data))
 
     def read(self, name: str) -> bytes | None:
-        """See `Output`."""
         return self._remote.read(name)
 
     def read_folder(self, folder: str) -> dict[str, bytes]:
-        """See `Output`."""
-
         def fetch() -> dict[str, bytes]:
             try:
                 paths = self._remote.fs.ls(self._remote.path(folder), detail=False)
@@ -179,8 +168,6 @@ class UrlOutput:
         return self._remote.retry("read", folder, fetch)
 
     def remove(self, name: str) -> None:
-        """See `Output`."""
-
         def delete() -> None:
             with contextlib.suppress(FileNotFoundError):
                 self._remote.fs.rm_file(self._remote.path(name))
@@ -188,8 +175,6 @@ class UrlOutput:
         self._remote.retry("removed", name, delete)
 
     def shard_sizes(self) -> dict[str, int]:
-        """See `Output`."""
-
         def fetch() -> dict[str, int]:
             try:
                 listing = self._remote.fs.ls(self._remote.path("").rstrip("/"), detail=True)
@@ -201,5 +186,4 @@ class UrlOutput:
         return self._remote.retry("listed", "", fetch)
 
     def remove_leftovers(self) -> None:
-        """See `Output`."""
         shutil.rmtree(self.staging.parent, ignore_errors=True)

@@ -32,16 +32,16 @@ _CORES = (1, 16, 64, 256)
 
 @dataclass(frozen=True, kw_only=True)
 class PilotSettings:
-    """What a pilot tries."""
+    """What a pilot builds and compares."""
 
     clips: int = 100
     """Random clips to build."""
     sizes_px: tuple[int, ...] = (224, 256)
-    """Sizes of the stored frames to compare; heatmaps have a quarter of them."""
+    """Frame sizes to compare; heatmaps have a quarter of them."""
     jpeg_qualities: tuple[int, ...] = (80, 90, 95)
     """JPEG qualities to compare."""
     compared_clips: int = 12
-    """Clips that are built in every size and quality."""
+    """Clips to build in every size and quality."""
 
     def __post_init__(self) -> None:
         for name in ("clips", "compared_clips"):

@@ -30,12 +30,12 @@ from epam_data.versions import tool_versions
 
 @dataclass(frozen=True, kw_only=True)
 class ClipLimits:
-    """What one clip may cost before it is given up."""
+    """Limits at which a clip is skipped."""
 
     clip_seconds: float = 120.0
-    """A clip that takes longer is skipped; its process is killed."""
+    """Seconds per clip; a clip that takes longer is skipped, and its process is killed."""
     process_mb: int = 2048
-    """Memory that a decoding process may allocate, in 10^6 bytes; a clip that wants more is skipped."""
+    """Memory of a decoding process in 10^6 bytes; a clip that needs more is skipped."""
 
     def __post_init__(self) -> None:
         if not self.clip_seconds > 0:

@@ -15,8 +15,8 @@ from epam_data.system.progress import duration, volume
 from epam_data.system.remote import is_url
 
 _WHAT_TO_DO = {
-    "interrupted": "give the command of the build again to go on",
-    "not finalised": "epam-data finalise, or the command of the build, ends it",
+    "interrupted": "rerun the command of the build to resume",
+    "not finalised": "run epam-data finalise, or the command of the build",
 }
 
 

@@ -14,12 +14,15 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from epam_data.build.plan import ShardTask
 from epam_data.build.receipts import ShardResult
 from epam_data.system.files import atomic_write_bytes
 from epam_data.system.progress import OnProgress
 from epam_data.system.typed_json import decode_json
+
+if TYPE_CHECKING:
+    from epam_data.build.plan import ShardTask  # `status` needs none of what a plan loads
 
 _NOTE_EVERY_SECONDS = 1.0
 _TASKS = "tasks.json"

@@ -40,20 +40,20 @@ from epam_data.system.typed_json import decode_json
 
 @dataclass(frozen=True, kw_only=True)
 class CheckSettings:
-    """How deep to look."""
+    """How thoroughly to check."""
 
     sample: int | str = 64
-    """Clips to check in depth: a number, a share as `1%`, or `all`; everything is checked in breadth."""
+    """Clips to check in depth: a number, a share such as `1%`, or `all`; all clips get the basic checks."""
     rgb: bool = False
-    """In depth, decode every frame and compare what moves in it with the joints."""
+    """In depth, decode every frame and compare its motion with that of the joints."""
     seed: int = 0
-    """Chooses the clips."""
+    """Seed that chooses the clips."""
     skeletons: Path | None = None
-    """The skeleton pickles that the set was built from: every clip of them must be there, or reported."""
+    """Skeleton pickles of the build: each of their clips must be in the shards, or reported as a problem."""
     videos: Path | None = None
-    """The recordings that it was built from: in depth, the frames that their containers announce are compared."""
+    """Videos of the build: in depth, compare with the number of frames in their headers."""
     dataset: str | None = None
-    """Whose protocols, names and classes are meant: `module:NAME` of your own reader; null: as the shards say."""
+    """Data set whose protocols, names and classes apply: `module:NAME` of your own reader; null: as the shards say."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\d+|\d+(\.\d+)?%|all", str(self.sample)) or self.num_deep(100) > 100:

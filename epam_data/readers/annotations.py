@@ -22,14 +22,14 @@ Annotation = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class RawSettings:
-    """Where the raw recordings lie."""
+    """The raw recordings."""
 
     videos: Path
     """Folder of the videos."""
     skeletons: Path
     """A skeleton pickle, or a folder of one pickle per split (`*_train.pkl`, `*_val.pkl`, `*_test.pkl`)."""
     protocol: str | None = None
-    """Which of the data set's protocols, as docs/raw-data.md names them; null where there is only one."""
+    """Protocol of the data set, as docs/raw-data.md names it; null if it has only one."""
 
 
 def skeleton_files(raw: RawSettings) -> list[Path]:

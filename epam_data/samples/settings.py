@@ -15,23 +15,23 @@ class PrepareSettings:
     rgb_size_px: int = 224
     """Height and width of the stored frames: 224 for EPAM, 256 for RGBPoseConv3D."""
     box_padding: float = 0.25
-    """Share of the person box's half sides that is added around it."""
+    """Padding around the person box, as a share of its half sides."""
     box_threshold_px: int = 10
-    """A box under this on either side is no person: the whole image is taken."""
+    """If the person box is smaller than this on either side, the whole image is taken."""
     pad_image: bool = False
-    """True: a box that leaves the image is filled with black; False: it is clipped, and the resize stretches."""
+    """Fill a box that leaves the image with black; otherwise it is clipped, and the resize stretches it."""
     heatmap_size_px: int = 56
     """Height and width of the stored heatmaps."""
     heatmap_kind: str = "joints"
-    """What a heatmap channel is: `joints` or `limbs`."""
+    """What heatmap channels show: `joints` or `limbs`."""
     sigma_px: float = 0.6
     """Standard deviation of the Gaussians, in heatmap pixels."""
     use_scores: bool = True
-    """True: a Gaussian is as high as its joint's score; False: 1 for every joint that is not missing."""
+    """Scale each Gaussian by its joint's score; otherwise all joints that are not missing have 1."""
     max_frame_difference: int = 8
-    """A larger difference between the frames of video and skeleton is reported; the shorter rules."""
+    """Report clips whose video and skeleton differ by more frames than this; the shorter one decides the length."""
     min_overlap: float = 0.5
-    """A clip is skipped when the shorter of video and skeleton has less than this share of the longer's frames."""
+    """Skip clips whose shorter one of video and skeleton has less than this share of the longer's frames."""
     decoder: str = "pyav"
     """Video decoder: `pyav` or `decord`; the frames are equal, pyav is faster."""
 

@@ -12,11 +12,11 @@ class ShardSettings:
     samples_per_shard: int = 256
     """Clips per shard; about 0.8 MB each at 224 pixels, so 256 make 200 MB."""
     jpeg_quality: int = 90
-    """1 to 100."""
+    """JPEG quality of the frames, 1 to 100."""
     zstd_level: int = 3
-    """1 to 22, for the heatmaps."""
+    """zstd level of the heatmaps, 1 to 22."""
     shuffle_seed: int = 0
-    """Clips are shuffled over the shards by this seed, once, at build time."""
+    """Seed that shuffles clips over the shards, once, at build time."""
 
     def __post_init__(self) -> None:
         if self.samples_per_shard < 1:

@@ -18,56 +18,56 @@ class StreamSettings:
     """How clips are cut from samples and put into batches."""
 
     batch_size: int = 16
-    """Samples per global batch: over all ranks together."""
+    """Samples per batch, over all ranks together."""
     rgb_frames: int = 16
     """RGB frames per clip."""
     pose_frames: int = 48
     """Heatmap frames per clip."""
     sampling: str = "aligned"
-    """`aligned`: RGB takes every (pose_frames / rgb_frames)-th heatmap frame; `independent`: drawn apart; `linspace`:
-    evenly spaced from the first frame to the last, nothing drawn."""
+    """`aligned`: RGB takes every (pose_frames / rgb_frames)-th heatmap frame; `independent`: each at random;
+    `linspace`: evenly spaced from the first frame to the last, not random."""
     num_clips: int = 1
-    """Clips of each sample in evaluation, 1 to 10; their predictions are averaged. Training takes one."""
+    """Clips per sample in evaluation, 1 to 10; their predictions are averaged. Training uses one."""
     eval_flip: bool = False
-    """Evaluation also sees the mirror image of each clip; their predictions are averaged, too."""
+    """Also evaluate the mirror image of each clip, and average the predictions."""
     flip: float = 0.5
     """Probability of the mirror image (with left and right joints swapped) in training."""
     heatmap: str = "stored"
-    """`stored`: heatmaps as the shards hold them; `drawn`: from the keypoints, on the device, as a crop needs."""
+    """`stored`: heatmaps from the shards; `drawn`: made from the keypoints, on the device, as crops need it."""
     max_persons: int = 2
-    """Persons whose heatmaps are `drawn`; a sample with more is refused."""
+    """Largest number of persons whose heatmaps are `drawn`; samples with more are refused."""
     train_crop: str = "none"
     """`none`: frames as stored; `random_resized`: a random box, resized to crop_px; `centre`: as in `eval_crop`."""
     eval_crop: str = "none"
     """`none`: frames as stored; `centre`: frames resized to resize_px, then their middle of crop_px."""
     crop_px: int = 224
-    """Height and width of the frames behind a crop."""
+    """Height and width of the frames after a crop."""
     resize_px: int = 256
     """Height and width of the frames before a centre crop."""
     crop_area: tuple[float, float] = (0.56, 1.0)
-    """Least and largest share of the picture that `random_resized` takes."""
+    """Smallest and largest share of the picture that `random_resized` takes."""
     brightness: float = 0.0
-    """In training, colours are multiplied by a factor from 1 - this to 1 + this."""
+    """In training, multiply colours by a random factor from 1 - this to 1 + this."""
     contrast: float = 0.0
-    """The same for the distance of colours from the mean grey of their frame."""
+    """The same for the difference between colours and the mean grey of their frame."""
     balance: str = "none"
-    """Share of a class in an epoch: `none`: its share of the samples; `class`: all alike; `sqrt`: the square root."""
+    """Share of a class in an epoch: `none`: its share of the samples; `class`: equal; `sqrt`: by the square root."""
     class_weights: tuple[float, ...] = ()
-    """One factor per class on that share; empty: all 1."""
+    """One factor per class on its share in an epoch; empty: all 1."""
     window_shards: int = 16
-    """Shards whose samples are shuffled together."""
+    """Number of shards whose samples are shuffled together."""
     on_damage: str = "raise"
-    """A sample that cannot be read: `raise`: an error; `skip`: another one stands in for it (in evaluation: it is left
-    out), and the end of the epoch says so."""
+    """If a sample cannot be read: `raise` an error, or `skip` it: another one replaces it (evaluation leaves it out),
+    and the end of the epoch lists it."""
     workers: int = 2
-    """Loader processes per rank; 0 loads in the training process."""
+    """Loader processes per rank; 0: load in the training process."""
     timeout_seconds: float = 300.0
-    """A loader process that does not answer for so long is an error; it is named on stderr after ten seconds."""
+    """Seconds to wait for a loader process before failing; after ten, a warning names it."""
     cache_dir: str = ""
-    """For shards by URL: a folder of this machine to fetch them into, whole, for all processes together. Empty: only
-    the bytes of the clips are fetched, and not kept."""
+    """For shards by URL: a local folder to download whole shards to, shared by all processes. Empty: only the bytes of
+    the clips are downloaded, and not kept."""
     cache_bytes: int = 100_000_000_000
-    """What the files of cache_dir may take; the shards that were not used for the longest time make room."""
+    """Largest total size of the files in cache_dir; the least recently used shards are deleted first."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "rgb_frames", "pose_frames", "max_persons", "crop_px", "resize_px", "window_shards"):

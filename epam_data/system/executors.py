@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from epam_data.system.isolated import end_with_parent
+
+_log = logging.getLogger(__name__)
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -37,11 +39,11 @@ class ExecutorSettings:
     """Where tasks run; what they do does not depend on it."""
 
     executor: str = "local"
-    """`local`: processes of this machine; `dask`: a Dask cluster."""
+    """Where shards are processed: in `local` processes, or on a `dask` cluster. The results are the same."""
     workers: int = 0
-    """Processes of this machine; 0: the tasks run in this one."""
+    """Processes on this machine; 0 runs everything in this process."""
     dask_address: str | None = None
-    """Scheduler of the Dask cluster; None: a cluster of `workers` processes is started on this machine."""
+    """Scheduler of the Dask cluster, such as tcp://host:8786; null: `workers` Dask processes on this machine."""
 
     def __post_init__(self) -> None:
         if self.executor not in EXECUTORS:
@@ -55,6 +57,11 @@ class ExecutorSettings:
 def available_cores() -> int:
     """Cores that this process may use (a container or Slurm may allow fewer than the machine has)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def on_all_cores() -> ExecutorSettings:
+    """A process on each core of this machine."""
+    return ExecutorSettings(workers=available_cores())
 
 
 def local_executor(num_workers: int) -> Executor:
@@ -128,7 +135,7 @@ def run_local(function: Callable[[Task], Result], tasks: list[Task], num_workers
             return
         except BrokenProcessPool:
             deaths += 1
-            print(f"a worker process died; {len(left)} tasks go to new ones", file=sys.stderr)
+            _log.warning("a worker process died; %d tasks go to new ones", len(left))
     raise WorkersDiedError(f"worker processes died {MAX_POOLS} times in a row; is the machine out of memory?")
 
 

@@ -1,13 +1,14 @@
-"""Progress of long work: a bar on a terminal, plain lines elsewhere (logs of a cluster)."""
+"""Progress of long work: a bar on a terminal, logged lines elsewhere (on a cluster)."""
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-from tqdm import tqdm
+_log = logging.getLogger(__name__)
 
 OnProgress = Callable[[int, int, str], None]
 """What long work calls: units done so far, units in all, and a note. The first call says where the work begins."""
@@ -42,8 +43,12 @@ class Progress:
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
         """Show that `done` of `total` are done."""
+        if not _log.isEnabledFor(logging.INFO):
+            return
         if sys.stderr.isatty():
             if self._bar is None:
+                from tqdm import tqdm
+
                 self._bar = tqdm(total=total, initial=done, desc=self._what, unit=f" {self._unit}")
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(done - self._bar.n)
@@ -61,7 +66,7 @@ class Progress:
                 else "time left unknown"
             )
             figures = f"{self._what}: {done}/{total} {self._unit}, {rate:.1f}/s, {left}"
-            print(f"{figures}{', ' + note if note else ''}", file=sys.stderr, flush=True)
+            _log.info("%s%s", figures, f", {note}" if note else "")
 
 
 def volume(num_bytes: float) -> str:

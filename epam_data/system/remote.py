@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import random
-import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
+
+_log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
@@ -113,7 +115,7 @@ class RemoteFolder:
                     ) from error
                 if attempt:  # one failure is nothing to speak of
                     told = f"{self.url}/{name}: not {what} yet ({error or repr(error)})"
-                    print(f"{told}; attempt {attempt + 2} of {self._attempts} follows", file=sys.stderr, flush=True)
+                    _log.warning("%s; attempt %d of %d follows", told, attempt + 2, self._attempts)
                 # Many ranks fail together: they should not come back together.
                 time.sleep(_FIRST_WAIT_SECONDS * 2**attempt * random.uniform(0.75, 1.25))
         raise AssertionError("unreachable")

@@ -1,1 +1,1 @@
-"""The commands of `epam-model`."""
+"""The commands of `epam-model`, one a file: its options as a dataclass, and what it does."""

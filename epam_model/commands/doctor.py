@@ -15,16 +15,16 @@ MMACTION_PACKAGES = ("mmaction2", "mmengine", "mmcv", "mmcv-lite", "opencv-pytho
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorCommand:
-    """Say what is installed and what is wrong, with --mmaction also inside MMAction2."""
+    """Show what is installed and what is wrong; with --mmaction also inside MMAction2."""
 
     mmaction: bool = False
-    """Look at MMAction2: what is registered, one forward pass, and the checklist of a configuration."""
+    """Also check MMAction2: what is registered, one forward pass, and the checklist of a configuration."""
     config: Path | None = None
-    """With --mmaction: the configuration that is to be trained."""
+    """With --mmaction: the configuration to train."""
 
     def __post_init__(self) -> None:
         if self.config is not None and not self.mmaction:
-            raise ValueError("config is one of MMAction2: it needs --mmaction")
+            raise ValueError("config is a file of MMAction2: it needs --mmaction")
 
 
 def doctor_command(command: DoctorCommand) -> int:

@@ -1,93 +1,99 @@
-"""`epam-model train`."""
+"""`epam-model train`. What needs torch is imported in the functions: `--help` and a wrong option answer at once."""
 
 from __future__ import annotations
 
+import logging
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from epam_data.shards.manifest import load_manifest
-from epam_data.stream import StreamSettings
-from epam_model.build import build_for
-from epam_model.commands.evaluate import (
-    report_run,
-)
+from epam_data.stream.settings import StreamSettings
 from epam_model.networks.settings import ModelSettings
-from epam_model.ranks.distributed import distributed, gather
-from epam_model.train.preemption import REQUEUE_EXIT_CODE, StopRequest, ignore_signals
-from epam_model.train.run_folder import RunFolder
 from epam_model.train.settings import TrainSettings
-from epam_model.train.trainer import Trainer
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainCommand:
-    """Train on the split `train`, evaluate on `val` after each epoch, keep the best and the last checkpoint."""
+    """Train on the split `train`, evaluate on `val` after each epoch, keep the best and last checkpoints."""
 
     shards: str
     """Folder of the shards, or their URL (s3://bucket/ntu60)."""
     out: Path | None = None
-    """Folder of the run; work_dirs/<name of the recipe> if not given."""
+    """Folder of the run; null: work_dirs/<name of the recipe>."""
     resume: bool = False
-    """Go on from the last checkpoint in that folder."""
+    """Continue from the last checkpoint in the folder of the run."""
     auto_resume: bool = False
-    """Go on if that folder holds a checkpoint, else start: for jobs that a cluster starts again."""
+    """Continue if the folder contains a checkpoint, otherwise start: for jobs that a cluster restarts."""
     report: bool = True
-    """At the end, test the best checkpoint once more and write report.html into that folder."""
+    """At the end, test the best checkpoint again and write report.html into the folder of the run."""
     stream: StreamSettings = field(default_factory=StreamSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
 
 
 def train_command(command: TrainCommand, argv: Sequence[str]) -> int:
-    """Train; Ctrl-C, a signal of the cluster and a loss that is not finite end it with one line."""
+    """Train; after Ctrl-C or a signal of the cluster, say how to continue.
+
+    Raises:
+        KeyboardInterrupt: with the command that continues the run.
+    """
     out = command.out or Path("work_dirs") / recipe_name(argv)
-    manifest = load_manifest(command.shards)
     try:
-        with distributed(command.train.device, timeout_seconds=command.train.timeout_seconds) as ranks:
-            resume = command.resume or (command.auto_resume and gather(has_checkpoint(out))[0])
-            settings = replace(command.model, init_from=[]) if resume else command.model
-            tell = print if ranks.is_main else lambda line: None
-            trainer = Trainer(
-                build_for(settings, manifest, seed=command.train.seed, tell=tell),
-                shards=command.shards,
-                out=out,
-                stream=command.stream,
-                settings=command.train,
-                model_recipe=asdict(command.model),
-                ranks=ranks,
-            )
-            trainer.fit(resume=resume)
-            if trainer.stopped_by is not None:
-                ignore_signals()
-            elif command.report:
-                with StopRequest():  # the training is whole: a signal now changes nothing
-                    report_run(out, command.shards, ranks, stream=command.stream)
-    except FloatingPointError as error:
-        print(f"epam-model train: {error}", file=sys.stderr)
-        return 1
+        return _train(command, out, argv)
     except KeyboardInterrupt:
-        print(f"\nepam-model train: interrupted; {how_to_go_on(argv, out)}", file=sys.stderr)
-        return 130
-    if trainer.stopped_by is not None:
-        if ranks.is_main:
-            print(f"epam-model train: stopped by {trainer.stopped_by}; {how_to_go_on(argv, out)}", file=sys.stderr)
-        return REQUEUE_EXIT_CODE
+        raise KeyboardInterrupt(how_to_continue(argv, out)) from None
+
+
+def _train(command: TrainCommand, out: Path, argv: Sequence[str]) -> int:
+    from epam_data.shards.manifest import load_manifest
+    from epam_model.build import build_for
+    from epam_model.ranks.distributed import distributed, gather
+    from epam_model.train.preemption import REQUEUE_EXIT_CODE, StopRequest, ignore_signals
+    from epam_model.train.trainer import Trainer
+
+    manifest = load_manifest(command.shards)
+    with distributed(command.train.device, timeout_seconds=command.train.timeout_seconds) as ranks:
+        resume = command.resume or (command.auto_resume and gather(has_checkpoint(out))[0])
+        settings = replace(command.model, init_from=[]) if resume else command.model
+        tell = print if ranks.is_main else lambda line: None
+        trainer = Trainer(
+            build_for(settings, manifest, seed=command.train.seed, tell=tell),
+            shards=command.shards,
+            out=out,
+            stream=command.stream,
+            settings=command.train,
+            model_recipe=asdict(command.model),
+            ranks=ranks,
+        )
+        trainer.fit(resume=resume)
+        if trainer.stopped_by is not None:
+            ignore_signals()
+            if ranks.is_main:
+                _log.warning("epam-model train: stopped by %s; %s", trainer.stopped_by, how_to_continue(argv, out))
+            return REQUEUE_EXIT_CODE
+        if command.report:
+            from epam_model.commands.report import report_run
+
+            with StopRequest():  # the training is complete: a signal now changes nothing
+                report_run(out, command.shards, ranks, stream=command.stream)
     return 0
 
 
-def how_to_go_on(argv: Sequence[str], out: Path) -> str:
+def how_to_continue(argv: Sequence[str], out: Path) -> str:
     """What to type after an interruption: the same command, with `--resume` if there is a checkpoint."""
-    again = ["epam-model", *(word for word in argv if word not in ("--resume", "--auto_resume"))]
+    again = ["epam-model", *(word for word in argv if word not in ("--resume", "--auto_resume", "--auto-resume"))]
     if not has_checkpoint(out):
-        return f"there is no checkpoint yet, start anew with: {shlex.join(again)}"
-    return f"go on from the last checkpoint with: {shlex.join([*again, '--resume'])}"
+        return f"there is no checkpoint yet, start again with: {shlex.join(again)}"
+    return f"continue from the last checkpoint with: {shlex.join([*again, '--resume'])}"
 
 
 def has_checkpoint(out: Path) -> bool:
-    """Whether a run's folder holds a checkpoint to go on from."""
+    """Whether the folder of a run contains a checkpoint."""
+    from epam_model.train.run_folder import RunFolder
+
     return bool(RunFolder(out).steps())
 
 

@@ -7,26 +7,26 @@ from dataclasses import dataclass, fields
 
 @dataclass(frozen=True, kw_only=True)
 class LossSettings:
-    """Factors of the loss terms. Those of coarse groups and prototypes matter for a head of PCAN's alone."""
+    """Factors of the loss terms. Those of coarse groups and prototypes apply only to the head `pcan`."""
 
     rgb: float = 1.0
-    """Of the RGB stream's cross-entropy."""
+    """Cross-entropy of the RGB stream."""
     pose: float = 1.0
-    """Of the pose stream's cross-entropy."""
+    """Cross-entropy of the pose stream."""
     rgb_coarse: float = 1.0
-    """Of the RGB stream's cross-entropy over coarse groups."""
+    """Cross-entropy of the RGB stream over coarse groups."""
     pose_coarse: float = 1.0
-    """Of the pose stream's cross-entropy over coarse groups."""
+    """Cross-entropy of the pose stream over coarse groups."""
     coarse_prototype: float = 0.2
-    """Of each stream's refinement by coarse prototypes."""
+    """Refinement of each stream by coarse prototypes."""
     fine_prototype: float = 0.2
-    """Of each stream's refinement by fine prototypes."""
+    """Refinement of each stream by fine prototypes."""
     diversity: float = 0.2
-    """Of the similarity of each stream's fine prototypes among each other."""
+    """Similarity between the fine prototypes of each stream."""
     tree: float = 1.0
-    """Of each stream's tree loss."""
+    """Tree loss of each stream."""
     label_smoothing: float = 0.0
-    """Share of the target that each cross-entropy of a stream spreads evenly over all classes."""
+    """Share of the target that each stream's cross-entropy spreads evenly over all classes."""
 
     def __post_init__(self) -> None:
         for name in (each.name for each in fields(self) if each.name != "label_smoothing"):

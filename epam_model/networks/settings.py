@@ -22,25 +22,25 @@ class ModelSettings:
     streams: str = "both"
     """`both`, or `rgb` or `pose`: that stream alone."""
     attention_type: str = "CBAM_spatial_efficient_temporal"
-    """EPAM-Net: how the pose weights the RGB features: this, or `spatial_temporal` (for 16 RGB frames)."""
+    """EPAM-Net: the attention of the pose over the RGB features: this, or `spatial_temporal` (for 16 RGB frames)."""
     interaction: bool = True
-    """RGBPoseConv3D: PCAN's interaction between the streams."""
+    """RGBPoseConv3D: use PCAN's interaction between the streams."""
     head: str = "linear"
     """`linear`: one classifier per stream; `pcan`: with coarse groups and prototypes."""
     dropout: float = 0.5
-    """Probability of dropping a pooled feature in training."""
+    """Dropout probability of the pooled features."""
     rgb_rectification: float = 5.0
     """Head `pcan`: factor of the prototype similarity that evaluation adds to the RGB scores."""
     pose_rectification: float = 1.0
     """Head `pcan`: the same for the pose scores."""
     freeze_rgb: bool = False
-    """The RGB stream keeps its weights and statistics."""
+    """Do not train the RGB stream: it keeps its weights and statistics."""
     freeze_pose: bool = False
-    """The pose stream keeps its weights and statistics."""
+    """Do not train the pose stream: it keeps its weights and statistics."""
     init_from: list[str] = field(default_factory=list)
-    """Weights to start from, ours or foreign: of the whole network, or of streams alone, one after another."""
+    """Files of weights to start from, ours or foreign: of the whole network, or of single streams, in this order."""
     checkpoint_activations: bool = False
-    """Training computes the activations of blocks again in the backward pass: less memory, more time."""
+    """Recompute the activations of blocks in the backward pass: less memory, more time."""
 
     @property
     def has_attention_map(self) -> bool:

@@ -43,8 +43,8 @@ class RunLog:
         if resumed_at is not None:
             _drop_after(out / METRICS, resumed_at, evaluated_epochs)
         mode = "w" if resumed_at is None else "a"
-        self._log = (out / LOG).open(mode, encoding="utf-8")
-        self._metrics = (out / METRICS).open(mode, encoding="utf-8")
+        self._log = (out / LOG).open(mode, buffering=1, encoding="utf-8")  # line by line
+        self._metrics = (out / METRICS).open(mode, buffering=1, encoding="utf-8")
         if resumed_at is None:
             shutil.rmtree(out / TENSORBOARD, ignore_errors=True)
         purge = None if resumed_at is None else resumed_at + 1
@@ -69,7 +69,7 @@ class RunLog:
                 sys.stdout.flush()
             except BrokenPipeError:  # `| tee` was killed: no reason to stop
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            print(text, file=self._log, flush=True)
+            self._log.write(f"{text}\n")
 
     def values(self, part: str, values: dict[str, float], *, epoch: int, progress: tuple[int, int], step: int) -> None:
         """Named numbers of one moment, everywhere: `Epoch(val) [3][40/40]  top1_fused: 0.8125  ...`.
@@ -90,7 +90,7 @@ class RunLog:
         text = "  ".join(as_text(name, value) for name, value in said.items())
         self.line(f"Epoch({part}) [{epoch}][{progress[0]}/{progress[1]}]  {text}")
         finite = {name: value for name, value in values.items() if math.isfinite(value)}  # JSON knows no others
-        print(json.dumps({"part": part, "epoch": epoch, "step": step, **finite}), file=self._metrics, flush=True)
+        self._metrics.write(f"{json.dumps({'part': part, 'epoch': epoch, 'step': step, **finite})}\n")
         for name, value in values.items():
             self._tensorboard.add_scalar(f"{part}/{name}", value, step)
 

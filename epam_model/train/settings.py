@@ -19,16 +19,16 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 
 @dataclass(frozen=True, kw_only=True)
 class LearningRateFactors:
-    """Factors on the learning rate, by part of the network."""
+    """Factors of the learning rate, by part of the network."""
 
     rgb: float = 1.0
-    """Of the RGB stream."""
+    """For the RGB stream."""
     pose: float = 1.0
-    """Of the pose stream."""
+    """For the pose stream."""
     joint: float = 1.0
-    """Of what joins the streams: attention, lateral connections, interaction."""
+    """For what joins the streams: attention, lateral connections, interaction."""
     head: float = 1.0
-    """Of the classifiers and their embeddings."""
+    """For the classifiers and their embeddings."""
 
     def __post_init__(self) -> None:
         for name in (each.name for each in fields(self)):
@@ -46,62 +46,62 @@ class TrainSettings:
     """Learning rate at the end of the warm-up, for the global batch."""
     lr_factors: LearningRateFactors = field(default_factory=LearningRateFactors)
     schedule: str = "cosine"
-    """`cosine`: from lr down to min_lr, step by step; `multistep`: times gamma at each milestone; `constant`."""
+    """`cosine`: from lr down to min_lr, per step; `multistep`: times gamma at each milestone; `constant`."""
     min_lr: float = 1e-6
-    """Where the cosine ends."""
+    """Learning rate at the end of the cosine."""
     milestones: tuple[float, ...] = ()
-    """Epochs behind which `multistep` lowers the rate, such as 20 40."""
+    """Epochs after which `multistep` lowers the rate, such as 20 40."""
     gamma: float = 0.1
-    """Factor of each milestone."""
+    """Factor on the rate at each milestone."""
     warmup_epochs: float = 5.0
     """Epochs of linear warm-up; a fraction is allowed."""
     optimizer: str = "sgd"
-    """`sgd`, or `adamw`."""
+    """`sgd` or `adamw`."""
     momentum: float = 0.9
-    """Of SGD."""
+    """Momentum of SGD."""
     nesterov: bool = False
-    """Nesterov's momentum."""
+    """Use Nesterov's momentum with SGD."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """Of AdamW: how much of the mean of gradients, and of their squares, a step keeps."""
+    """Of AdamW: decay rates of the running means of gradients and of their squares."""
     weight_decay: float = 2e-4
-    """On all trained weights: of SGD an L2 penalty, of AdamW decoupled."""
+    """On all trained weights: an L2 penalty with SGD, decoupled with AdamW."""
     clip_norm: float = 40.0
-    """Gradients are scaled down to this norm over all weights; 0 leaves them alone."""
+    """Largest norm of the gradient over all weights; longer gradients are scaled down. 0: no limit."""
     accumulate: int = 1
-    """A rank computes its share of a batch in so many parts, whose gradients add up: the same batch in less memory.
+    """Parts in which a rank computes its share of a batch, adding up their gradients: the same batch in less memory.
     Batch norms and prototypes see one part at a time."""
     precision: str = "fp32"
     """`fp32`; `bf16` or `fp16`: mixed precision, fp16 with its loss scaled. Weights and losses stay float32."""
     compile: bool = False
-    """torch.compile the network: the first steps take minutes, the others less time."""
+    """Compile the network with torch.compile: the first steps take minutes, later ones are faster."""
     ema_decay: float = 0.0
-    """Keep a mean of the weights, of which a step keeps this share (0.999); it is what is evaluated and restored from
-    checkpoints. 0: none."""
+    """Decay of an exponential moving average of the weights, such as 0.999; the average is then evaluated, and restored
+    from checkpoints. 0: none."""
     loss: LossSettings = field(default_factory=LossSettings)
     max_skipped_steps: int = 0
-    """Steps whose loss or gradient is not finite are skipped, up to so many; the next one stops the run."""
+    """Steps to skip because loss or gradient is not finite; one more stops the run."""
     shuffle_labels: bool = False
-    """A control: training labels are permuted over the training set, by the seed; accuracy must stay near chance."""
+    """Shuffle the training labels over the training set, as a control: accuracy must stay near chance."""
     seed: int = 0
-    """Of the weights, the order of the clips, augmentation and dropout."""
+    """Seed of the weights, the order of the clips, augmentation and dropout."""
     best_by: str = ""
-    """The measure of val that the best checkpoint goes by, such as top1_pose; empty: fused top-1 if there is one."""
+    """Measure of val that decides which checkpoint is best, such as top1_pose; empty: fused top-1 if there is one."""
     patience: int = 0
-    """Stop after so many epochs without a new best; 0: never."""
+    """Stop after this many epochs without a new best; 0: never."""
     keep_last: int = 3
-    """Checkpoints to keep besides the best: should the last be damaged, a run goes on from the one before."""
+    """Checkpoints to keep besides the best: if the last is damaged, the run continues from the one before."""
     checkpoint_steps: int = 0
-    """A checkpoint each so many steps, besides the one at the end of each epoch; 0: none besides."""
+    """Steps between checkpoints within an epoch; 0: only at the end of each epoch."""
     log_steps: int = 20
-    """A line of loss, learning rate and speed each so many steps."""
+    """Steps between log lines."""
     sync_bn: bool = True
-    """Batch norms see the clips of all ranks."""
+    """Batch norms use the clips of all ranks."""
     device: str = "auto"
-    """`auto` (a GPU if there is one), `cpu` or `cuda`."""
+    """Device: `auto` (a GPU if there is one), `cpu` or `cuda`."""
     num_threads: int = 0
-    """CPU threads of each rank; 0 leaves the choice to torch."""
+    """CPU threads per rank; 0: torch decides."""
     timeout_seconds: float = 600.0
-    """A rank that waits for another for so long ends with an error."""
+    """Seconds a rank waits for the others before failing."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "accumulate", "keep_last", "log_steps"):
@@ -128,7 +128,7 @@ class TrainSettings:
         if not 0 <= self.warmup_epochs <= self.epochs:
             raise ValueError(
                 f"train.warmup_epochs must be in 0..{self.epochs} (epochs), got {self.warmup_epochs}; "
-                "fewer epochs want a shorter warm-up"
+                "fewer epochs need a shorter warm-up"
             )
         if (self.schedule == "multistep") != bool(self.milestones):
             raise ValueError(

@@ -294,5 +294,5 @@ class Trainer:
 
     def _check_empty(self) -> list[str]:
         if self._folder.steps():
-            raise ValueError(f"{self.out}: holds a run already; go on with --resume, or give another --out")
+            raise ValueError(f"{self.out}: already contains a run; continue with --resume, or choose another --out")
         return []

@@ -83,10 +83,3 @@ def test_findings_give_exit_code_1(ntu60_shards: Path, tmp_path: Path, capsys):
 def test_unusable_input_gives_exit_code_2_and_one_clear_line(argv, message, ntu60_shards: Path, capsys):
     assert main([word.format(shards=ntu60_shards) for word in argv]) == 2
     assert message in capsys.readouterr().err
-
-
-def test_synth(tmp_path: Path, capsys):
-    argv = ["synth", str(tmp_path), "--synth.train_clips", "6", "--synth.val_clips", "6", "--workers", "0"]
-    assert main([*argv, "--synth.height_px", "64", "--synth.width_px", "64"]) == 0
-    assert len(list((tmp_path / "videos").iterdir())) == 12
-    assert str(tmp_path / "synthetic.pkl") in capsys.readouterr().out

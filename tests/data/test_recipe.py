@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from epam_data.readers import RawSettings
-from epam_data.recipe import ConfigError, parse_command, run_command
+from epam_data.recipe import FLAT, ConfigError, parse_command, recipe_keys
 from epam_data.samples.settings import PrepareSettings
 
 
@@ -19,6 +19,31 @@ class Bake:
     fast: bool = False
     """Be quick."""
     layers: int = 3
+    only: tuple[str, ...] = ()
+    """These eggs: 100 % of them."""
+    size: int | str | None = None
+    heat: float = 180.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Oven:
+    """An oven."""
+
+    kind: str = "gas"
+    """Kind of oven."""
+    shelves: int = 1
+
+    def __post_init__(self) -> None:
+        if self.shelves < 0:
+            raise ValueError(f"shelves must be >= 0, got {self.shelves}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Party:
+    """Bake for a party."""
+
+    bake: Bake = field(metadata=FLAT)
+    oven: Oven = field(default_factory=lambda: Oven(kind="electric", shelves=2), metadata=FLAT)
 
 
 RAW = ("--raw.videos", "v", "--raw.skeletons=s.pkl")
@@ -66,18 +91,79 @@ def test_all_errors_come_at_once_with_the_nearest_names(recipe):
         "bake: unknown key 'prepare.rgb_sise_px'; did you mean 'prepare.rgb_size_px'?",
         "bake: unknown key 'modle'; did you mean 'model'?",
         "bake: unknown key 'prepare.sigma'; did you mean 'prepare.sigma_px'?",
-        "bake: prepare.box_padding must be float, got 'much'",
-        "bake: layers must be int, got 'two'",
         "bake: raw.videos is required: give --raw.videos or set it in the recipe",
         "bake: raw.skeletons is required: give --raw.skeletons or set it in the recipe",
         "bake: out is required: give --out or set it in the recipe",
+        "bake: prepare.box_padding must be float, got 'much'",
+        "bake: layers must be int, got 'two'",
     ]
 
 
-def test_values_out_of_range_come_all_at_once(recipe):
+def test_values_out_of_range_come_with_all_other_errors(recipe):
     path = recipe("prepare: {rgb_size_px: 2}\n")
     with pytest.raises(ConfigError, match=r"^bake: prepare\.rgb_size_px must be >= 8, got 2$"):
         parse(path, *RAW, "--out", "o")
+    with pytest.raises(ConfigError) as caught:
+        parse(path, *RAW, "--heat=hot", "--outt", "o", "--size", "[1]")
+    assert str(caught.value).splitlines() == [
+        "bake: unknown key 'outt'; did you mean 'out'?",
+        "bake: out is required: give --out or set it in the recipe",
+        "bake: prepare.rgb_size_px must be >= 8, got 2",
+        "bake: heat must be float, got 'hot'",
+    ]
+
+
+def test_a_wrong_value_in_a_list_or_of_a_union_is_one_error(recipe):
+    with pytest.raises(ConfigError) as caught:
+        parse(recipe("only: [a, [b]]\nsize: {a: 1}\n"), *RAW, "--out", "o")
+    assert str(caught.value).splitlines() == [
+        "bake: unknown key 'size.a'; did you mean 'size'?",
+        "bake: only must be tuple[str, ...], got ['a', ['b']]",
+    ]
+    with pytest.raises(ConfigError, match=r"^bake: size must be int \| str \| None, got \[1\]$"):
+        parse(recipe("size: [1]\n"), *RAW, "--out", "o")
+
+
+@pytest.mark.parametrize(
+    ("words", "field", "value"),
+    [
+        (["--only", "a", "b"], "only", ("a", "b")),
+        (["--only=a"], "only", ("a",)),
+        (["--only", "[a, b]"], "only", ("a", "b")),
+        (["--size", "1%"], "size", "1%"),
+        (["--size", "null"], "size", None),
+        (["--heat", "5e-5"], "heat", 5e-5),
+        (["--heat", "-3"], "heat", -3.0),
+        (["--fast"], "fast", True),
+        (["--fast", "false"], "fast", False),
+        (["--fast=True"], "fast", True),
+        (["--prepare.rgb-size-px", "64"], "prepare", PrepareSettings(rgb_size_px=64)),
+    ],
+)
+def test_how_values_are_written(words: list[str], field: str, value: object):
+    assert getattr(parse(*RAW, *words, "--out", "o"), field) == value
+
+
+def test_numbers_of_a_recipe_may_be_written_as_text(recipe):
+    assert parse(recipe("heat: 5e-5\n"), *RAW, "--out", "o").heat == 5e-5  # which YAML takes for a string
+
+
+def test_a_flag_does_not_take_the_word_behind_it():
+    assert parse(*RAW, "--fast", "here", positionals=("out",)) == parse(*RAW, "--out", "here", "--fast")
+
+
+def test_positional_words_may_stand_apart():
+    command = parse_command(Bake, "bake", ["1", *RAW, "o"], ("layers", "out"))
+    assert (command.layers, command.out) == (1, Path("o"))
+
+
+def test_keys_of_a_flat_section_have_no_prefix_and_keep_its_defaults(recipe):
+    path = recipe("shelves: 4\n")
+    party = parse_command(Party, "party", [path, *RAW, "--out", "o", "--layers", "2"])
+    assert party == Party(bake=parse(*RAW, "--out", "o", "--layers", "2"), oven=Oven(kind="electric", shelves=4))
+    assert recipe_keys(Party)["kind"].default == "electric"
+    with pytest.raises(ConfigError, match=r"^party: shelves must be >= 0, got -1$"):
+        parse_command(Party, "party", [*RAW, "--out", "o", "--shelves", "-1"])
 
 
 @pytest.mark.parametrize(
@@ -94,12 +180,18 @@ def test_unusable_command_lines_are_refused(argv: tuple[str, ...], message: str)
         parse(*argv)
 
 
-def test_an_empty_section_says_nothing(recipe):
+def test_a_section_is_no_value(recipe):
+    with pytest.raises(ConfigError, match=r"^bake: prepare is a section, got the value 5$"):
+        parse(recipe("prepare: 5\n"), *RAW, "--out", "o", "--prepare.sigma_px", "1")
+
+
+def test_an_empty_section_sets_nothing(recipe):
     assert parse(recipe("prepare:\n  # sigma_px: 0.7\n"), *RAW, "--out", "o").prepare == PrepareSettings()
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("- a\n- b\n", r"a recipe is a table of sections, got list"), ("a: [", r"no YAML")]
+    ("text", "message"),
+    [("- a\n- b\n", r"a recipe must be a table of sections, got list"), ("a: [", r"not valid YAML")],
 )
 def test_unusable_recipes_are_refused(recipe, text: str, message: str):
     with pytest.raises(ConfigError, match=message):
@@ -113,32 +205,11 @@ def test_help_explains_every_key(capsys):
     text = " ".join(capsys.readouterr().out.split())
     for piece in ("Bake a cake from raw eggs", "--prepare.sigma_px", "Standard deviation of the Gaussians", "Be quick"):
         assert piece in text
+    assert "These eggs: 100 % of them. (default: none)" in text and "--out Path Where to. (required)" in text
+    assert "(default: 0.6)" in text and "--fast true|false Be quick. (default: false)" in text
 
 
-def test_exit_codes(capsys):
-    def fail(command: Bake) -> int:
-        raise ValueError("an egg is rotten")
-
-    def interrupt(command: Bake) -> int:
-        raise KeyboardInterrupt
-
-    def full(command: Bake) -> int:
-        raise OSError(28, "No space left on device")
-
-    def run(function, *argv: str) -> int:
-        return run_command("kitchen", {"bake": (Bake, function, ())}, argv)
-
-    good = ("bake", *RAW, "--out", "o")
-    assert run(lambda command: 1, *good) == 1
-    assert run(fail, *good) == 2
-    assert capsys.readouterr().err == "kitchen bake: an egg is rotten\n"
-    assert run(full, *good) == 2
-    assert "No space left on device" in capsys.readouterr().err
-    assert run(interrupt, *good) == 130
-    assert "interrupted; give the same command again to go on" in capsys.readouterr().err
-    assert run(fail, "bake", "--outt", "o", *RAW) == 2
-    assert "unknown key 'outt'; did you mean 'out'?" in capsys.readouterr().err
-    assert run(fail, "cook") == 2
-    assert "kitchen: unknown command 'cook'" in capsys.readouterr().err
-    assert run(fail, "--help") == 0
-    assert "Bake a cake" in capsys.readouterr().out
+def test_nothing_at_all_shows_the_help(capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse()
+    assert caught.value.code == 2 and "--prepare.sigma_px" in capsys.readouterr().out

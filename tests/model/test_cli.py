@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from epam_model.cli import main
-from epam_model.commands import train
+from epam_model.train.trainer import Trainer
 from epam_model.weights.checkpoint import load_checkpoint
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -89,7 +89,7 @@ def test_profile_counts_the_published_numbers(recipe: Path, capsys):
 def test_unusable_input_is_one_line_and_exit_code_2(recipe: Path, shards: Path, run: Path, tmp_path: Path, capsys):
     for argv, message in (
         (["train", str(recipe), "--shards", str(tmp_path)], "holds no manifest.json"),
-        (["train", str(recipe), "--shards", str(shards), "--out", str(run)], "holds a run already"),
+        (["train", str(recipe), "--shards", str(shards), "--out", str(run)], "already contains a run"),
         (["train", str(recipe), "--shards", str(shards), "--train.lr", "x"], "train.lr must be float, got 'x'"),
         (["train", str(recipe), "--shards", str(shards), "--out", str(tmp_path), "--resume"], "no such checkpoint"),
         (["test", str(recipe), "--shards", str(shards), "--checkpoint", str(recipe)], "not a readable checkpoint"),
@@ -114,15 +114,15 @@ def test_ctrl_c_says_how_to_go_on(recipe: Path, shards: Path, tmp_path: Path, mo
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train.Trainer, "fit", interrupted)
+    monkeypatch.setattr(Trainer, "fit", interrupted)
     out = tmp_path / "run"
     command = ["train", str(recipe), "--shards", str(shards), "--out", str(out)]
     assert main(command) == 130
     error = capsys.readouterr().err
-    assert error.endswith(f"there is no checkpoint yet, start anew with: epam-model {' '.join(command)}\n")
+    assert error.endswith(f"there is no checkpoint yet, start again with: epam-model {' '.join(command)}\n")
     out.mkdir()
     (out / "step_00000001.pt").touch()
     for argv in (command, [*command, "--resume"], [*command, "--auto_resume"]):
         assert main(argv) == 130
         error = capsys.readouterr().err
-        assert error.endswith(f"go on from the last checkpoint with: epam-model {' '.join(command)} --resume\n")
+        assert error.endswith(f"continue from the last checkpoint with: epam-model {' '.join(command)} --resume\n")

@@ -30,7 +30,7 @@ def test_ctrl_c(tmp_path: Path, executor: str):
     print(f"ended after {took:.2f} s")
     assert took < 2
     assert process.returncode == 130, text
-    assert text.endswith("epam-data build: interrupted; give the same command again to go on\n")
+    assert text.endswith("epam-data build: interrupted; rerun the same command to continue\n")
     assert_all_end(family)
     assert not (out / "manifest.json").exists()
 

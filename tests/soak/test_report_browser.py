@@ -14,7 +14,7 @@ from epam_data.check.check import CheckSettings, check
 from epam_data.check.report import write_report
 from epam_data.stream import BatchFinisher, Stream, StreamSettings
 from epam_data.system.executors import ExecutorSettings
-from epam_model.commands.evaluate import best_checkpoint
+from epam_model.commands.report import best_checkpoint
 from epam_model.evaluate.predict import collect
 from epam_model.reports.page import REPORT, Evaluation
 from epam_model.reports.page import write_report as write_training_report

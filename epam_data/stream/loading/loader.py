@@ -6,6 +6,7 @@ script: it imports no torch, starts in a fraction of a second, and ends with its
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -20,6 +21,8 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
 from epam_data.stream.loading.slots import Arrays, SharedSlots, SlotLayout
+
+_log = logging.getLogger(__name__)
 
 _QUEUED = 2  # tasks that a worker holds: the one it fills, and the next, so that it never waits for the parent
 _SPARE = 2  # slots beyond those: what the consumer holds while the next batch is handed over
@@ -176,7 +179,7 @@ class SlotLoader:
             silence = f"{slowest.name()} has not answered for {seconds:g} s"
             if seconds == self._timeout_seconds:
                 raise LoaderError(silence)
-            print(silence, file=sys.stderr, flush=True)
+            _log.warning(silence)
         for pipe in ready:
             worker = busy[pipe]  # type: ignore[index]
             try:

@@ -127,14 +127,13 @@ class FolderShards:
 
     @contextlib.contextmanager
     def sample(self, span: Span) -> Iterator[SampleBytes]:
-        """See `Shards`."""
         yield _OpenFile(self._reader.descriptor(span.shard), f"{self._reader.names[span.shard]}.tar")
 
     def expect_samples(self, spans: Iterable[Span]) -> None:
-        """Nothing to do: the page cache reads ahead."""
+        pass  # the page cache reads ahead
 
     def expect_shards(self, shards: Sequence[int]) -> None:
-        """Nothing to do."""
+        pass
 
     def renew(self, shard: int) -> bool:
         """There are no copies."""
@@ -154,7 +153,6 @@ class RangedShards:
 
     @contextlib.contextmanager
     def sample(self, span: Span) -> Iterator[SampleBytes]:
-        """See `Shards`."""
         if (error := self._look(span.shard)) is not None:
             raise error
         data = self._fetched.get(span)
@@ -166,7 +164,7 @@ class RangedShards:
         self._fetched = dict(zip(wanted, self._fetch(wanted) if wanted else [], strict=True))
 
     def expect_shards(self, shards: Sequence[int]) -> None:
-        """Nothing to do."""
+        pass
 
     def renew(self, shard: int) -> bool:
         """There are no copies."""
@@ -201,7 +199,6 @@ class CachedShards:
 
     @contextlib.contextmanager
     def sample(self, span: Span) -> Iterator[SampleBytes]:
-        """See `Shards`."""
         entry = self._entries[span.shard]
         if span.shard in self._refused:
             raise self._refused[span.shard]
@@ -214,7 +211,7 @@ class CachedShards:
             yield _OpenFile(descriptor, f"{entry.name}.tar")
 
     def expect_samples(self, spans: Iterable[Span]) -> None:
-        """Nothing to do."""
+        pass
 
     def expect_shards(self, shards: Sequence[int]) -> None:
         """Fetch as many of them as the cache holds at the same time."""

@@ -717,10 +717,11 @@ def test_a_machine_that_starts_no_process_skips_no_clip(
     assert build(plan).num_samples == 6
 
 
-def test_damaged_shards_are_named(copied: Path, small_raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_shards_are_named(copied: Path, small_raw: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "epam_data")
     (copied / "train-000001.tar").write_bytes(b"damaged")
     build(small_plan(small_raw, copied))
-    assert capsys.readouterr().err == "verifying 4 finished shards\ntrain-000001.tar is damaged or missing\n"
+    assert caplog.messages == ["verifying 4 finished shards", "train-000001.tar is damaged or missing"]
 
 
 def test_a_damaged_store_is_named(copied: Path, small_raw: Path) -> None:

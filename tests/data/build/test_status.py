@@ -35,7 +35,7 @@ def test_a_build_at_work_and_interrupted(ntu60_raw: Path, tmp_path: Path):
     interrupted = build_status(str(tmp_path / "out"))
     assert (interrupted.state, interrupted.num_shards_done, interrupted.num_shards) == ("interrupted", 4, 6)
     assert interrupted.skipped == {"no video found": 1}
-    assert "give the command of the build again" in interrupted.describe()
+    assert "rerun the command of the build" in interrupted.describe()
 
     ShardNotes(plan.work_folder).write("train-000002", Count(clips=3, frames=90))
     assert build_status(str(tmp_path / "out")).num_clips_done == interrupted.num_clips_done  # nobody is at work on them

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from epam_data.show.commands import InspectCommand, inspect_command
 
 from epam_data.build.build import build
 from epam_data.build.plan import BuildPlan, ClipLimits
@@ -15,7 +16,6 @@ from epam_data.readers import RawSettings, find_reader
 from epam_data.shards.index import load_index
 from epam_data.shards.manifest import load_manifest
 from epam_data.shards.settings import ShardSettings
-from epam_data.show.commands import InspectCommand, inspect_command
 from epam_data.stream import BatchFinisher, Stream, StreamSettings
 from epam_data.system.executors import ExecutorSettings
 from tests.data.raw_data import SMALL, person, write_pickle, write_recording

@@ -69,11 +69,11 @@ def test_processes_are_where_their_parent_is_now(tmp_path: Path, monkeypatch: py
     assert set(run_local(current_folder, [1, 2], 2)) == {tmp_path}
 
 
-def test_tasks_of_a_worker_that_died_go_to_a_new_pool(tmp_path: Path, capfd):
+def test_tasks_of_a_worker_that_died_go_to_a_new_pool(tmp_path: Path, caplog):
     folder = str(tmp_path)
     results = list(run_local(die_once, [(folder, number) for number in range(4)], 2))
     assert sorted(results) == [0, 1, 2, 3]
-    assert "a worker process died" in capfd.readouterr().err
+    assert "a worker process died" in caplog.text
 
 
 def test_workers_that_die_again_and_again_are_an_error():

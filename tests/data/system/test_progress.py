@@ -1,13 +1,20 @@
+import logging
+
 import pytest
 
 from epam_data.system.progress import Progress, duration, volume
 
 
-def test_plain_lines_where_there_is_no_terminal(capsys):
+@pytest.fixture(autouse=True)
+def shown(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "epam_data")
+
+
+def test_plain_lines_where_there_is_no_terminal(caplog):
     with Progress("build", "clips") as progress:
         progress(1, 4)
         progress(4, 4, "1 skipped")
-    lines = capsys.readouterr().err.splitlines()
+    lines = caplog.messages
     assert len(lines) == 1  # the last; lines in between come every ten seconds
     assert lines[0].startswith("build: 4/4 clips, ") and lines[0].endswith("0 s left, 1 skipped")
 
@@ -19,12 +26,21 @@ def test_a_bar_on_a_terminal(capsys, monkeypatch):
     assert "2/4" in capsys.readouterr().err
 
 
-def test_what_was_done_before_is_no_rate(capsys):
+def test_what_was_done_before_is_no_rate(caplog):
     with Progress("build", "clips") as progress:
         progress(100, 102)
         progress(102, 102)
-    line = capsys.readouterr().err
+    (line,) = caplog.messages
     assert line.startswith("build: 102/102 clips, ") and "time left unknown" not in line
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_nothing_is_shown_below_the_level(capsys, caplog, monkeypatch, is_terminal: bool):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal, raising=False)
+    caplog.set_level(logging.WARNING, "epam_data")
+    with Progress("build", "clips") as progress:
+        progress(4, 4)
+    assert not caplog.messages and not capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_without_mmaction2_it_says_what_to_install(capsys, monkeypatch):
 
 def test_a_config_is_one_of_mmaction2(capsys):
     assert main(["doctor", "--config", "config.py"]) == 2
-    assert "config is one of MMAction2: it needs --mmaction" in capsys.readouterr().err
+    assert "config is a file of MMAction2: it needs --mmaction" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: trouble.message)

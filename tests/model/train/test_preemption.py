@@ -123,7 +123,7 @@ def test_the_command_ends_with_the_code_that_requeues(shards: Path, tmp_path: Pa
             signal.signal(number, handler)
     text = capsys.readouterr()
     assert "stopped by SIGUSR1 at step " in text.out
-    assert text.err.startswith("epam-model train: stopped by SIGUSR1; go on from the last checkpoint with: epam-model")
+    assert text.err.startswith("epam-model train: stopped by SIGUSR1; continue from the last checkpoint with: epam-m")
     assert text.err.rstrip().endswith(" --resume")
     assert main(command) == 0
     assert "resume: going on from" in capsys.readouterr().out

@@ -325,7 +325,7 @@ def test_runs_that_cannot_go_on_are_refused(shards: Path, tmp_path: Path):
     with pytest.raises(ValueError, match=r"last\.pt: no such checkpoint"):
         tiny_trainer(shards, out).fit(resume=True)
     tiny_trainer(shards, out, epochs=1).fit()
-    with pytest.raises(ValueError, match="holds a run already; go on with --resume, or give another --out"):
+    with pytest.raises(ValueError, match="already contains a run; continue with --resume, or choose another --out"):
         tiny_trainer(shards, out).fit()
     with pytest.raises(ValueError, match=r"cannot go on: train\.seed was 0, is now 1"):
         tiny_trainer(shards, out, seed=1).fit(resume=True)

@@ -136,13 +136,13 @@ def test_a_worker_that_was_killed_from_outside_is_named(two_workers: SlotLoader)
         list(two_workers.run(range(20)))
 
 
-def test_a_worker_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch, capfd: Any):
+def test_a_worker_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch, caplog: Any):
     monkeypatch.setattr(loader_module, "_SLOW_SECONDS", 0.5)
     made = SlotLoader(Numbers(), LAYOUT, workers=1, timeout_seconds=1.0)
     try:
         with pytest.raises(LoaderError, match=r"^loader worker 0 \(process \d+\) has not answered for 1 s$"):
             list(made.run(["stop"]))
-        assert "has not answered for 0.5 s" in capfd.readouterr().err
+        assert "has not answered for 0.5 s" in caplog.text
     finally:
         made.close()
 
@@ -195,7 +195,7 @@ def test_forgotten_loaders_leave_no_descriptor_open():
     assert descriptors() <= before
 
 
-def test_a_worker_that_cannot_start_is_named(monkeypatch: pytest.MonkeyPatch, capfd: Any):
+def test_a_worker_that_cannot_start_is_named(monkeypatch: pytest.MonkeyPatch, caplog: Any):
     monkeypatch.setenv("PYTHONHOME", "/nowhere")
     with pytest.raises(LoaderError, match=r"^loader worker 0 \(process \d+\) died exit code 1$"):
         list(SlotLoader(Numbers(), LAYOUT, workers=1).run([1]))

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from epam_data.check.check import CheckSettings
-from epam_data.check.commands import CheckCommand
 from epam_data.cli import main
+from epam_data.commands.check import CheckCommand
 from tests.data.damage import change_bytes, rewrite_first, with_json
 
 
@@ -61,23 +61,6 @@ def test_what_cannot_be_checked_gives_exit_code_2(damaged: Path, capsys):
     (damaged / "manifest.json").write_text("{")
     assert main(["check", str(damaged)]) == 2
     assert "no JSON" in capsys.readouterr().err
-
-
-def test_inspect_draws_a_clip(ma52_shards: Path, tmp_path: Path, capsys):
-    shard = str(ma52_shards / "val-000000.tar")
-    assert main(["inspect", shard]) == 0
-    key = capsys.readouterr().out.splitlines()[2].split()[0]
-    files = [str(tmp_path / "clip.mp4"), str(tmp_path / "clip.png")]
-    assert main(["inspect", shard, key, "--video", files[0], "--png", files[1]]) == 0
-    out = capsys.readouterr().out
-    assert f"picture: {files[1]}\nvideo: {files[0]}\n" in out and "\x1b" not in out  # no terminal: no picture in it
-    assert all(Path(name).stat().st_size > 1000 for name in files)
-
-
-@pytest.mark.parametrize("option", ["--png", "--video"])
-def test_a_picture_needs_a_key(option: str, ma52_shards: Path, capsys):
-    assert main(["inspect", str(ma52_shards), option, "clip.mp4"]) == 2
-    assert f"{option} needs a KEY, the clip to draw" in capsys.readouterr().err
 
 
 def test_a_report_that_cannot_be_written_is_refused_before_the_check(ma52_shards: Path, tmp_path: Path, capsys):

@@ -1,19 +1,11 @@
-import json
 from pathlib import Path
 
 import fsspec
 import pytest
 
+from epam_data.build import build_shard
 from epam_data.cli import main
 from tests.data.raw_data import folder_bytes, ntu_name
-from tests.data.test_cli import RECIPE, raw_arguments
-
-
-@pytest.fixture
-def arguments(ntu60_raw: Path, tmp_path: Path) -> list[str]:
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(RECIPE)
-    return [str(recipe), *raw_arguments(ntu60_raw), "--workers", "0"]
 
 
 def test_a_dry_run_builds_nothing(arguments: list[str], tmp_path: Path, capsys):
@@ -39,27 +31,6 @@ def test_a_selection_is_another_build(arguments: list[str], tmp_path: Path, caps
     assert "holds a build of other inputs (selection.split: val -> None)" in capsys.readouterr().err
     assert main(["build", *arguments, "--out", out, "--restart"]) == 0
     assert "19 clips in 3 shards (1 reused)" in capsys.readouterr().out
-
-
-def test_status(arguments: list[str], tmp_path: Path, capsys):
-    out = str(tmp_path / "out")
-    assert main(["build", *arguments, "--out", out, "--part", "0/2"]) == 0
-    assert "part 0/2 is built; after all parts: epam-data finalise" in capsys.readouterr().out
-    assert main(["status", out]) == 0
-    assert f"{out}: interrupted" in capsys.readouterr().out
-    assert main(["status", out, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["num_shards_done"] == 2
-
-
-def test_a_pilot(arguments: list[str], tmp_path: Path, capsys):
-    assert main(["pilot", *arguments, "--pilot.clips", "4", "--pilot.compared_clips", "1"]) == 0
-    assert "built 4 of 4 random clips" in capsys.readouterr().out
-    kept = tmp_path / "kept"
-    assert main(["pilot", *arguments, "--pilot.clips", "4", "--json", "--out", str(kept)]) == 0
-    assert json.loads(capsys.readouterr().out)["num_built"] == 4
-    assert main(["inspect", str(kept)]) == 0
-    assert main(["pilot", *arguments, "--raw.videos", str(tmp_path), "--pilot.clips", "4"]) == 2  # no videos there
-    assert "built 0 of 4 random clips" in capsys.readouterr().out
 
 
 def test_a_build_to_a_url(arguments: list[str], ntu60_raw: Path, tmp_path: Path, capsys):
@@ -88,10 +59,27 @@ def test_reasons_are_summed_up(arguments: list[str], ntu60_raw: Path, tmp_path: 
     assert printed[1:] == ["3 skipped: no video found", f"all 3 with their reasons: {out}/problems.jsonl"]
 
 
+def test_a_wrong_folder_of_videos_stops_the_build(
+    arguments: list[str], tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(build_shard, "FIRST_CLIPS", 5)
+    videos, out = tmp_path / "videos", tmp_path / "out"
+    videos.mkdir()
+    command = ["build", *arguments, "--raw.videos", str(videos), "--out", str(out)]
+    for part in ([], ["--part", "1/2"]):
+        assert main([*command, *part]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("epam-data build: the first 5 clips all failed for one reason: no video found (")
+        assert f"Check --raw.videos {videos} and --raw.skeletons " in error
+        assert not list(out.glob("*.tar"))
+    assert main([*command, "--max-failures", "20"]) == 0
+    assert "0 clips in 3 shards" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("option", ["--dry-run", "--restart", "--retry-skipped", "--part=0/2"])
 def test_finalise_builds_nothing(arguments: list[str], tmp_path: Path, capsys, option: str):
     assert main(["finalise", *arguments, "--out", str(tmp_path), option]) == 2
-    assert "belongs to build, finalise builds nothing" in capsys.readouterr().err
+    assert "is an option of build; finalise builds nothing" in capsys.readouterr().err
 
 
 def test_outputs_that_cannot_be_are_refused(arguments: list[str], tmp_path: Path, capsys):
@@ -99,7 +87,7 @@ def test_outputs_that_cannot_be_are_refused(arguments: list[str], tmp_path: Path
     assert main(["build", *arguments, "--out", "sftp://host/folder", *work]) == 2
     assert "sftp://host/folder: out must be a folder or in an object store (s3, " in capsys.readouterr().err
     assert main(["build", *arguments, "--out", "memory://bucket/x", *work, "--workers", "2"]) == 2
-    assert "memory:// is seen by one process only" in capsys.readouterr().err
+    assert "memory:// exists in one process only" in capsys.readouterr().err
 
 
 def test_a_part_that_is_none(arguments: list[str], tmp_path: Path, capsys):

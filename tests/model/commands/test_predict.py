@@ -1,7 +1,5 @@
 import csv
-import json
-import os
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -9,55 +7,12 @@ import pytest
 
 from epam_data.build.build import build
 from epam_data.samples.settings import PrepareSettings
-from epam_data.shards.manifest import load_manifest
-from epam_model.build import build_for
 from epam_model.cli import main
-from epam_model.commands.evaluate import best_checkpoint, measure_lines
-from epam_model.networks.settings import ModelSettings
-from epam_model.train.settings import TrainSettings
-from epam_model.weights.checkpoint import Checkpoint, save_checkpoint, shards_identity
 from tests.data.raw_data import ntu60_plan, ntu_name, write_ntu60
-from tests.model.tiny import CLASSES, STREAM, write_shards
+from tests.model.commands.untrained import RECIPE, save_untrained
+from tests.model.tiny import CLASSES, write_shards
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-RECIPE = """
-stream: {batch_size: 4, rgb_frames: 2, pose_frames: 4, workers: 0}
-"""
-
-
-@pytest.fixture(scope="module")
-def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("recipes") / "tiny.yaml"
-    path.write_text(RECIPE)
-    return path
-
-
-def save_untrained(path: Path, shards: Path) -> Path:
-    """A checkpoint of EPAM-Net with random weights."""
-    settings, manifest = ModelSettings(), load_manifest(shards)
-    recipe = {"stream": asdict(STREAM), "model": asdict(settings), "train": asdict(TrainSettings())}
-    checkpoint = Checkpoint(
-        weights=build_for(settings, manifest).state_dict(),
-        optimizer={},
-        epoch=1,
-        consumed=0,
-        shards=shards_identity(manifest),
-        recipe=recipe,
-    )
-    save_checkpoint(path, checkpoint)
-    return path
-
-
-@pytest.fixture(scope="module")
-def checkpoint(recipe: Path, shards: Path) -> Path:
-    return save_untrained(recipe.parent / "best.pt", shards)
-
-
-@pytest.fixture(scope="module")
-def given(recipe: Path, shards: Path, checkpoint: Path) -> list[str]:
-    """What every call gives."""
-    return [str(recipe), "--shards", str(shards), "--checkpoint", str(checkpoint), "--device", "cpu"]
 
 
 def test_predict_writes_hidden_and_known_labels(given: list[str], tmp_path: Path):
@@ -86,33 +41,6 @@ def test_the_fusion_that_decides_can_be_chosen(given: list[str], tmp_path: Path,
     )
     assert main(["predict", *given]) == 2
     assert "predict needs --out, --submission, or both" in capsys.readouterr().err
-
-
-def test_a_test_can_leave_a_page(given: list[str], tmp_path: Path, capsys):
-    assert main(["test", *given, "--report", str(tmp_path / "page")]) == 0
-    page = tmp_path / "page" / "report.html"
-    assert f"report: {page}" in capsys.readouterr().out
-    assert "7 clips of synthetic" in page.read_text()
-    for scores in ("fused", "rgb", "pose", "fused_2_1", "fused_1_2", "logit_sum"):
-        header, *rows = csv.reader((tmp_path / "page" / f"confusion_{scores}.csv").open())
-        assert header[1:] == [row[0] for row in rows] == list(CLASSES.classes)
-        assert [sum(map(int, row[1:])) for row in rows] == [2, 1, 1, 1, 1, 1]
-
-
-def test_report_tests_the_best_checkpoint_again(shards: Path, tmp_path: Path, capsys):
-    assert main(["report", str(tmp_path), "--shards", str(shards)]) == 2
-    assert "holds no best checkpoint" in capsys.readouterr().err
-    save_untrained(tmp_path / "best_top1_fused_epoch_1.pt", shards)
-    save_untrained(tmp_path / "best_top1_fused_epoch_3.pt", shards)
-    for older, newer in ((3, 1), (1, 3)):
-        os.utime(tmp_path / f"best_top1_fused_epoch_{older}.pt", (0, 0))
-        os.utime(tmp_path / f"best_top1_fused_epoch_{newer}.pt", (1, 1))
-        assert best_checkpoint(tmp_path).name == f"best_top1_fused_epoch_{newer}.pt"
-    (tmp_path / "best.pt").symlink_to("best_top1_fused_epoch_3.pt")
-    assert main(["report", str(tmp_path), "--shards", str(shards), "--device", "cpu"]) == 0
-    assert "best_top1_fused_epoch_3.pt, after epoch 1" in (tmp_path / "report.html").read_text()
-    assert main(["report", str(tmp_path), "--shards", str(shards), "--split", "test"]) == 2
-    assert "every label of test is hidden" in capsys.readouterr().err
 
 
 def test_a_submission_of_the_hidden_test_split(recipe: Path, tmp_path: Path):
@@ -163,12 +91,12 @@ def test_one_video_is_predicted_as_from_shards(recorded, tmp_path: Path, capsys)
     [
         (["--out", "p.csv"], "predict needs either --shards or --video"),
         (["--shards", "s", "--video", "v"], "predict needs either --shards or --video"),
-        (["--video", "v"], "--video and --skeleton go together"),
-        (["--shards", "s", "--out", "p.csv", "--skeleton", "k"], "--video and --skeleton go together"),
+        (["--video", "v"], "--video and --skeleton need each other"),
+        (["--shards", "s", "--out", "p.csv", "--skeleton", "k"], "--video and --skeleton need each other"),
         (["--shards", "s", "--out", "p.csv", "--overlay", "o.mp4"], "--overlay needs --video"),
         (
             ["--video", "v", "--skeleton", "k", "--dataset", ""],
-            "dataset must be one of ntu60, ma52, synthetic, or module:NAME of a reader of your own, got ''",
+            "dataset must be one of ma52, ntu60, synthetic, or module:NAME of a reader of your own, got ''",
         ),
         (["--video", "v", "--skeleton", "k"], "v: no such video"),
     ],
@@ -189,17 +117,3 @@ def test_clips_and_mirror_images_at_test_time_change_the_scores(given: list[str]
         assert out[0].read_text() == out[1].read_text()
         seen.add(out[0].read_text())
     assert len(seen) == 3
-
-
-def test_test_prints_a_line_for_each_stream_and_fusion(given: list[str], tmp_path: Path, capsys):
-    assert main(["test", *given, "--json", str(tmp_path / "m.json")]) == 0
-    measures = json.loads((tmp_path / "m.json").read_text())
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 6 and sum(line.count(": ") for line in lines) == len(measures) == 48
-    for name, value in measures.items():
-        assert any(f"{name}: {value:.4f}" in line.split("  ") for line in lines)
-
-
-def test_measures_are_put_on_lines_by_their_scores():
-    measures = {"top1_fused": 0.5, "top1_fused_2_1": 0.25, "f1_mean_fused": 1.0}
-    assert measure_lines(measures) == "top1_fused: 0.5000  f1_mean_fused: 1.0000\ntop1_fused_2_1: 0.2500"

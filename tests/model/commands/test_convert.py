@@ -1,6 +1,5 @@
 from pathlib import Path
 
-import h5py
 import pytest
 import torch
 
@@ -9,7 +8,6 @@ from epam_model.cli import main
 from epam_model.networks.settings import ModelSettings
 from epam_model.weights.convert import to_published
 from epam_model.weights.epam_names import EPAM
-from tests.model.tiny import write_shards
 from tests.paths import PIPELINES
 
 RECIPE = str(PIPELINES / "ntu60_epam_pcan.yaml")
@@ -57,18 +55,6 @@ def test_a_head_of_other_classes_is_not_converted(published: Path, tmp_path: Pat
     assert "head.rgb.fc.weight must be (6, 432), got (60, 432)" in capsys.readouterr().out
 
 
-def test_features_and_overlays_of_a_run(tmp_path: Path, capsys):
-    shards = write_shards(tmp_path / "shards", taxonomy="ntu60", train=2, val=3, test=0)
-    run = ["--train.epochs", "1", "--train.warmup_epochs", "0", "--train.device", "cpu", "--out", str(tmp_path / "run")]
-    assert main(["train", RECIPE, "--shards", str(shards), *CLIPS, *run]) == 0
-    argv = ["features", RECIPE, "--shards", str(shards), "--checkpoint", str(tmp_path / "run" / "best.pt"), *CLIPS]
-    assert main([*argv, "--device", "cpu", "--out", str(tmp_path / "f.h5"), "--overlay", "2"]) == 0
-    assert "3 clips of val in" in capsys.readouterr().out
-    with h5py.File(tmp_path / "f.h5", "r") as file:
-        assert file["attention"].shape == (3, 2, 1, 1)
-    assert sorted(path.name for path in (tmp_path / "f_overlay").iterdir()) == ["val-0.png", "val-1.png"]
-
-
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -102,37 +88,3 @@ def test_a_part_of_the_network_is_converted_only_when_asked_for(published: Path,
     assert "--partial converts what is there" in error and not out.exists()
     assert main(["convert", RECIPE, "--source", str(source), "--out", str(out), "--partial"]) == 0
     assert all(name.startswith("backbone.") for name in torch.load(out, weights_only=True)["state_dict"])
-
-
-def test_only_a_whole_checkpoint_of_this_model_is_exported(published: Path, tmp_path: Path, capsys):
-    shards = write_shards(tmp_path / "shards", taxonomy="ntu60", train=2, val=2, test=0)
-    run = ["--train.epochs", "1", "--train.warmup_epochs", "0", "--train.device", "cpu", "--out", str(tmp_path / "run")]
-    assert main(["train", RECIPE, "--shards", str(shards), *CLIPS, *run]) == 0
-    capsys.readouterr()
-    out = ["--out", str(tmp_path / "model.pt2")]
-    best = ["--checkpoint", str(tmp_path / "run" / "best.pt")]
-    assert main(["export", RECIPE, *best, *out, "--model.head", "linear"]) == 2
-    assert "its model.head is pcan, the recipe says linear" in capsys.readouterr().err
-    assert main(["export", RECIPE, *best, *out, "--dataset", "ma52"]) == 2
-    assert "the weights do not fit the model: " in capsys.readouterr().err
-    assert main(["export", RECIPE, "--checkpoint", str(published), *out]) == 2
-    assert "checkpoint version None cannot be read" in capsys.readouterr().err
-    assert not (tmp_path / "model.pt2").exists()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--stream.num_clips", "3"], "stream.num_clips must be 1, got 3"),
-        (["--stream.eval_flip"], "stream.eval_flip must be false, got True"),
-        (["--overlay", "1", "--overlay_kind", "film"], "overlay_kind must be one of picture, video, got 'film'"),
-        (
-            ["--overlay", "1", "--stream.heatmap", "drawn", "--stream.eval_crop", "centre"],
-            "it needs stream.eval_crop none",
-        ),
-    ],
-)
-def test_features_that_cannot_be_are_refused_at_once(options: list[str], message: str, tmp_path: Path, capsys):
-    argv = ["features", RECIPE, "--shards", str(tmp_path), "--checkpoint", "none.pt", "--out", str(tmp_path / "f.h5")]
-    assert main([*argv, *options]) == 2
-    assert message in capsys.readouterr().err

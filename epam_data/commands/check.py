@@ -1,4 +1,4 @@
-"""`epam-data check` and `epam-data inspect`: what they take, and what they print."""
+"""`epam-data check`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from epam_data.check.check import CheckReport, CheckSettings, check
-from epam_data.system.executors import ExecutorSettings, available_cores
+from epam_data.recipe import FLAT
+from epam_data.system.executors import ExecutorSettings, on_all_cores
 from epam_data.system.progress import Progress
 
 _MAX_PROBLEMS = 20  # lines on the terminal; --json and the report have all
@@ -25,33 +26,23 @@ class CheckCommand:
     """Folder of the shards."""
     check: CheckSettings = field(default_factory=CheckSettings)
     sample: int | str | None = None
-    """Short for --check.sample: clips to check in depth, a number, a share as `1%`, or `all`."""
+    """Short for --check.sample: clips to check in depth: a number, a share such as `1%`, or `all`."""
     rgb: bool = False
-    """Short for --check.rgb: decode every frame of these clips, and compare what moves in it with the joints."""
+    """Short for --check.rgb: decode every frame of these clips, and compare its motion with that of the joints."""
     report: Path | None = None
     """Folder for an HTML report."""
     json: bool = False
     """Print the result as JSON."""
-    workers: int = available_cores()
-    """Processes of this machine; 0 works in this one."""
-    executor: str = "local"
-    """Where shards are checked: `local` processes, or `dask`."""
-    dask_address: str | None = None
-    """Scheduler of the Dask cluster, as tcp://host:8786; null: a cluster of `workers` processes on this machine."""
+    where: ExecutorSettings = field(default_factory=on_all_cores, metadata=FLAT)
 
     def __post_init__(self) -> None:
-        _ = self.where, self.settings
+        _ = self.settings  # they check themselves
 
     @property
     def settings(self) -> CheckSettings:
         """How deep to look, the short forms applied."""
         sample = self.check.sample if self.sample is None else self.sample
         return replace(self.check, sample=sample, rgb=self.rgb or self.check.rgb)
-
-    @property
-    def where(self) -> ExecutorSettings:
-        """Where shards are checked."""
-        return ExecutorSettings(executor=self.executor, workers=self.workers, dask_address=self.dask_address)
 
 
 def check_command(command: CheckCommand) -> int:
@@ -62,15 +53,15 @@ def check_command(command: CheckCommand) -> int:
         report = check(command.shards, command.settings, command.where, progress)
     _print_result(command, report)
     if command.report is not None:
-        from epam_data.check.report import write_report  # not above: each worker of a build loads us, and it plots
+        from epam_data.check.report import write_report  # here: it loads jinja2 and matplotlib
 
-        sys.stdout.flush()  # what was found is said, whatever becomes of the report
+        sys.stdout.flush()  # the findings are printed even if the report fails
         print(f"report: {write_report(report, command.report)}", file=sys.stderr if command.json else sys.stdout)
     return 1 if report.findings else 0
 
 
 def _make_writable(folder: Path) -> None:
-    """Make the report's folder, and try it: a check of hours must not end in a refusal."""
+    """Create the report's folder, and write to it: a check of hours must not fail at its end."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
