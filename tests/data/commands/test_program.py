@@ -25,7 +25,7 @@ def bake_command(command: BakeCommand) -> int:
     raise NotImplementedError
 
 
-HERE = "tests.data.test_program"
+HERE = "tests.data.commands.test_program"
 TABLE = {"bake": Entry(summary="Bake a cake.", command=f"{HERE}:BakeCommand", function=f"{HERE}:bake_command")}
 GOOD = ("bake", "--out", "o")
 
