@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from epam_data.show.commands import InspectCommand, inspect_command
 
 from epam_data.build.build import build
 from epam_data.build.plan import BuildPlan, ClipLimits
 from epam_data.check.check import CheckSettings, check
 from epam_data.check.report import write_report
+from epam_data.commands.inspect import InspectCommand, inspect_command
 from epam_data.readers import RawSettings, find_reader
 from epam_data.shards.index import load_index
 from epam_data.shards.manifest import load_manifest
