@@ -7,12 +7,15 @@ reads the command line, pydantic checks all values, and the docstrings under the
 from __future__ import annotations
 
 import difflib
+import logging
 import re
 from argparse import SUPPRESS, ArgumentError, ArgumentParser
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+_log = logging.getLogger(__name__)
 
 Command = TypeVar("Command")
 
@@ -118,14 +121,27 @@ def recipe_keys(command: type[Any], made: Any = None, path: tuple[str, ...] = ()
     return keys
 
 
+def _find_recipe(path: str) -> Path:
+    """The file of that name; if there is none, the `NAME.yaml` or `pipelines/NAME.yaml` that epam comes with."""
+    named, package = Path(path), Path(__file__).parent
+    if named.exists():
+        return named
+    # A wheel puts the recipes into the package (setup.py); in the repository they lie beside it.
+    folder = next((place for place in (package, package.parent) if (place / "pipelines").is_dir()), package)
+    found = folder / "pipelines" / named.name
+    if named.parent in (Path(), Path("pipelines")) and found.is_file():
+        _log.warning("recipe: %s", found)
+        return found
+    names = ", ".join(sorted(recipe.name for recipe in found.parent.glob("*.yaml")))
+    raise ConfigError(f"{path}: no such recipe; epam comes with {names}")
+
+
 def _recipe_values(path: str, keys: Mapping[str, Key]) -> dict[str, Any]:
     """The values of the recipe that belong to this command, and those that belong to none."""
     import yaml
 
     try:
-        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such recipe") from None
+        recipe = yaml.safe_load(_find_recipe(path).read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(recipe, dict):

@@ -6,6 +6,7 @@ import pytest
 from epam_data.readers import RawSettings
 from epam_data.recipe import FLAT, ConfigError, parse_command, recipe_keys
 from epam_data.samples.settings import PrepareSettings
+from tests.paths import PIPELINES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +170,8 @@ def test_keys_of_a_flat_section_have_no_prefix_and_keep_its_defaults(recipe):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (("nowhere.yaml",), r"nowhere\.yaml: no such recipe"),
+        (("nowhere.yaml",), r"nowhere\.yaml: no such recipe; epam comes with demo\.yaml, ma52\.yaml, "),
+        (("elsewhere/pipelines/demo.yaml",), r"^elsewhere/pipelines/demo\.yaml: no such recipe"),
         (("--out",), r"--out needs a value"),
         (("--out", "--fast"), r"--out needs a value"),
         (("word",), r"unexpected argument 'word'; options are written --key value"),
@@ -178,6 +180,18 @@ def test_keys_of_a_flat_section_have_no_prefix_and_keep_its_defaults(recipe):
 def test_unusable_command_lines_are_refused(argv: tuple[str, ...], message: str):
     with pytest.raises(ConfigError, match=message):
         parse(*argv)
+
+
+@pytest.mark.parametrize("name", ["demo.yaml", "pipelines/demo.yaml"])
+def test_a_recipe_that_epam_comes_with_is_found_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
+):
+    monkeypatch.chdir(tmp_path)
+    assert parse(name, *RAW, "--out", "o").raw.protocol == "xsub"
+    assert caplog.messages == [f"recipe: {PIPELINES / 'demo.yaml'}"], "so that nobody takes it for a file of their own"
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("raw: {protocol: xview}\n")
+    assert parse(name, *RAW, "--out", "o").raw.protocol == "xview", "a file of that name comes first"
 
 
 def test_a_section_is_no_value(recipe):
