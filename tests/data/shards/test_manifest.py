@@ -46,6 +46,12 @@ def test_the_manifest_survives(tmp_path: Path) -> None:
         assert replace(one).to_json() == one.to_json()
 
 
+def test_shards_of_a_split_are_numbered_among_all() -> None:
+    first = manifest().shards[0]
+    splits = manifest(shards=tuple(replace(first, split=split) for split in ("train", "val", "train")))
+    assert [splits.shards_of(split) for split in ("train", "val", "test")] == [[0, 2], [1], []]
+
+
 def test_a_later_field_is_ignored(tmp_path: Path) -> None:
     values = {**json.loads(manifest().to_json()), "added_later": 1}
     (tmp_path / MANIFEST).write_text(json.dumps(values))

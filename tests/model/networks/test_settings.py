@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from typing import get_args
 
 import pytest
@@ -5,12 +8,19 @@ import pytest
 from epam_model.networks.epam import ATTENTIONS
 from epam_model.networks.settings import AttentionName, HeadName, ModelSettings, NetworkName
 from epam_model.networks.table import HEADS, NETWORKS
+from tests.paths import ROOT
 
 
 def test_a_recipe_may_name_what_the_tables_have():
     assert tuple(NETWORKS) == get_args(NetworkName)
     assert tuple(HEADS) == get_args(HeadName)
     assert tuple(ATTENTIONS) == get_args(AttentionName)
+
+
+@pytest.mark.parametrize("room", ["networks", "losses", "train"])
+def test_reading_a_recipe_needs_no_torch(room: str):
+    code = f"import sys, epam_model.{room}.settings; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
 @pytest.mark.parametrize(
