@@ -1,4 +1,4 @@
-"""What a build will do: a pure function of the clips and the settings."""
+"""The plan of a build: a pure function of the clips and the settings."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Selection:
         check_fields(self)
 
     def is_whole(self, split: str) -> bool:
-        """Whether all clips of a split are taken."""
+        """Whether all clips of a split are selected."""
         return not self.only and self.limit is None and self.split in (None, split)
 
 
@@ -78,16 +78,16 @@ class BuildPlan:
     selection: Selection = field(default_factory=Selection)
 
     def __post_init__(self) -> None:
-        # Refuses what cannot be read; and the values travel with the plan, so that no worker needs a reader's module.
+        # Fails early for an unknown reader, and caches the values in the plan: workers need no custom reader's module.
         _ = self.layout, self.taxonomy
         if is_url(self.out) and self.work is None:
             raise ValueError(f"out is the URL {self.out}: give --work FOLDER, for the skeleton store and the lock")
         if self.work is not None and not is_url(self.out):
-            raise ValueError(f"work goes with an out that is a URL; the folder {self.out} keeps its own {WORK_FOLDER}")
+            raise ValueError(f"work is only for an out that is a URL; the folder {self.out} uses its own {WORK_FOLDER}")
 
     @property
     def work_folder(self) -> Path:
-        """Where a build keeps the skeleton store, its lock and its progress."""
+        """Folder of the skeleton store, the lock and the progress notes."""
         return self.work or Path(self.out) / WORK_FOLDER
 
     @property
@@ -107,11 +107,11 @@ class BuildPlan:
 
     @cached_property
     def output(self) -> Output:
-        """Where shards, receipts, index and manifest go."""
+        """Destination of shards, receipts, index and manifest."""
         return open_output(self.out, self.work_folder)
 
     def inputs(self, sources: dict[str, str]) -> dict[str, Any]:
-        """Everything that a shard depends on but its clips and their recordings."""
+        """Everything that a shard depends on, except its clips and their recordings."""
         return {
             "schema": SCHEMA_VERSION,
             "dataset": self.dataset,
@@ -130,7 +130,7 @@ class ShardTask:
     name: str
     split: str
     rows: tuple[int, ...]  # of the skeleton store
-    videos: tuple[str | None, ...]  # below `raw.videos`, one per row; None: not found
+    videos: tuple[str | None, ...]  # paths relative to `raw.videos`, one per row; None: not found
     fingerprint: str  # hash of everything that the shard's bytes depend on
 
 
@@ -144,7 +144,7 @@ def plan_tasks(plan: BuildPlan, store: SkeletonStore, sources: dict[str, str]) -
     """Shuffle the clips of each split by the seed and cut them into shards.
 
     Raises:
-        ValueError: no clip is left, or `plan.selection` names a key that the data set does not have.
+        ValueError: no clip is selected, or `plan.selection` names a key that the data set does not have.
     """
     finder = VideoFinder(plan.raw.videos)
     inputs = json.dumps(plan.inputs(sources), sort_keys=True)
@@ -168,18 +168,18 @@ def plan_tasks(plan: BuildPlan, store: SkeletonStore, sources: dict[str, str]) -
                 )
             )
     if not tasks:
-        asked = [
+        filters = [
             f"{name} {value}"
             for name, value in (("split", plan.selection.split), ("only", plan.selection.only))
             if value
         ]
-        chosen_by = f" that is of {' and '.join(asked)}" if asked else ""
-        raise ValueError(f"{plan.raw.skeletons}: no usable clip of protocol {plan.raw.protocol!r}{chosen_by}")
+        filtered = f" with {' and '.join(filters)}" if filters else ""
+        raise ValueError(f"{plan.raw.skeletons}: no usable clip of protocol {plan.raw.protocol!r}{filtered}")
     return tasks
 
 
 def select(plan: BuildPlan, store: SkeletonStore) -> NDArray[np.bool_]:
-    """(N,) which rows of the store `plan.selection` takes."""
+    """(N,) mask of the store's rows that `plan.selection` selects."""
     selection, chosen = plan.selection, np.ones(len(store), bool)
     if selection.split is not None:
         chosen[:] = False

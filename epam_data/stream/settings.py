@@ -83,8 +83,8 @@ class StreamSettings:
         for name in ("train_crop", "eval_crop"):
             if getattr(self, name) != "none" and self.heatmap == "stored":
                 raise ValueError(
-                    f"stream.heatmap must be drawn where stream.{name} is {getattr(self, name)}, got stored: the "
-                    "Gaussians of a stored heatmap would be cut and stretched, those of a drawn one keep their sigma"
+                    f"stream.heatmap must be drawn if stream.{name} is {getattr(self, name)}, got stored: a crop cuts "
+                    "and stretches the Gaussians of a stored heatmap, those of a drawn one keep their sigma"
                 )
         if self.crop_px > self.resize_px and "centre" in (self.train_crop, self.eval_crop):
             raise ValueError(f"stream.crop_px must be <= resize_px {self.resize_px}, got {self.crop_px}")
@@ -97,15 +97,15 @@ class StreamSettings:
         return self.train_crop if training else self.eval_crop
 
     def sizes(self, rgb_size_px: int, heatmap_size_px: int, *, training: bool) -> tuple[int, int]:
-        """Height and width of the frames and the heatmaps that a model sees.
+        """Sizes (height = width) of a model's input frames and heatmaps.
 
         Args:
-            rgb_size_px: of the stored frames.
-            heatmap_size_px: of the stored heatmaps; a crop keeps its ratio to the frames.
-            training: with the crop of training, or that of evaluation.
+            rgb_size_px: size of the stored frames.
+            heatmap_size_px: size of the stored heatmaps; a crop keeps its ratio to the frames.
+            training: use the training crop, else the evaluation crop.
 
         Raises:
-            ValueError: no whole number of heatmap pixels would keep the ratio.
+            ValueError: the ratio would give a fractional number of heatmap pixels.
         """
         if self.crop(training) == "none":
             return rgb_size_px, heatmap_size_px

@@ -71,7 +71,7 @@ def test_findings_give_exit_code_1(ntu60_shards: Path, tmp_path: Path, capsys):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["check", "nowhere"], "nowhere: holds no manifest.json"),
+        (["check", "nowhere"], "nowhere: no manifest.json found"),
         (["inspect", "{shards}", "--png", "clip.png"], "--png needs a KEY, the clip to draw"),
         (["check", "{shards}", "--workers", "-1"], "workers must be >= 0, got -1"),
         (["inspect", "{shards}", "nobody"], "no clip 'nobody' among 19"),

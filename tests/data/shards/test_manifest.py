@@ -61,7 +61,7 @@ def test_a_later_field_is_ignored(tmp_path: Path) -> None:
 def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for root in (tmp_path, tmp_path / "none", tmp_path / "file"):
-        message = f"{root}: holds no manifest.json; no shard directory, or its build is not finished"
+        message = f"{root}: no manifest.json found; not a shard directory, or its build is not finished"
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             load_manifest(root)
 
@@ -70,7 +70,7 @@ def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
 def test_what_is_no_manifest_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / MANIFEST).write_bytes(data)
     with pytest.raises(
-        ValueError, match=f"^{re.escape(str(tmp_path / MANIFEST))}: (no JSON \\(|expected object, got )"
+        ValueError, match=f"^{re.escape(str(tmp_path / MANIFEST))}: (not JSON \\(|expected object, got )"
     ):
         load_manifest(tmp_path)
 

@@ -34,8 +34,8 @@ from epam_data.stream import StreamSettings
         ({"eval_crop": "random_resized"}, "stream.eval_crop must be one of none, centre, got 'random_resized'"),
         (
             {"train_crop": "random_resized"},
-            "stream.heatmap must be drawn where stream.train_crop is random_resized, got stored: the Gaussians of a "
-            "stored heatmap would be cut and stretched, those of a drawn one keep their sigma",
+            "stream.heatmap must be drawn if stream.train_crop is random_resized, got stored: a crop cuts "
+            "and stretches the Gaussians of a stored heatmap, those of a drawn one keep their sigma",
         ),
         (
             {"eval_crop": "centre", "heatmap": "drawn", "crop_px": 300},

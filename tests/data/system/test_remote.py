@@ -53,7 +53,7 @@ def test_a_broken_connection_is_tried_again_and_told(folder: RemoteFolder, caplo
     assert len(failing(folder, ConnectionResetError("reset"))) == 2
     assert caplog.messages == []
     assert len(failing(folder, ConnectionResetError("reset"), ConnectionResetError("reset again"))) == 3
-    assert caplog.messages == [f"{folder.url}/a: not read yet (reset again); attempt 3 of 3 follows"]
+    assert caplog.messages == [f"{folder.url}/a: not read yet (reset again); starting attempt 3 of 3"]
 
 
 class HttpError(Exception):
@@ -114,5 +114,5 @@ def web(tmp_path: Path) -> Iterator[str]:
 def test_a_server_without_ranges_is_named(web: str):
     pytest.importorskip("aiohttp")
     remote = RemoteFolder(web, attempts=3)
-    with pytest.raises(OSError, match="the server gives whole files only, not ranges of bytes"):
+    with pytest.raises(OSError, match="the server sends complete files only, not byte ranges"):
         remote.read_ranges([("a", 2, 4)])

@@ -70,7 +70,7 @@ def test_what_does_not_fit_is_named(values: object, message: str) -> None:
 
 def test_text_that_is_no_json_is_refused() -> None:
     for text in (b"", b"{", b"\xff", b'{"name": "\xff"}', b'{"share": NaN}', b'{"share": Infinity}', b"[" * 100_000):
-        with pytest.raises(ValueError, match=r"^f\.json: (no JSON \(|expected object$)"):
+        with pytest.raises(ValueError, match=r"^f\.json: (not JSON \(|expected object$)"):
             decode_json(text, Whole, "f.json")
     with pytest.raises(ValueError, match=r"^f\.json: share: Number out of range$"):
         decode_json(b'{"name": "a", "share": 1e999}', Whole, "f.json")

@@ -44,7 +44,7 @@ def test_a_good_shard_is_walked_without_a_finding():
 
 def test_an_empty_shard_is_an_end_alone():
     assert findings(bytes(10240), []) == []
-    assert findings(b"", []) == ["s: byte 0: cut short: 0 bytes behind the last member, a tar ends in 1024 zeros"]
+    assert findings(b"", []) == ["s: byte 0: cut short: 0 bytes after the last member, a tar ends in 1024 zeros"]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -83,7 +83,7 @@ def test_a_directory_is_no_member():
         header = tarfile.TarInfo("folder")
         header.type = tarfile.DIRTYPE
         tar.addfile(header)
-    assert any("folder is no regular file" in text for text in findings(buffer.getvalue(), []))
+    assert any("folder is not a regular file" in text for text in findings(buffer.getvalue(), []))
 
 
 def test_a_negative_size_is_no_header():
@@ -91,4 +91,4 @@ def test_a_negative_size_is_no_header():
     header = tarfile.TarInfo("c0.json")
     header.size = -1
     data = header.tobuf(tarfile.GNU_FORMAT) + bytes(1024)
-    assert any("no valid member header (c0.json has -1 bytes)" in text for text in findings(data, []))
+    assert any("invalid member header (c0.json has -1 bytes)" in text for text in findings(data, []))
