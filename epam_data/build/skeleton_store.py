@@ -43,7 +43,7 @@ def write_store(path: Path, clips: Iterable[Clip | Problem], sources: dict[str, 
                 problems.append(dict(clip.__dict__))
                 continue
             if clip.key in names:
-                raise ValueError(f"{names[clip.key]} and {clip.name}: two clips with the one key {clip.key}")
+                raise ValueError(f"{names[clip.key]} and {clip.name}: two clips with the same key {clip.key}")
             names[clip.key] = clip.name
             columns.add(clip)
             if columns.num_pending == _CHUNK_CLIPS:
