@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 import msgspec
 import numpy as np
@@ -20,7 +20,8 @@ SCHEMA_VERSION = 1
 MAX_KEY_LENGTH = 80
 """Longest key in characters, so that `KEY.heatmap.npy.zst` fits a plain tar header (100 bytes)."""
 
-SPLITS = ("train", "val", "test")
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[str, str, str] = get_args(Split)
 
 _KEY = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_KEY_LENGTH}}}")
 

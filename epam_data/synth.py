@@ -9,22 +9,24 @@ from __future__ import annotations
 import math
 import pickle
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import av
 import numpy as np
+from annotated_types import Ge, MultipleOf
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from epam_data.readers.synthetic import READER
+from epam_data.samples.video_writer import write_h264
 from epam_data.skeleton import COCO17
+from epam_data.system.checked_fields import check_fields
 from epam_data.system.executors import run_local
 from epam_data.system.progress import OnProgress, silent
 
 VIDEO_FOLDER, SKELETON_FILE = "videos", "synthetic.pkl"
 
+_CLASSES = len(READER.taxonomy.classes)
 _CAMERAS = 3
 _FPS = 30
 
@@ -33,15 +35,15 @@ _FPS = 30
 class SynthSettings:
     """Size of the synthetic data set."""
 
-    train_clips: int = 180
-    """Clips of training subjects; a multiple of 6, the number of classes."""
-    val_clips: int = 60
-    """Clips of validation subjects; a multiple of 6."""
-    height_px: int = 240
+    train_clips: Annotated[int, MultipleOf(_CLASSES), Ge(_CLASSES)] = 180
+    """Clips of training subjects, equally many of each class."""
+    val_clips: Annotated[int, MultipleOf(_CLASSES), Ge(_CLASSES)] = 60
+    """Clips of validation subjects, the same."""
+    height_px: Annotated[int, MultipleOf(2), Ge(64)] = 240
     """Height of the videos."""
-    width_px: int = 320
+    width_px: Annotated[int, MultipleOf(2), Ge(64)] = 320
     """Width of the videos."""
-    min_frames: int = 50
+    min_frames: Annotated[int, Ge(4)] = 50
     """Shortest video."""
     max_frames: int = 80
     """Longest video."""
@@ -49,15 +51,9 @@ class SynthSettings:
     """The same seed gives the same figures."""
 
     def __post_init__(self) -> None:
-        classes = len(READER.taxonomy.classes)
-        for name in ("train_clips", "val_clips"):
-            if getattr(self, name) < classes or getattr(self, name) % classes:
-                raise ValueError(f"synth.{name} must be a positive multiple of {classes}, got {getattr(self, name)}")
-        for name in ("height_px", "width_px"):
-            if getattr(self, name) < 64 or getattr(self, name) % 2:
-                raise ValueError(f"synth.{name} must be even and >= 64, got {getattr(self, name)}")
-        if not 4 <= self.min_frames <= self.max_frames:
-            raise ValueError(f"synth.min_frames must be in 4..max_frames, got {self.min_frames} and {self.max_frames}")
+        check_fields(self, "synth")
+        if self.min_frames > self.max_frames:
+            raise ValueError(f"synth.min_frames must be <= max_frames {self.max_frames}, got {self.min_frames}")
 
 
 def synthesise(out: Path, settings: SynthSettings, num_workers: int, progress: OnProgress = silent) -> Path:
@@ -89,14 +85,13 @@ def synthesise(out: Path, settings: SynthSettings, num_workers: int, progress: O
 def clip_names(settings: SynthSettings) -> list[str]:
     """The names of all clips, training first."""
     names = []
-    classes = len(READER.taxonomy.classes)
     for split, num_clips in (("train", settings.train_clips), ("val", settings.val_clips)):
         subjects = sorted(READER.protocols["xsub"].values[split])
-        for number in range(num_clips // classes):
+        for number in range(num_clips // _CLASSES):
             subject = subjects[number % len(subjects)]
             take = number // len(subjects)  # of this subject: each camera, then the next replication
             camera, replication = take % _CAMERAS + 1, take // _CAMERAS + 1
-            names += [f"S001C{camera:03d}P{subject:03d}R{replication:03d}A{label + 1:03d}" for label in range(classes)]
+            names += [f"S001C{camera:03d}P{subject:03d}R{replication:03d}A{label + 1:03d}" for label in range(_CLASSES)]
     return names
 
 
@@ -234,18 +229,15 @@ def _write_video(
 ) -> None:
     background = _background(settings, rng)
     shirt, trousers = (tuple(int(v) for v in subject.integers(40, 160, 3)) for _ in range(2))
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(_FPS))
-        stream.width, stream.height, stream.pix_fmt = settings.width_px, settings.height_px, "yuv420p"
-        # One thread, so that the bytes do not depend on the machine; B-frames as in real recordings.
-        stream.options = {"preset": "veryfast", "crf": "20", "threads": "1", "bf": "2"}
-        for frame_points in points:
-            image = background.copy()
-            _draw_figure(ImageDraw.Draw(image), frame_points, height, shirt, trousers)
-            for packet in stream.encode(av.VideoFrame.from_image(image)):
-                container.mux(packet)
-        for packet in stream.encode():
-            container.mux(packet)
+
+    def frame(frame_points: NDArray[np.float64]) -> Image.Image:
+        image = background.copy()
+        _draw_figure(ImageDraw.Draw(image), frame_points, height, shirt, trousers)
+        return image
+
+    # One thread, so that the bytes do not depend on the machine; B-frames as in the real recordings.
+    options = {"preset": "veryfast", "crf": "20", "threads": "1", "bf": "2"}
+    write_h264(path, map(frame, points), fps=_FPS, options=options)
 
 
 def _background(settings: SynthSettings, rng: np.random.Generator) -> Image.Image:

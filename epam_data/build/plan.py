@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge, Gt
 from numpy.typing import NDArray
 
 from epam_data.build.output import WORK_FOLDER, Output, open_output
@@ -19,9 +21,10 @@ from epam_data.randomness import Purpose, generator
 from epam_data.readers import RawSettings, find_reader
 from epam_data.readers.videos import VideoFinder
 from epam_data.samples.settings import PrepareSettings
-from epam_data.schema import SCHEMA_VERSION, SPLITS
+from epam_data.schema import SCHEMA_VERSION, SPLITS, Split
 from epam_data.shards.settings import ShardSettings
 from epam_data.skeleton import SkeletonLayout
+from epam_data.system.checked_fields import check_fields
 from epam_data.system.remote import is_url
 from epam_data.taxonomy import Taxonomy
 from epam_data.versions import tool_versions
@@ -31,34 +34,28 @@ from epam_data.versions import tool_versions
 class ClipLimits:
     """Limits at which a clip is skipped."""
 
-    clip_seconds: float = 120.0
+    clip_seconds: Annotated[float, Gt(0)] = 120.0
     """Seconds per clip; a clip that takes longer is skipped, and its process is killed."""
-    process_mb: int = 2048
+    process_mb: Annotated[int, Ge(256)] = 2048
     """Memory of a decoding process in 10^6 bytes; a clip that needs more is skipped."""
 
     def __post_init__(self) -> None:
-        if not self.clip_seconds > 0:
-            raise ValueError(f"limits.clip_seconds must be > 0, got {self.clip_seconds}")
-        if self.process_mb < 256:
-            raise ValueError(f"limits.process_mb must be >= 256, got {self.process_mb}")
+        check_fields(self, "limits")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
     """Which clips of the data set to build; the default is all."""
 
-    split: str | None = None
-    """One split only."""
+    split: Split | None = None
+    """Build this split only."""
     only: tuple[str, ...] = ()
-    """These keys only."""
-    limit: int | None = None
-    """So many clips at most: a random choice by `shard.shuffle_seed` among what the others leave."""
+    """Build these clips only: --only KEY KEY ..."""
+    limit: Annotated[int, Ge(1)] | None = None
+    """Build at most this many clips of those, chosen at random by `shard.shuffle_seed`, for a quick look."""
 
     def __post_init__(self) -> None:
-        if self.split is not None and self.split not in SPLITS:
-            raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {self.split!r}")
-        if self.limit is not None and self.limit < 1:
-            raise ValueError(f"limit must be >= 1, got {self.limit}")
+        check_fields(self)
 
     def is_whole(self, split: str) -> bool:
         """Whether all clips of a split are selected."""
@@ -135,6 +132,12 @@ class ShardTask:
     rows: tuple[int, ...]  # of the skeleton store
     videos: tuple[str | None, ...]  # paths relative to `raw.videos`, one per row; None: not found
     fingerprint: str  # hash of everything that the shard's bytes depend on
+
+
+def clips_of(tasks: Iterable[ShardTask]) -> Iterator[tuple[int, str | None]]:
+    """(row of the skeleton store, video or None) of each clip, in the order in which they are built."""
+    for task in tasks:
+        yield from zip(task.rows, task.videos, strict=True)
 
 
 def plan_tasks(plan: BuildPlan, store: SkeletonStore, sources: dict[str, str]) -> list[ShardTask]:

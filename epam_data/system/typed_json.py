@@ -7,9 +7,11 @@ import re
 from collections.abc import Hashable
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args
 
 import msgspec
+
+from epam_data.system.checked_fields import allowed, field_kinds
 
 T = TypeVar("T")
 
@@ -29,7 +31,7 @@ def decode_json(data: bytes | memoryview, kind: type[T], what: str) -> T:
     try:
         value: T = _decoder(cast(Hashable, kind)).decode(data)
     except msgspec.ValidationError as error:
-        raise ValueError(f"{what}: {_in_words(error, data)}") from error
+        raise ValueError(f"{what}: {_in_words(error, data, kind)}") from error
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{what}: not JSON ({error})") from error
     return value
@@ -40,7 +42,7 @@ def _decoder(kind: Hashable) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind)
 
 
-def _in_words(error: msgspec.ValidationError, data: bytes | memoryview) -> str:
+def _in_words(error: msgspec.ValidationError, data: bytes | memoryview, kind: Any) -> str:
     """From "Expected `int`, got `str` - at `$.sizes[1]`" to "sizes[1]: expected int, got x"."""
     if isinstance(error.__cause__, ValueError):  # from a dataclass that checks itself
         return str(error.__cause__)
@@ -50,7 +52,17 @@ def _in_words(error: msgspec.ValidationError, data: bytes | memoryview) -> str:
         message = message[0].lower() + message.partition(", got ")[0][1:]
         with suppress(ValueError, LookupError, TypeError, RecursionError):  # the rest of the text may not be JSON
             message += f", got {_value_at(json.loads(bytes(data)), path)!s:.80}"
+    if message.startswith("Invalid enum value "):
+        with suppress(LookupError, TypeError):  # below a dict or a union, `_kind_at` does not find it
+            message = f"expected {allowed(_kind_at(kind, path))}, got {message.removeprefix('Invalid enum value ')}"
     return f"{path.removeprefix('.')}: {message}" if path else message
+
+
+def _kind_at(kind: Any, path: str) -> Any:
+    """The type of a value, such as that at ".shards[3].name"."""
+    for name, number in re.findall(r"\.(\w+)|\[(\d+)\]", path):
+        kind = get_args(kind)[0] if number else field_kinds(kind)[name]
+    return kind
 
 
 def _value_at(values: Any, path: str) -> Any:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import h5py
 import numpy as np
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from epam_data.stream import Batch, BatchFinisher, Stream
+from epam_data.system.files import atomic_write
 from epam_model.evaluate.predict import evaluating
 
-KINDS = ("pooled", "full")
+Kind = Literal["pooled", "full"]
 
 Columns = dict[str, NDArray[Any]]
 
@@ -56,8 +57,8 @@ def extract(
         ValueError: the kind is unknown, the file exists, its parts are those of another computation, or damaged
             samples would be left out.
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    if kind not in get_args(Kind):
+        raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {kind!r}")
     if out.exists():
         raise ValueError(f"{out}: exists already")
     if stream.settings.on_damage != "raise":
@@ -129,9 +130,8 @@ def _finished_parts(parts: Path, said: str) -> int:
 
 
 def _write_whole(path: Path, tables: Any, said: str, num_rows: int | None = None) -> None:
-    """Write tables one below the other under a temporary name, then give the file its name."""
-    temporary = path.with_name(f".{path.name}.partial")
-    with h5py.File(temporary, "w") as file:
+    """Write tables one below the other, so that the file appears whole or not at all."""
+    with atomic_write(path) as whole, h5py.File(whole.name, "w") as file:
         file.attrs["identity"] = said
         row = 0
         for table in tables:
@@ -141,7 +141,6 @@ def _write_whole(path: Path, tables: Any, said: str, num_rows: int | None = None
                     _create(file, name, values, num_rows or count)
                 file[name][row : row + count] = values
             row += count
-    temporary.replace(path)
 
 
 def _create(file: h5py.File, name: str, values: NDArray[Any], num_rows: int) -> None:

@@ -46,6 +46,12 @@ def test_the_manifest_survives(tmp_path: Path) -> None:
         assert replace(one).to_json() == one.to_json()
 
 
+def test_shards_of_a_split_are_numbered_among_all() -> None:
+    first = manifest().shards[0]
+    splits = manifest(shards=tuple(replace(first, split=split) for split in ("train", "val", "train")))
+    assert [splits.shards_of(split) for split in ("train", "val", "test")] == [[0, 2], [1], []]
+
+
 def test_a_later_field_is_ignored(tmp_path: Path) -> None:
     values = {**json.loads(manifest().to_json()), "added_later": 1}
     (tmp_path / MANIFEST).write_text(json.dumps(values))
@@ -112,6 +118,7 @@ def test_the_manifest_of_a_build(ntu60_shards: Path) -> None:
         ({"problems": {"skipped": True}}, r"problems\[\.\.\.\]: expected int, got \{'skipped': True\}$"),
         ({"prepare": []}, r"prepare: expected object, got \[\]$"),
         ({"prepare": {"sigma_px": "wide"}}, "prepare.sigma_px: expected float, got wide$"),
+        ({"prepare": {"decoder": "vlc"}}, "prepare.decoder: expected one of pyav, decord, got 'vlc'$"),
         ({"prepare": {"rgb_size_px": 4}}, "prepare.rgb_size_px must be >= 8, got 4$"),
         ({"shard": {"jpeg_quality": 101}}, "shard.jpeg_quality must be in 1..100, got 101$"),
         ({"codecs": {"frames": "rgb.avi"}}, "codecs.frames must be one of rgb.mjpeg, got 'rgb.avi'$"),

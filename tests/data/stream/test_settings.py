@@ -46,7 +46,7 @@ from epam_data.stream import StreamSettings
             "stream.crop_area must be two shares, 0 < least <= largest <= 1, got (0.5, 1.1)",
         ),
         ({"balance": "all"}, "stream.balance must be one of none, class, sqrt, got 'all'"),
-        ({"class_weights": (1.0, -2.0)}, "stream.class_weights must be finite and >= 0, got (1.0, -2.0)"),
+        ({"class_weights": (1.0, -2.0)}, "stream.class_weights must be >= 0 and finite, got (1.0, -2.0)"),
     ],
 )
 def test_settings_check_themselves(changes: dict, message: str) -> None:
