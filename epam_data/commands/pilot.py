@@ -22,7 +22,7 @@ from epam_data.system.progress import Progress
 
 @dataclass(frozen=True, kw_only=True)
 class PilotCommand:
-    """Build some random clips and estimate the whole build: failures, hours, gigabytes."""
+    """Build some random clips and estimate the full build: failures, hours, gigabytes."""
 
     dataset: str
     """Data set, as docs/raw-data.md lists them, or `module:NAME` of your own reader."""

@@ -16,7 +16,7 @@ from epam_data.system.progress import Progress
 
 @dataclass(frozen=True, kw_only=True)
 class SynthCommand:
-    """Make a small data set in NTU RGB+D's layout: videos of moving figures and a skeleton pickle."""
+    """Create a small data set in NTU RGB+D's layout: videos of moving figures and a skeleton pickle."""
 
     out: Path
     """Folder to write."""

@@ -68,7 +68,7 @@ def test_the_classes_of_another_table_are_named_unless_nobody_knows_them():
     own = manifest(taxonomy="own")
     assert whats(taxonomy_findings(own, None)) == []  # another's classes are theirs
     assert whats(taxonomy_findings(own, NTU60)) == [
-        "|manifest: taxonomy must be ntu60, as the data set ntu60 says, got own"
+        "|manifest: taxonomy must be ntu60 for data set ntu60, got own"
     ]
 
 
