@@ -67,9 +67,7 @@ def test_classes_and_joints_are_those_of_the_data_set():
 def test_the_classes_of_another_table_are_named_unless_nobody_knows_them():
     own = manifest(taxonomy="own")
     assert whats(taxonomy_findings(own, None)) == []  # another's classes are theirs
-    assert whats(taxonomy_findings(own, NTU60)) == [
-        "|manifest: taxonomy must be ntu60 for data set ntu60, got own"
-    ]
+    assert whats(taxonomy_findings(own, NTU60)) == ["|manifest: taxonomy must be ntu60 for data set ntu60, got own"]
 
 
 def test_classes_without_groups_have_no_coarse_label():
