@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from epam_model.weights.mmengine_log import passing_over_the_log
 from epam_model.weights.weight_file import read_state_dict
 
 WEIGHTS = {"backbone.weight": torch.arange(6.0).view(2, 3)}
@@ -57,3 +58,31 @@ def test_nothing_else_becomes_readable(tmp_path):
     torch.save({"state_dict": WEIGHTS, "log": Attribute("text", "upper"), "hook": print}, tmp_path / "odd.pth")
     with pytest.raises(ValueError, match="refused: its pickle wants print, and could run code"):
         read_state_dict(tmp_path / "odd.pth")
+
+
+@pytest.mark.skipif(torch.__version__ < "2.6", reason="torch has no names for what it may read")
+def test_what_others_allow_neither_decides_nor_is_lost(saved):
+    """Of two classes that are allowed under one name, torch takes either: ours must be the only one inside."""
+    theirs = (Attribute, "mmengine.logging.history_buffer.HistoryBuffer")
+    before = torch.serialization.get_safe_globals()
+    torch.serialization.add_safe_globals([theirs])
+    try:
+        with passing_over_the_log():
+            inside = torch.serialization.get_safe_globals()
+        assert theirs not in inside and inside
+        assert set(torch.serialization.get_safe_globals()) == {*before, theirs}
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(before)
+
+
+def test_before_torch_2_6_nothing_changes(monkeypatch):
+    monkeypatch.setattr(torch, "__version__", "2.5.1")
+    monkeypatch.setattr(torch.serialization, "clear_safe_globals", lambda: pytest.fail("torch 2.5 lacks what follows"))
+    with passing_over_the_log():
+        pass
+    monkeypatch.setattr(torch, "__version__", "2.6")
+    cleared = []
+    monkeypatch.setattr(torch.serialization, "clear_safe_globals", lambda: cleared.append(True))
+    with passing_over_the_log():
+        assert cleared
