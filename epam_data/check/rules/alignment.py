@@ -74,7 +74,7 @@ def alignment_faults(
     # The box is over all frames of the skeleton; where the shard lacks the last ones, it cannot be found again.
     if info.num_frames == info.skeleton_frames:
         box = expected_box(info, keypoints, prepare)
-        if max(abs(a - b) for a, b in zip(box, info.box, strict=True)) > 1:
+        if np.abs(np.subtract(box, info.box)).max() > 1:
             yield f"the box must be {box}, as the keypoints say, got {info.box}"
 
 

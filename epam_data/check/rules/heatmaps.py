@@ -63,7 +63,7 @@ def heatmap_error(
         layout: the joints, as the manifest says.
     """
     indices, values = reference_pixels(info, keypoints, use_scores, layout)
-    stored = heatmap.reshape(-1)
+    stored = heatmap.ravel()
     errors = np.abs(stored[indices] / 255 - values / info.heatmap_scale)
     covered = np.zeros(stored.size, np.bool_)
     covered[indices] = True
@@ -92,42 +92,52 @@ def property_faults(
     a, b = np.array(layout.channels(info.heatmap_kind)).T
     drawn = seen[:, :, a] & seen[:, :, b]  # (M, T, C)
     u, v = u[:, :, a], v[:, :, a]
-    start = np.where(drawn, height[:, :, a], 0)  # the most that a limb may be: one under a pixel has its start's score
-    height = np.minimum(start, np.where(drawn, height[:, :, b], 0))
+    start, end = height[:, :, a], height[:, :, b]
+    height = np.where(drawn, np.minimum(start, end), 0)
+    start = np.where(drawn, start, 0)  # the most that a limb may be: one under a pixel has its start's score
     half_level = HEATMAP_TOLERANCE * info.heatmap_scale + ROUNDING
 
     pixels = nonzero_pixels(heatmap)
     peak = np.zeros(drawn.shape[1:])
     channel = pixels // info.heatmap_size_px**2
-    np.maximum.at(peak.reshape(-1), channel, heatmap.reshape(-1)[pixels] * (info.heatmap_scale / 255))
+    stored = heatmap.ravel()[pixels] * (info.heatmap_scale / 255)
+    np.maximum.at(peak.ravel(), channel, stored)
     yield from _worst(peak * ~drawn.any(axis=0), 0, "a channel without a visible joint must be empty, its peak is")
     yield from _worst(peak - start.max(axis=0, initial=0), half_level, "a channel's peak exceeds its joint's score by")
     yield from _worst(_lacking_at_joints(heatmap, u, v, height, info), half_level, "the pixel at a joint is too low by")
     if info.heatmap_kind == "joints" and len(keypoints):
-        yield from _moment_faults(heatmap, pixels, u, v, height, info)
+        yield from _moment_faults(stored, pixels, (u, v, height), half_level, info)
 
 
 def _moment_faults(
-    heatmap: NDArray[np.uint8], pixels: NDArray[np.int64], u: Array, v: Array, height: Array, info: SampleInfo
+    stored: Array, pixels: NDArray[np.int64], joints: tuple[Array, Array, Array], half_level: float, info: SampleInfo
 ) -> Iterator[str]:
-    """Mass and centroid of each channel that shows one person's whole Gaussian; u, v and height are (M, T, V)."""
-    size, sigma, scale = info.heatmap_size_px, info.sigma_px, info.heatmap_scale
+    """Mass and centroid of each channel that shows one person's whole Gaussian.
+
+    Args:
+        stored: (n,) heights of the pixels that are not 0.
+        pixels: (n,) their flat indices.
+        joints: u, v and height of each joint, each (M, T, V).
+        half_level: by which rounding may change a pixel.
+        info: geometry and sigma.
+    """
+    size, sigma = info.heatmap_size_px, info.sigma_px
+    height = joints[2]
     person = height.argmax(axis=0)[None]
-    cx, cy, h = (np.take_along_axis(values, person, axis=0)[0] for values in (u, v, height))
+    cx, cy, h = (np.take_along_axis(values, person, axis=0)[0] for values in joints)
     margin = 3 * sigma + 1  # a Gaussian that the border cuts has other moments
     whole = ((height > 0).sum(axis=0) == 1) & (np.minimum(cx, cy) >= margin)
     whole &= np.maximum(cx, cy) <= size - 1 - margin
 
     channel, pixel = np.divmod(pixels, size * size)
     y, x = np.divmod(pixel, size)
-    stored = heatmap.reshape(-1)[pixels] * (scale / 255)
     mass, mass_x, mass_y = (
         np.bincount(channel, stored * weight, h.size).reshape(h.shape) for weight in (np.ones_like(stored), x, y)
     )
     full = 2 * math.pi * sigma**2 * h
     # A sum over pixels is not the integral, 3 sigma are not all of it, and each pixel of the window is rounded.
     sampling = 4 * math.exp(-2 * (math.pi * sigma) ** 2) + 0.02
-    rounding = (HEATMAP_TOLERANCE * scale + ROUNDING) * (6 * sigma + 2) ** 2
+    rounding = half_level * (6 * sigma + 2) ** 2
     off = np.where(whole, np.abs(mass - full) - sampling * full - rounding, 0)
     yield from _worst(off, 0, "the mass of a channel is no Gaussian's; beyond what rounding explains:")
     filled = np.maximum(mass, rounding)
@@ -137,14 +147,8 @@ def _moment_faults(
 
 
 def nonzero_pixels(heatmap: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Flat indices of the pixels that are not 0; looks at eight bytes at a time, as nearly all are 0."""
-    flat = heatmap.reshape(-1)
-    if flat.size % 8:
-        return np.flatnonzero(flat)
-    words = np.flatnonzero(flat.view(np.uint64))
-    indices: NDArray[np.int64] = (words[:, None] * 8 + np.arange(8)).reshape(-1)
-    filled: NDArray[np.int64] = indices[flat[indices] != 0]
-    return filled
+    """Flat indices of the pixels that are not 0."""
+    return np.flatnonzero(heatmap != 0)  # NumPy is four times as fast on booleans as on bytes
 
 
 def _lacking_at_joints(
