@@ -110,7 +110,11 @@ def property_faults(
 
 
 def _moment_faults(
-    stored: Array, pixels: NDArray[np.int64], joints: tuple[Array, Array, Array], half_level: float, info: SampleInfo
+    stored: NDArray[np.floating],
+    pixels: NDArray[np.int64],
+    joints: tuple[Array, Array, Array],
+    half_level: float,
+    info: SampleInfo,
 ) -> Iterator[str]:
     """Mass and centroid of each channel that shows one person's whole Gaussian.
 
