@@ -111,3 +111,15 @@ def test_the_seed_chooses_the_shuffled_sets():
     shard, label = clips(60, 12, 6)
     assert shard_balance(shard, label) == shard_balance(shard, label, seed=0)
     assert shard_balance(shard, label).expected != shard_balance(shard, label, seed=1).expected
+
+
+def test_the_evenest_table_is_as_even_as_any():
+    assert shard_balance(np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])).p_value == 1
+
+
+def test_the_named_shard_has_more_of_the_class_than_its_share():
+    """However small the excess is."""
+    label = np.array([0, 1] * 50)
+    label[0] = 1
+    balance = shard_balance(np.arange(100) // 50, label)
+    assert (balance.count, balance.wanted) in ((26, 25.5), (25, 24.5))
