@@ -68,7 +68,8 @@ def test_five_clips_of_each_measure_are_ranked():
 
 
 def test_a_key_that_the_index_has_twice_is_ranked_twice():
-    assert [key for key, _ in rankings((clip("a"), clip("a")))[0].clips] == ["a", "a"]
+    made = rankings((clip("a"), clip("a", num_frames=39)))
+    assert all([key for key, _ in ranking.clips] == ["a", "a"] for ranking in made)
 
 
 def test_measures_are_ranked_by_what_they_say():
