@@ -120,10 +120,11 @@ def test_the_border_belongs_to_the_image(x: float, y: float, is_outside: bool):
 
 
 @pytest.mark.parametrize("score", [0.0, 5e-5, 1e-4, 2e-4, 0.3, np.nan, np.inf])
-def test_the_joints_that_count_are_those_of_a_build(score: float):
+@pytest.mark.parametrize("place", [(0, 0), (0, 5), (5, 0), (np.nan, 5), (5, np.inf)])
+def test_the_joints_that_count_are_those_of_a_build(score: float, place: tuple[float, float]):
     info, keypoints, _ = clip()
     keypoints = keypoints.astype(np.float64)
-    keypoints[0, 2, 3, 2] = score
+    keypoints[0, 2, 3] = *place, score
     missing = joint_is_missing(keypoints[..., :2], keypoints[..., 2])
     assert joint_positions(info, keypoints).visible == pytest.approx((~missing).mean())
 
