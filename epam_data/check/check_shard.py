@@ -151,7 +151,7 @@ class ShardChecker:
             frames, fault = decode_all_frames(members[codecs.frames], opened, codecs)
         faults = [fault] if fault else []
         if keypoints is None:
-            return Depth(faults=tuple(faults), decoded=frames is not None)
+            return Depth(faults=tuple(faults))
         error, motion, prepare = None, None, self.manifest.prepare
         if heatmap is not None:
             error = heatmap_error(info, keypoints, heatmap, prepare.use_scores, self.manifest.layout)

@@ -47,7 +47,7 @@ _MEASURES: dict[str, _Measure] = {
         lambda clip: abs(clip.motion.lag) + clip.motion.margin if clip.motion and clip.motion.moves else float("nan"),
         lambda clip: f"{clip.motion.lag:+d} frames, better by {clip.motion.margin:.2f}" if clip.motion else "",
     ),
-    "Most joints missing": (lambda clip: 1 - clip.visible, lambda clip: f"{1 - clip.visible:.1%}"),
+    "Most joints missing": (lambda clip: -clip.visible, lambda clip: f"{1 - clip.visible:.1%}"),
     "Lowest mean score": (lambda clip: -_mean_score(clip), lambda clip: f"{_mean_score(clip):.2f}"),
     "Most joints outside the image": (
         lambda clip: clip.outside_image if clip.outside_image else float("nan"),

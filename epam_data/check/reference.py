@@ -61,7 +61,7 @@ def reference_pixels(
     squared = (bx - ax) ** 2 + (by - ay) ** 2
     point = squared < 1  # rendered as its start point
     tall = np.where(point, height[starts], np.minimum(height[starts], height[ends]))
-    bx, by, squared = np.where(point, ax, bx), np.where(point, ay, by), np.where(point, 1, squared)
+    bx, by, squared = np.where(point, ax, bx), np.where(point, ay, by), np.maximum(squared, 1)
 
     columns = _window(np.minimum(ax, bx), np.maximum(ax, bx), size, sigma)
     rows = _window(np.minimum(ay, by), np.maximum(ay, by), size, sigma)
@@ -115,9 +115,8 @@ def _pixels(
 
 def _window(low: Array, high: Array, size: int, sigma: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """First pixel, and one past the last, from trunc(low - 3 sigma) to trunc(high + 3 sigma), inside the heatmap."""
-    first = np.clip(np.trunc(low - 3 * sigma), 0, size)
-    last = np.clip(np.trunc(high + 3 * sigma), -1, size - 1)
-    return first.astype(np.int64), last.astype(np.int64) + 1
+    first, end = np.trunc(low - 3 * sigma), np.trunc(high + 3 * sigma) + 1
+    return first.clip(0, size).astype(np.int64), end.clip(0, size).astype(np.int64)
 
 
 def _ridge(start: tuple[float, ...], end: tuple[float, ...], size: int, sigma: float) -> Array:
@@ -125,12 +124,11 @@ def _ridge(start: tuple[float, ...], end: tuple[float, ...], size: int, sigma: f
     (ax, ay, height_a), (bx, by, height_b) = start, end
     length_squared = (bx - ax) ** 2 + (by - ay) ** 2
     height = min(height_a, height_b)
-    if length_squared < 1:
-        bx, by, height, length_squared = ax, ay, height_a, 0.0
+    if length_squared < 1:  # drawn as its start
+        bx, by, height = ax, ay, height_a
     grid = np.arange(size, dtype=np.float64)
-    along: Array | float = 0.0
-    if length_squared:
-        along = np.clip(((grid - ax) * (bx - ax) + (grid[:, None] - ay) * (by - ay)) / length_squared, 0, 1)
+    projection = (grid - ax) * (bx - ax) + (grid[:, None] - ay) * (by - ay)
+    along = np.clip(projection / max(length_squared, 1), 0, 1)
     off_x, off_y = grid - ax - along * (bx - ax), grid[:, None] - ay - along * (by - ay)
     inside = np.outer(_near(ay, by, size, sigma), _near(ax, bx, size, sigma))
     return np.where(inside, height * np.exp(-(off_x**2 + off_y**2) / (2 * sigma**2)), 0.0)

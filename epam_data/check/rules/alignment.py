@@ -74,7 +74,7 @@ def alignment_faults(
     # The box covers all frames of the skeleton; if the shard lacks the last ones, it cannot be computed again.
     if info.num_frames == info.skeleton_frames:
         box = expected_box(info, keypoints, prepare)
-        if max(abs(a - b) for a, b in zip(box, info.box, strict=True)) > 1:
+        if np.abs(np.subtract(box, info.box)).max() > 1:
             yield f"the box must be {box} according to the keypoints, got {info.box}"
 
 

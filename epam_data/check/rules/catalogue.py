@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -19,13 +21,13 @@ from epam_data.taxonomy import TAXONOMIES
 def index_findings(manifest: Manifest, index: Index) -> Iterator[Finding]:
     """Compare the columns of the index with the manifest."""
     names = [shard.name for shard in manifest.shards]
-    strays = np.flatnonzero((index.shard < 0) | (index.shard >= len(names)))
-    for row in strays.tolist():
+    stray = (index.shard < 0) | (index.shard >= len(names))
+    for row in np.flatnonzero(stray).tolist():
         yield _of_key(index, row, f"is in shard number {index.shard[row]}, the manifest lists {len(names)}", "index")
-    counts = np.bincount(index.shard.clip(0), minlength=len(names))
-    for shard, count in zip(manifest.shards, counts, strict=False):
-        if count != shard.num_samples:
-            what = f"the manifest counts {shard.num_samples} samples, the index {count}"
+    counts = np.bincount(index.shard[~stray], minlength=len(names))
+    for number, shard in enumerate(manifest.shards):
+        if counts[number] != shard.num_samples:
+            what = f"the manifest counts {shard.num_samples} samples, the index {counts[number]}"
             yield Finding(check="index", shard=shard.name, what=what)
     for name, repeats in _repeated(names):
         yield Finding(check="index", shard=_text(name), what=f"the manifest lists this shard {repeats} times")
@@ -42,13 +44,12 @@ def index_findings(manifest: Manifest, index: Index) -> Iterator[Finding]:
         yield _of_key(
             index, row, f"label must be in 0..{num_classes - 1} (-1: hidden), got {index.label[row]}", "label"
         )
-    groups = np.array(manifest.coarse_of or [-1] * num_classes, np.int64)
-    coarse = np.append(groups, -1)[np.where(bad, -1, index.label)]
-    for row in np.flatnonzero(~bad & (coarse != index.coarse_label)).tolist():
-        what = (
-            f"coarse label of class {index.label[row]} must be {coarse[row]}, the index has {index.coarse_label[row]}"
-        )
-        yield _of_key(index, row, what, "label")
+    coarse_of = (*(manifest.coarse_of or (-1,) * num_classes), -1)  # the last: of a hidden label
+    for row in np.flatnonzero(~bad).tolist():
+        label, here = index.label[row], index.coarse_label[row]
+        if here != coarse_of[label]:
+            what = f"coarse label of class {label} must be {coarse_of[label]}, the index has {here}"
+            yield _of_key(index, row, what, "label")
 
 
 def taxonomy_findings(manifest: Manifest, reader: Reader | None) -> Iterator[Finding]:
@@ -127,8 +128,7 @@ def annotation_findings(
 
 
 def _repeated(names: list[str] | list[bytes]) -> list[tuple[str | bytes, int]]:
-    unique, counts = np.unique(np.array(names), return_counts=True)
-    return [(name, count) for name, count in zip(unique.tolist(), counts.tolist(), strict=True) if count > 1]
+    return [(name, count) for name, count in sorted(Counter[Any](names).items()) if count > 1]
 
 
 def _text(key: str | bytes) -> str:

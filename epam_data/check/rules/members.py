@@ -127,7 +127,7 @@ def crc_faults(head: SampleHead, members: dict[str, memoryview], codecs: MemberC
 def frame_faults(member: memoryview, offsets: list[int], info: SampleInfo, codecs: MemberCodecs) -> Iterator[Fault]:
     """Check the frames' offsets, headers, start and end marks, without decoding pixels."""
 
-    def fault(what: str, offset: int = 0) -> Fault:
+    def fault(what: str, offset: int) -> Fault:
         return Fault(member=codecs.frames, what=what, offset=offset)
 
     if offsets[-1] != len(member):  # `read_head` has checked that they rise from 0

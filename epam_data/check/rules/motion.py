@@ -113,9 +113,10 @@ def set_shift(motions: Sequence[Motion]) -> Finding | None:
 def _frame_film(frames: NDArray[np.uint8], cells: int) -> NDArray[np.float32]:
     """Differences of neighbouring frames, as the mean of each cell: (T - 1, cells, cells)."""
     green = frames[..., 1].astype(np.int16)  # most of the luminance
-    block = green.shape[1] // cells
+    num_frames, side, _ = green.shape
+    block = side // cells
     difference = np.abs(np.diff(green, axis=0))[:, : block * cells, : block * cells].astype(np.float32)
-    film = difference.reshape(-1, cells, block, cells, block).mean(axis=(2, 4))
+    film = difference.reshape(num_frames - 1, cells, block, cells, block).mean(axis=(2, 4))
     return _ready(film)
 
 
@@ -124,14 +125,14 @@ def _pose_film(info: SampleInfo, keypoints: NDArray[np.floating], cells: int) ->
     u, v, _, visible = heatmap_points(info, keypoints, use_scores=False)
     points = np.stack([u, v], axis=-1) * (cells / info.heatmap_size_px)
     stays = visible[:, 1:] & visible[:, :-1]
-    steps = points[:, 1:] - points[:, :-1]
-    speed = np.linalg.norm(np.where(stays[..., None], steps, 0), axis=-1).astype(np.float32)
-    middle = np.where(stays[..., None], (points[:, 1:] + points[:, :-1]) / 2, -1)
-    column, row = (np.floor(np.clip(middle[..., axis], -1, cells)).astype(int) for axis in (0, 1))
-    persons, frames, joints = np.nonzero(stays & (np.minimum(column, row) >= 0) & (np.maximum(column, row) < cells))
-    which = persons, frames, joints
+    _, frames, _ = np.nonzero(stays)
+    starts, ends = points[:, :-1][stays], points[:, 1:][stays]  # (n, 2)
+    speed = np.linalg.norm(ends - starts, axis=-1).astype(np.float32)
+    middle = (starts + ends) / 2
+    inside = ((middle >= 0) & (middle < cells)).all(axis=-1)
+    column, row = middle[inside].astype(int).T
     film = np.zeros((stays.shape[1], cells, cells), np.float32)
-    np.maximum.at(film, (frames, row[which], column[which]), speed[which])
+    np.maximum.at(film, (frames[inside], row, column), speed[inside])
     return _ready(film)
 
 

@@ -74,20 +74,14 @@ def _leaks(manifest: Manifest, index: Index, reader: Reader) -> Iterator[Finding
 def label_findings(manifest: Manifest, index: Index) -> Iterator[Finding]:
     """Labels of a split must be all hidden or all known; hidden ones must not be stored as a class."""
     splits = split_of_clips(manifest, index)
-    shown = index.label[index.label >= 0]
+    one_class = len(np.unique(index.label[index.label >= 0])) == 1  # in all of the set
     for split in SPLITS:
         labels = index.label[splits == split]
         num_hidden = int((labels < 0).sum())
         if 0 < num_hidden < len(labels):
-            yield Finding(
-                check="label", what=f"{split}: {num_hidden} of {len(labels)} labels are hidden, expected all or none"
-            )
-        elif (
-            len(labels) >= _HIDDEN_CLIPS
-            and labels[0] >= 0
-            and (labels == labels[0]).all()
-            and (shown != labels[0]).any()
-        ):
+            what = f"{split}: {num_hidden} of {len(labels)} labels are hidden, expected all or none"
+            yield Finding(check="label", what=what)
+        elif len(labels) >= _HIDDEN_CLIPS and not num_hidden and not one_class and len(np.unique(labels)) == 1:
             what = f"{split}: all {len(labels)} clips have label {labels[0]}; hidden labels must be stored as hidden"
             yield Finding(check="label", what=what)
 
@@ -154,4 +148,5 @@ def protocol_of(manifest: Manifest, reader: Reader | None) -> Protocol:
 def split_of_clips(manifest: Manifest, index: Index) -> NDArray[np.str_]:
     """(N,) the split of each clip, by its shard; "" for a shard that is not in the manifest."""
     names = np.array([*(shard.split for shard in manifest.shards), ""])
-    return names[np.where((index.shard >= 0) & (index.shard < len(manifest.shards)), index.shard, -1)]
+    known = np.isin(index.shard, range(len(manifest.shards)))
+    return names[np.where(known, index.shard, -1)]

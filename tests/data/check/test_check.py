@@ -172,3 +172,68 @@ def test_a_reader_of_ones_own_is_asked_where_the_settings_name_it(ntu60_raw: Pat
     assert "protocol must be one of those of my_module:READER (xsub, xview), got 'xset'" in finding.what
     with pytest.raises(ValueError, match=r"^dataset 'my_module:READER': my_module cannot be imported"):
         check(shards, CheckSettings(sample=0, dataset="my_module:READER"), HERE)
+
+
+def test_the_usual_settings():
+    usual = CheckSettings()
+    assert (usual.sample, usual.rgb, usual.seed, usual.skeletons, usual.videos, usual.dataset) == (
+        64, False, 0, None, None, None
+    )  # fmt: skip
+
+
+def test_a_reports_counts_are_those_of_its_clips(ntu60_shards: Path):
+    report = check(ntu60_shards, CheckSettings(sample=0), HERE)
+    assert (report.num_samples, report.num_deep, report.num_decoded, report.heatmap_error) == (19, 0, 0, 0.0)
+    first, second, *rest = report.measures
+    some = dataclasses.replace(first, heatmap_error=0.25), dataclasses.replace(second, heatmap_error=0.5, decoded=True)
+    changed = dataclasses.replace(report, measures=(*some, *rest))
+    assert (changed.num_samples, changed.num_deep, changed.num_decoded, changed.heatmap_error) == (19, 2, 1, 0.5)
+
+
+def test_progress_tells_of_shards_and_problems(shards: Path):
+    key, start, _ = place(shards, 14, "keypoints.npy")  # the first clip of the fifth shard
+    in_tar(shards / "val-000000.tar", start + 1)
+    told: list[tuple[int, int, str]] = []
+    report = check(shards, CheckSettings(sample=0), HERE, lambda *said: told.append(said))
+    num_found = len(report.findings)
+    assert [said[:2] for said in told] == [(number, 6) for number in range(1, 7)] and num_found > 1
+    assert [said[2] for said in told] == ["0 problems"] * 4 + [f"{num_found} problems"] * 2
+    assert {finding.key for finding in report.findings} == {"", key}
+
+
+def test_what_the_shards_hold_twice_and_a_shift_of_the_set_are_found(shards: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("epam_data.check.check.set_shift", lambda motions: Finding(check="alignment", what="shifted"))
+    monkeypatch.setattr(
+        "epam_data.check.check.duplicate_findings",
+        lambda contents: [Finding(check="duplicate", key=content.key, what="twice") for content in contents[:1]],
+    )
+    findings = check(shards, CheckSettings(sample=0), HERE).findings
+    key = load_index(shards).row(0).key
+    assert findings == (
+        Finding(check="alignment", what="shifted"),
+        Finding(check="duplicate", shard=SHARD, key=key, what="twice"),
+    )
+
+
+def test_findings_name_the_shard_where_the_index_knows_it(shards: Path):
+    """A stray shard number has no name."""
+    keys = [load_index(shards).row(row).key for row in (0, 1, 18)]
+    change_index(shards, label={0: 70, 1: 70, 18: 70}, shard={0: 6, 1: -1})
+    findings = check(shards, CheckSettings(sample=0), HERE).findings
+    named = {finding.key: finding.shard for finding in findings if "label must be" in finding.what}
+    assert named == {keys[0]: "", keys[1]: "", keys[2]: "val-000001"}
+
+
+def test_a_shard_that_nobody_lists_is_found(shards: Path):
+    (shards / "extra-000000.tar").write_bytes(b"")
+    (found,) = check(shards, CheckSettings(sample=0), HERE).findings
+    assert (found.check, found.shard, found.what) == (
+        "index", "extra-000000", "the manifest does not list this shard"
+    )  # fmt: skip
+
+
+def test_a_damaged_line_of_the_problems_is_named(shards: Path):
+    good = '{"name": "x", "split": "train", "action": "excluded", "reason": "r"}\n'
+    (shards / "problems.jsonl").write_text(good + "{\n")
+    said = [finding.what for finding in check(shards, CheckSettings(sample=0), HERE).findings]
+    assert len(said) == 1 and said[0].startswith("problems.jsonl: line 2")

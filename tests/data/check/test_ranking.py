@@ -21,9 +21,9 @@ def clip(key: str, **changes: Any) -> ClipMeasures:
     return ClipMeasures(**{**values, **changes})
 
 
-def lagging(frames: int) -> Motion:
+def lagging(frames: int, best: float = 0.7) -> Motion:
     curve = [0.1] * (2 * MAX_LAG + 1)
-    curve[MAX_LAG + frames] = 0.7
+    curve[MAX_LAG + frames] = best
     return Motion(curve=tuple(curve))
 
 
@@ -58,3 +58,30 @@ def test_what_no_clip_has_is_not_ranked_and_ties_go_by_key():
     assert "Largest heatmap error" not in made and "RGB and pose furthest apart" not in made
     assert [key for key, _ in made["Fewest frames"]] == ["a", "b"]
     assert rankings(()) == []
+
+
+def test_five_clips_of_each_measure_are_ranked():
+    made = rankings(tuple(clip(f"k{number}", num_frames=30 - number) for number in range(7)))
+    assert {len(ranking.clips) for ranking in made} == {5}
+    fewest = next(ranking for ranking in made if ranking.title == "Fewest frames")
+    assert fewest.clips == tuple((f"k{number}", f"{30 - number} frames") for number in (6, 5, 4, 3, 2))
+
+
+def test_a_key_that_the_index_has_twice_is_ranked_twice():
+    made = rankings((clip("a"), clip("a", num_frames=39)))
+    assert all([key for key, _ in ranking.clips] == ["a", "a"] for ranking in made)
+
+
+def test_measures_are_ranked_by_what_they_say():
+    clips = (
+        clip("sure", motion=lagging(4, best=0.9), visible=0.5),
+        clip("unsure", motion=lagging(-4, best=0.5), visible=0.4),
+        clip("early", motion=lagging(-6, best=0.5)),
+        clip("still", motion=lagging(8, best=0.2)),
+        clip("long", num_frames=400, jpeg_bytes=200_000),
+    )
+    made = {ranking.title: ranking.clips for ranking in rankings(clips)}
+    assert [key for key, _ in made["RGB and pose furthest apart"]] == ["early", "sure", "unsure"]
+    assert made["RGB and pose furthest apart"][2] == ("unsure", "-4 frames, better by 0.40")
+    assert made["Most joints missing"][:2] == (("unsure", "60.0%"), ("sure", "50.0%"))
+    assert made["Most JPEG bytes per frame"][-1] == ("long", "0.5 kB")

@@ -1,17 +1,26 @@
+import itertools
 import wave
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
-from epam_data.check.rules.alignment import alignment_faults, container_faults, expected_box, joint_positions
+from epam_data.check.rules.alignment import (
+    MAX_OUTSIDE,
+    JointPositions,
+    alignment_faults,
+    container_faults,
+    expected_box,
+    joint_positions,
+)
 from epam_data.readers.videos import VideoFinder
 from epam_data.samples.prepare import person_box
 from epam_data.samples.settings import PrepareSettings
 from epam_data.schema import SampleInfo
 from epam_data.skeleton import joint_is_missing
-from tests.data.raw_data import person, sample_info
+from tests.data.raw_data import background, person, sample_info, write_video
 
 PREPARE = PrepareSettings()
 
@@ -97,8 +106,88 @@ def test_shares_count_visible_joints_only():
     assert joint_positions(info, keypoints).outside_image == pytest.approx(1 / (6 * 17 - 1))
 
 
+@pytest.mark.parametrize(
+    ("x", "y", "is_outside"),
+    [
+        (0, 10, False), (10, 0, False), (0.25, 10, False), (10, 0.25, False), (64, 10, False), (10, 48, False),
+        (-0.25, 10, True), (10, -0.25, True), (64.25, 10, True), (10, 48.25, True),
+    ],
+)  # fmt: skip
+def test_the_border_belongs_to_the_image(x: float, y: float, is_outside: bool):
+    info, keypoints, _ = clip()
+    keypoints[0, 0, 0, :2] = x, y
+    assert (joint_positions(info, keypoints).outside_image > 0) == is_outside
+
+
+@pytest.mark.parametrize("score", [0.0, 5e-5, 1e-4, 2e-4, 0.3, np.nan, np.inf])
+@pytest.mark.parametrize("place", [(0, 0), (0, 5), (5, 0), (np.nan, 5), (5, np.inf)])
+def test_the_joints_that_count_are_those_of_a_build(score: float, place: tuple[float, float]):
+    info, keypoints, _ = clip()
+    keypoints = keypoints.astype(np.float64)
+    keypoints[0, 2, 3] = *place, score
+    missing = joint_is_missing(keypoints[..., :2], keypoints[..., 2])
+    assert joint_positions(info, keypoints).visible == pytest.approx((~missing).mean())
+
+
+def test_half_of_the_joints_may_lie_outside_the_image():
+    info, keypoints, prepare = clip()
+    half = JointPositions(visible=1.0, outside_image=MAX_OUTSIDE, outside_crop=0.0)
+    assert MAX_OUTSIDE == 0.5 and list(alignment_faults(info, keypoints, half, prepare)) == []
+    more = replace(half, outside_image=0.51)
+    assert list(alignment_faults(info, keypoints, more, prepare)) == [
+        "51% of the visible joints are outside the 128 x 96 image"
+    ]
+
+
+def test_half_of_the_longer_must_overlap():
+    info, keypoints, prepare = clip()
+    for longer in ({"skeleton_frames": 12}, {"video_frames": 12}):
+        assert faults(replace(info, **longer), keypoints, prepare) == ""
+    said = "frames: video 6, skeleton 13; at least 50% must overlap"
+    assert faults(replace(info, skeleton_frames=13), keypoints, prepare) == said
+
+
+@pytest.mark.parametrize(("edge", "way"), list(itertools.product(range(4), (-1, 1))))
+def test_an_edge_of_the_box_has_a_pixel_of_play(edge: int, way: int):
+    info, keypoints, prepare = clip()
+    for off, is_wrong in ((1, False), (2, True)):
+        box = list(info.box)
+        box[edge] += way * off
+        said = faults(replace(info, box=tuple(box)), keypoints, prepare)
+        assert ("the box must be" in said) == is_wrong
+
+
+@pytest.mark.parametrize(
+    ("corners", "pad_image", "box"),
+    [
+        ((128, 40, 148, 60), False, (0, 0, 128, 96)),  # touches the right edge, shows nothing
+        ((-20, 40, 0, 60), False, (0, 0, 128, 96)),
+        ((40, 96, 60, 116), False, (0, 0, 128, 96)),
+        ((40, -20, 60, 0), False, (0, 0, 128, 96)),
+        ((128, 40, 148, 60), True, (0, 0, 128, 96)),
+        ((127, 40, 147, 60), False, (127, 40, 128, 60)),  # shows one column
+        ((-19, 40, 1, 60), False, (0, 40, 1, 60)),
+        ((40, 95, 60, 115), False, (40, 95, 60, 96)),
+        ((40, -19, 60, 1), False, (40, 0, 60, 1)),
+        ((-19, 40, 1, 60), True, (-19, 40, 1, 60)),
+        ((40, -19, 60, 1), True, (40, -19, 60, 1)),
+        ((40, 40, 50, 60), True, (35, 40, 55, 60)),  # as wide as the threshold
+        ((40, 40, 49, 60), True, (0, 0, 128, 96)),
+        ((40, 40, 60, 50), True, (40, 35, 60, 55)),
+        ((40, 40, 60, 49), True, (0, 0, 128, 96)),
+    ],
+)
+def test_boxes_by_hand(corners: tuple[int, ...], pad_image: bool, box: tuple[int, ...]):
+    """Also those of a build."""
+    keypoints = np.array([[(*corners[:2], 0.9), (*corners[2:], 0.9)]])[None]
+    info, prepare = sample_info(image_size=(96, 128)), replace(PREPARE, pad_image=pad_image, box_padding=0.0)
+    assert expected_box(info, keypoints, prepare) == box
+    visible = keypoints[..., 0] < np.inf
+    assert box == person_box(keypoints[..., :2], ~visible, (96, 128), padding=0.0, pad_image=pad_image)
+
+
 @pytest.mark.parametrize("edge", range(4))  # left, top, right, bottom
-@pytest.mark.parametrize(("off", "is_outside"), [(0.9, False), (1.1, True)])
+@pytest.mark.parametrize(("off", "is_outside"), [(0.9, False), (1.0, False), (1.1, True)])
 def test_the_share_outside_the_crop_has_a_pixel_of_play(edge: int, off: float, is_outside: bool):
     info, keypoints, _ = clip()
     seen = keypoints[0, ..., :2][keypoints[0, ..., 2] > 0] * 2
@@ -126,3 +215,36 @@ def test_a_container_without_pictures_is_a_fault(tmp_path: Path):
         sound.setparams((1, 2, 8000, 0, "NONE", ""))
         sound.writeframes(bytes(1600))
     assert list(container_faults(sample_info(), VideoFinder(tmp_path), PREPARE)) == ["clip-1.avi: has no video stream"]
+
+
+def test_the_frames_that_the_container_announces_are_compared(tmp_path: Path):
+    write_video(tmp_path / "clip-1.avi", [background((32, 32))] * 9)
+    videos = VideoFinder(tmp_path)
+    for decoded in (1, 9, 17):  # as far apart as a build allows
+        assert list(container_faults(sample_info(video_frames=decoded), videos, PREPARE)) == []
+    assert list(container_faults(sample_info(video_frames=18), videos, PREPARE)) == [
+        "the container's header says 9 frames, the decoder returned 18"
+    ]
+    strict = replace(PREPARE, max_frame_difference=2)
+    assert list(container_faults(sample_info(video_frames=6), videos, strict)) == [
+        "the container's header says 9 frames, the decoder returned 6"
+    ]
+
+
+def test_a_container_that_announces_no_frames_raises_no_alarm(tmp_path: Path):
+    path = tmp_path / "clip-1.mp4"
+    with av.open(str(path), "w", options={"movflags": "frag_keyframe+empty_moov"}) as container:
+        stream = container.add_stream("libx264", rate=30)
+        stream.height = stream.width = 32
+        for image in [background((32, 32))] * 9:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
+        container.mux(stream.encode())
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].frames == 0
+    assert list(container_faults(sample_info(video_frames=90), VideoFinder(tmp_path), PREPARE)) == []
+
+
+def test_a_video_that_is_not_there_is_a_fault(tmp_path: Path):
+    assert list(container_faults(sample_info(), VideoFinder(tmp_path), PREPARE)) == [
+        f"no video of train/clip-1 in {tmp_path}"
+    ]

@@ -29,9 +29,10 @@ def test_an_index_that_agrees_raises_no_finding():
 
 
 def test_what_disagrees_is_named():
-    bad = index(["a", "a", "b c", "d"], [0, 0, 1, 9], [-1, -1, 52, -2])
+    bad = index(["a", "a", "b c", "d", "e"], [0, 0, 1, 3, -1], [-1, -1, 52, -2, 0])
     said = whats(index_findings(counted(1, 1, 0), bad))
-    assert "d|is in shard number 9, the manifest lists 3" in said
+    assert "d|is in shard number 3, the manifest lists 3" in said
+    assert "e|is in shard number -1, the manifest lists 3" in said
     assert "|the manifest counts 1 samples, the index 2" in said
     assert "a|the key is in the index 2 times" in said
     assert any(text.startswith("b c|'b c': a key must be 1 to 80 characters") for text in said)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from epam_data.check.reference import reference_heatmap
-from epam_data.check.rules.heatmaps import heatmap_error, nonzero_pixels, property_faults
+from epam_data.check.rules.heatmaps import ROUNDING, HeatmapError, heatmap_error, nonzero_pixels, property_faults
 from epam_data.samples.heatmap import quantise
 from epam_data.samples.prepare import draw_heatmap
 from epam_data.schema import SampleInfo
@@ -78,9 +78,15 @@ def faults(info: SampleInfo, keypoints: np.ndarray, heatmap: np.ndarray) -> str:
     return "\n".join(property_faults(info, keypoints, heatmap, use_scores=True, layout=COCO17))
 
 
-def still(x: float, y: float, score: float = 0.9) -> tuple[SampleInfo, np.ndarray, np.ndarray]:
+def still(
+    x: float, y: float, score: float = 0.9, sigma: float = 0.6, scale: float = 1.25
+) -> tuple[SampleInfo, np.ndarray, np.ndarray]:
     """One joint, number 3, in every frame; its channel well inside the heatmap."""
-    info = sample_info(heatmap_size_px=SIZE, box=(0, 0, SIZE, SIZE), image_size=(SIZE, SIZE), video_size=(SIZE, SIZE))
+    square = (SIZE, SIZE)
+    info = sample_info(
+        heatmap_size_px=SIZE, box=(0, 0, *square), image_size=square, video_size=square, sigma_px=sigma,
+        heatmap_scale=scale,
+    )  # fmt: skip
     keypoints = np.zeros((1, 6, 17, 3), np.float32)
     keypoints[0, :, 3] = x, y, score
     return info, keypoints, drawn(info, keypoints)
@@ -138,3 +144,76 @@ def test_moments_are_asked_for_where_one_of_two_persons_is_missing():
     assert faults(info, both, heatmap) == ""
     wide = (np.sqrt(heatmap / 255) * 255).astype(np.uint8)
     assert "the mass of a channel is not that of a Gaussian" in faults(info, both, wide)
+
+
+def test_an_empty_volume_of_nobody_differs_nowhere():
+    info, keypoints, _ = still(12, 12)
+    empty = np.zeros((6, 17, SIZE, SIZE), np.uint8)
+    nowhere = HeatmapError(largest=0.0, frame=0, channel=0, x=0, y=0)
+    assert heatmap_error(info, keypoints * 0, empty, use_scores=True, layout=COCO17) == nowhere
+    assert heatmap_error(info, keypoints[:0], empty, use_scores=True, layout=COCO17) == nowhere
+
+
+def test_an_error_is_allowed_up_to_the_tolerance():
+    error = HeatmapError(largest=HEATMAP_TOLERANCE + ROUNDING, frame=0, channel=0, x=0, y=0)
+    assert error.allowed and HEATMAP_TOLERANCE == 0.5 / 255 and ROUNDING == 1e-5
+    assert not HeatmapError(largest=HEATMAP_TOLERANCE + 2 * ROUNDING, frame=0, channel=0, x=0, y=0).allowed
+
+
+def test_half_a_level_is_rounding_and_a_level_is_not():
+    for stored, wanted in ((100, 100.5), (101, 100.5)):
+        info, keypoints, heatmap = still(12, 15, score=wanted / 255, scale=1.0)
+        heatmap[:, 3, 15, 12] = stored
+        assert faults(info, keypoints, heatmap) == ""
+    info, keypoints, heatmap = still(12, 15, score=254 / 255, scale=1.0)
+    heatmap[:, 3, 15, 12] = 255
+    assert "a channel's peak exceeds its joint's score by 0.0039 at frame 0, channel 3" in faults(
+        info, keypoints, heatmap
+    )
+    heatmap[:, 3, 15, 12] = 253
+    assert "the pixel at a joint is too low by 0.0039 at frame 0, channel 3" in faults(info, keypoints, heatmap)
+
+
+def test_a_missing_person_lends_no_height():
+    info, keypoints, heatmap = still(12, 15, score=0.3)
+    both = np.concatenate([np.zeros_like(keypoints), keypoints])
+    heatmap[1, 3] *= 2
+    assert "a channel's peak exceeds its joint's score by 0.298" in faults(info, both, heatmap)
+
+
+@pytest.mark.parametrize(("sigma", "allowed"), [(0.4, 0.220), (0.6, 0.125), (2.0, 0.935)])
+def test_the_mass_may_be_off_by_what_sampling_and_rounding_explain(sigma: float, allowed: float):
+    info, keypoints, heatmap = still(14, 14, sigma=sigma)
+    level, full = info.heatmap_scale / 255, 2 * np.pi * sigma**2 * 0.9
+    for off, is_fault in ((allowed - 0.01, False), (allowed + 0.01, True)):
+        changed = heatmap.copy()
+        missing = round((full + off) / level - changed[4, 3].sum())
+        changed[4, 3, 0, :8] = np.diff(np.linspace(0, missing, 9).round())  # far from the joint
+        assert ("the mass of a channel is not that of a Gaussian" in faults(info, keypoints, changed)) == is_fault
+
+
+@pytest.mark.parametrize(("dx", "dy"), [(2, 0), (-2, 0), (0, 2), (0, -2)])
+def test_the_centroid_may_be_off_by_what_sampling_and_rounding_explain(dx: int, dy: int):
+    info, keypoints, heatmap = still(14, 14)
+    allowed = 0.0874  # pixels: 0.03, and what a Gaussian of this sigma and height gives by itself
+    places = np.arange(SIZE) - 14
+    for _ in range(60):
+        mass = heatmap[4, 3].sum()
+        off = max(abs(heatmap[4, 3].sum(axis=axis) @ places) / mass for axis in (0, 1))
+        if abs(off - allowed) > 0.002:
+            said = "the centroid of a channel is off its joint" in faults(info, keypoints, heatmap)
+            assert said == (off > allowed), off
+        heatmap[4, 3, 14 + dy, 14 + dx] += 1
+    assert off > 2 * allowed
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "is_asked"),
+    [(7, 14, True), (14, 7, True), (20, 14, True), (14, 20, True),
+     (6.9, 14, False), (14, 6.9, False), (20.1, 14, False), (14, 20.1, False)],
+)  # fmt: skip
+def test_moments_are_asked_for_where_a_whole_gaussian_fits(x: float, y: float, is_asked: bool):
+    """3 sigma and a pixel from each border of 28 pixels, whose centres are 0 and 27."""
+    info, keypoints, heatmap = still(x, y, sigma=2.0)
+    wide = (np.sqrt(heatmap / 255) * 255).astype(np.uint8)
+    assert ("the mass of a channel is not that of a Gaussian" in faults(info, keypoints, wide)) == is_asked

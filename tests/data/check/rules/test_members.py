@@ -1,10 +1,13 @@
 import dataclasses
+import io
 import json
 import re
 import zlib
 from typing import Any
 
+import numpy as np
 import pytest
+import zstandard
 
 from epam_data.check.rules.members import decode_all_frames, frame_faults, json_faults, open_sample
 from epam_data.samples.settings import PrepareSettings
@@ -50,6 +53,7 @@ def test_each_member_is_opened_though_another_is_broken():
     for broken in MEMBERS:
         opened = open_sample({**members(), broken: memoryview(b"x" * 40)}, row(), ENTRY, manifest())
         assert {fault.member for fault in opened.faults} == {broken}
+        assert opened.faults[0].offset == 0  # the content as a whole
     everything = {ending: memoryview(b"x" * 40) for ending in MEMBERS[1:]} | {"json": members()["json"]}
     assert {fault.member for fault in open_sample(everything, row(), ENTRY, manifest()).faults} == set(MEMBERS[1:])
 
@@ -58,12 +62,18 @@ def test_the_json_is_compared_with_everything_that_says_the_same():
     assert list(json_faults(sample_info(), row(), ENTRY, manifest())) == []
     hidden = row(label=-1, coarse_label=-1)
     assert list(json_faults(sample_info(label=None, coarse_label=None), hidden, ENTRY, manifest())) == []
+    for label in (0, 59):
+        coarse = manifest().coarse_of[label]
+        info, known = sample_info(label=label, coarse_label=coarse), row(label=label, coarse_label=coarse)
+        assert list(json_faults(info, known, ENTRY, manifest())) == []
     cases = [
         (sample_info(), row(key="other"), "says key clip-1, the member's name other"),
         (sample_info(split="val"), row(), "says split val, the shard is of train"),
         (sample_info(), row(num_frames=7), "label, coarse label and frames are 3, 0, 6, the index has 3, 0, 7"),
         (sample_info(label=None, coarse_label=None), row(), "are -1, -1, 6, the index has 3, 0, 6"),
-        (sample_info(label=70), row(), "label must be in 0..59, got 70"),
+        (sample_info(label=60), row(), "label must be in 0..59, got 60"),
+        (sample_info(label=-1), row(), "label must be in 0..59, got -1"),
+        (sample_info(label=None), row(), "the label is hidden, so the coarse label must be, got 0"),
         (sample_info(coarse_label=1), row(), "coarse label of class 3 must be 0, got 1"),
         (sample_info(heatmap_kind="limbs"), row(), "heatmap_kind must be joints, as in the manifest, got limbs"),
     ]
@@ -124,6 +134,66 @@ def test_checksums_of_frames_are_of_the_frames():
         )
         (fault,) = open_sample(sample, row(), ENTRY, manifest()).faults
         assert (fault.member, fault.what) == ("json", "frame_crc32 must be of the frames in rgb.mjpeg")
+
+
+def with_checksums(changed: dict[str, bytes]) -> dict[str, memoryview]:
+    """The sample with these members, of which the checksums of `KEY.json` know."""
+    now = {**members(), **changed}
+    crc32 = {ending: zlib.crc32(now[ending]) for ending in MEMBERS[1:]}
+    return {**now, "json": json_with(crc32=crc32, frame_crc32=None)["json"]}
+
+
+def as_npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "what"),
+    [
+        ((1, 5, 17, 3), "float16", "must be (M, 6, 17, 3), got (1, 5, 17, 3)"),
+        ((1, 6, 16, 3), "float16", "must be (M, 6, 17, 3), got (1, 6, 16, 3)"),
+        ((1, 6, 17, 2), "float16", "must be (M, 6, 17, 3), got (1, 6, 17, 2)"),
+        ((6, 17, 3), "float16", "must be (M, 6, 17, 3), got (6, 17, 3)"),
+        ((1, 6, 17, 3, 1), "float16", "must be (M, 6, 17, 3), got (1, 6, 17, 3, 1)"),
+        ((1, 6, 17, 3), "float64", "must be float16 or float32, got float64"),
+    ],
+)
+def test_keypoints_of_another_shape_or_type_are_faults(shape: tuple[int, ...], dtype: str, what: str):
+    sample = with_checksums({"keypoints.npy": as_npy(np.ones(shape, dtype))})
+    opened = open_sample(sample, row(), ENTRY, manifest())
+    (fault,) = opened.faults
+    assert (fault.member, fault.check, fault.offset) == ("keypoints.npy", "keypoints", 0)
+    assert fault.what.endswith(what) and opened.keypoints is None and opened.heatmap is not None
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("num_persons", [0, 2])
+def test_keypoints_of_any_number_of_persons_open(dtype: str, num_persons: int):
+    sample = with_checksums({"keypoints.npy": as_npy(np.ones((num_persons, 6, 17, 3), dtype))})
+    opened = open_sample(sample, row(), ENTRY, manifest())
+    assert opened.faults == () and opened.keypoints.shape == (num_persons, 6, 17, 3)
+
+
+@pytest.mark.parametrize("shape", [(5, 17, 8, 8), (6, 16, 8, 8), (6, 17, 9, 8), (6, 17, 8, 7)])
+def test_a_heatmap_of_another_shape_is_a_fault(shape: tuple[int, ...]):
+    data = zstandard.compress(as_npy(np.zeros(shape, np.uint8)))
+    opened = open_sample(with_checksums({"heatmap.npy.zst": data}), row(), ENTRY, manifest())
+    (fault,) = opened.faults
+    assert (fault.member, fault.check, fault.offset) == ("heatmap.npy.zst", "heatmap", 0)
+    assert fault.what.endswith(f"must be (6, 17, 8, 8), got {shape}")
+    assert opened.heatmap is None and opened.keypoints is not None
+
+
+@pytest.mark.parametrize(("change", "end"), [(-3, -3), (5, 0)])
+def test_offsets_that_do_not_end_with_the_member_are_a_fault(change: int, end: int):
+    frames = bytes(members()["rgb.mjpeg"])
+    changed = frames[:change] if change < 0 else frames + bytes(change)
+    opened = open_sample(with_checksums({"rgb.mjpeg": changed}), row(), ENTRY, manifest())
+    first = opened.faults[0]
+    assert first.what == f"frame_offsets end at {len(frames)}, the member has {len(changed)} bytes"
+    assert (first.member, first.check, first.offset) == ("rgb.mjpeg", "frames", len(frames) + end)
 
 
 @pytest.mark.parametrize("offsets", [None, "0123456", ["0"] * 7, {"0": 0}, [0.5] * 7])

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from epam_data.check.rules import motion as module
 from epam_data.check.rules.motion import MAX_LAG, SHIFT_FRAMES, Motion, motion_of, set_shift
 from epam_data.schema import SampleInfo
 from tests.data.raw_data import background, draw_dot, sample_info
@@ -68,8 +69,10 @@ def test_foreign_motion_raises_no_alarm_of_its_own_pose():
 
 
 def test_a_short_clip_has_no_motion():
-    info, keypoints, frames = moving_clip(num_frames=3 * MAX_LAG - 1)
-    assert motion_of(info, keypoints, frames) is None
+    assert (MAX_LAG, SHIFT_FRAMES) == (8, 3)
+    info, keypoints, frames = moving_clip(num_frames=24)
+    assert motion_of(info, keypoints, frames) is not None
+    assert motion_of(info, keypoints[:, 1:], frames[1:]) is None
 
 
 def curve(lag: int, best: float, rest: float = 0.0) -> Motion:
@@ -101,3 +104,81 @@ def test_the_margin_is_over_no_lag_and_over_one_frame_either_way():
 
 def test_a_set_whose_mean_curve_is_flat_is_not_shifted():
     assert set_shift([curve(3, best=0.31, rest=0.3)] * 12) is None
+
+
+def test_the_bounds_of_a_verdict():
+    """What the rates at the top of the module were measured with."""
+    assert curve(0, best=0.3).moves and not curve(0, best=0.299).moves
+    for best, is_shifted in ((0.5, True), (0.499, False)):
+        assert Motion(curve=curve(3, best=best, rest=0.42).curve).shifted == is_shifted
+        assert not curve(2, best=best, rest=0.42).shifted
+        assert curve(-3, best=best, rest=0.42).shifted == is_shifted
+    assert curve(MAX_LAG, best=0.9).lag == 8 and curve(-MAX_LAG, best=0.9).lag == -8
+    for margin, is_found in ((0.021, True), (0.019, False)):
+        assert (set_shift([curve(-3, best=0.4 + margin, rest=0.4)] * 10) is not None) == is_found
+    assert set_shift([curve(2, best=0.9)] * 10) is None
+
+
+@pytest.mark.parametrize(("frame_px", "cells"), [(224, 28), (56, 28), (50, 25)])
+def test_films_are_28_cells_wide_or_as_many_as_the_frames_can_fill(
+    frame_px: int, cells: int, monkeypatch: pytest.MonkeyPatch
+):
+    sizes = []
+    monkeypatch.setattr(module, "_correlation", lambda *films: sizes.append([film.shape for film in films]) or 0.0)
+    info = sample_info(rgb_size_px=frame_px)
+    frames = np.zeros((24, frame_px, frame_px, 3), np.uint8)
+    assert motion_of(info, np.zeros((1, 24, 17, 3)), frames).curve == (0.0,) * 17
+    assert sizes == [[(23 - abs(lag), cells, cells)] * 2 for lag in range(-8, 9)]
+
+
+def films(info: SampleInfo, keypoints: np.ndarray, frames: np.ndarray, monkeypatch) -> tuple[np.ndarray, np.ndarray]:
+    """What a clip's frames and joints are compared as, without the blur."""
+    seen = []
+    monkeypatch.setattr(module, "_correlation", lambda *pair: seen.append(pair) or 0.0)
+    monkeypatch.setattr(module, "_ready", lambda film: film)
+    motion_of(info, keypoints, frames)
+    return seen[MAX_LAG]
+
+
+def test_the_film_of_frames_is_the_change_of_green_in_each_cell(monkeypatch: pytest.MonkeyPatch):
+    info = sample_info(rgb_size_px=58)  # 28 cells of 2 pixels; the last two pixels are left out
+    frames = np.zeros((24, 58, 58, 3), np.uint8)
+    frames[5, 6:8, 10:12, 1] = 200  # cell (row 3, column 5): the whole of it
+    frames[9, 0, 55, 1] = 100
+    frames[12, 20, 20] = (255, 0, 255)
+    frames[15, 57, 57, 1] = 255
+    film = films(info, np.zeros((1, 24, 17, 3)), frames, monkeypatch)[0]
+    wanted = np.zeros((23, 28, 28))
+    wanted[4:6, 3, 5] = 200
+    wanted[8:10, 0, 27] = 25
+    np.testing.assert_array_equal(film, wanted)
+
+
+def test_the_film_of_joints_is_the_fastest_half_way_along_each_step(monkeypatch: pytest.MonkeyPatch):
+    side = 56
+    info = sample_info(rgb_size_px=side, heatmap_size_px=side, image_size=(side, side), video_size=(side, side),
+                       box=(0, 0, side, side))  # fmt: skip
+    keypoints = np.zeros((2, 24, 17, 3))
+    keypoints[0, 3:6, 2] = (10.5, 20.5, 1), (12.5, 20.5, 1), (12.5, 26.5, 1)  # cells of 2 pixels
+    keypoints[1, 3:5, 7] = (11.5, 19.5, 1), (11.5, 21.5, 1)  # slower than half of the first, in the same cell
+    keypoints[1, 3:5, 8] = (11.5, 16.5, 1), (11.5, 24.5, 1)
+    keypoints[0, 10:12, 3] = (-9, 4, 1), (-3, 4, 1)  # outside
+    keypoints[0, 12:14, 4] = (55, 4, 1), (57, 4, 1)
+    keypoints[0, 14:16, 5] = (-1, 4, 1), (1.5, 4, 1)  # just inside
+    keypoints[0, 18, 3] = (9, 9, 1)  # alone
+    film = films(info, keypoints, np.zeros((24, side, side, 3), np.uint8), monkeypatch)[1]
+    wanted = np.zeros((23, 28, 28))
+    wanted[3, 10, 5] = 4.0
+    wanted[4, 11, 6] = 3.0
+    wanted[14, 2, 0] = 1.25
+    np.testing.assert_allclose(film, wanted)
+
+
+def test_a_correlation_is_of_what_changes_in_time():
+    rng = np.random.default_rng(0)
+    one = rng.normal(size=(9, 4, 4)).astype(np.float32)
+    still = rng.normal(size=(1, 4, 4)).astype(np.float32) * 100
+    assert module._correlation(one, 3 * one + still) == pytest.approx(1, abs=1e-4)
+    assert module._correlation(one, -one) == pytest.approx(-1)
+    assert module._correlation(one, np.repeat(still, 9, axis=0)) == pytest.approx(0, abs=1e-5)
+    assert module._correlation(one, np.zeros_like(one)) == 0.0

@@ -2,6 +2,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from epam_data.check.rules.finding import Finding
 from epam_data.check.rules.splits import (
@@ -125,9 +126,19 @@ def labels(values: list[int], shard: int = 2) -> list[str]:
 
 def test_hidden_labels_are_all_or_none_and_no_class():
     assert labels([-1] * 20) == labels([0, 1] * 10) == labels([]) == []
+    assert labels([-1, 4, 0, 4]) == ["val: 1 of 4 labels are hidden, expected all or none"]
     assert labels([-1] * 3 + [4]) == ["val: 3 of 4 labels are hidden, expected all or none"]
     assert labels([0] * 20) == ["val: all 20 clips have label 0; hidden labels must be stored as hidden"]
     assert len(labels([0] * 10)) == 1 and labels([0] * 9) == []  # nine may be chance
+
+
+def test_one_class_is_suspicious_only_where_the_set_has_others():
+    keys = [f"k{number}" for number in range(20)]
+    for train in (0, 5):
+        found = index(keys, [0] * 10 + [2] * 10, [train] * 10 + [5] * 10)
+        said = [finding.what.split(";")[0] for finding in label_findings(manifest("ma52", None), found)]
+        wanted = ["train: all 10 clips have label 0", "val: all 10 clips have label 5"]
+        assert said == (wanted if train == 0 else [])
 
 
 def test_badly_shuffled_shards_are_named():
@@ -138,6 +149,19 @@ def test_badly_shuffled_shards_are_named():
     assert "this shard has 30 clips of class " in found[0].what and ", expected 15.0; " in found[0].what
     assert not list(balance_findings(manifest("ma52", None), index(keys, two, [5, 9] * 30), seed=0))
     assert not list(balance_findings(manifest("ma52", None), index(keys, two, [-1] * 60), seed=0))
+
+
+def test_the_first_and_the_last_class_are_asked_for_and_no_others():
+    keys = [f"k{number}" for number in range(60)]
+
+    def said(*labels: int) -> list[str]:
+        found = index(keys, [0] * 30 + [1] * 30, [label for label in labels for _ in range(60 // len(labels))])
+        return [finding.what.split(":")[1] for finding in balance_findings(manifest("ma52", None), found, seed=0)]
+
+    classes = TAXONOMIES["ma52"].classes
+    assert len(said(0, 1)) == len(said(50, 51)) == 1
+    assert any(f"of class {label} ({classes[label]})" in said(0, 51)[0] for label in (0, 51))
+    assert said(5, 52) == said(5, -1) == []  # `index_findings` names what is no class
 
 
 def content(key: str, split: str, frames: bytes, keypoints: bytes) -> ClipContent:
@@ -167,6 +191,22 @@ def test_notes_say_what_no_check_can_judge():
     assert not any(
         "published subjects" in note for note in notes(manifest(), index([name(subject=1)], [0], [0]), NTU60)
     )
+
+
+def test_a_split_that_hides_its_labels_or_has_all_classes_is_not_called_short_of_any():
+    for values in ([-1] * 60, list(range(60))):
+        found = index([f"k{number}" for number in range(60)], [0] * 60, values)
+        assert not any("have no clip" in note for note in notes(manifest(), found, NTU60))
+
+
+def test_columns_of_different_lengths_are_never_compared_in_part():
+    found = index([name(subject=1), name(subject=1)], [0, 2], [0, 0])
+    for column in ("label", "shard"):
+        short = replace(found, **{column: getattr(found, column)[:1]})
+        with pytest.raises(ValueError, match="zip"):
+            findings(manifest(), short)
+    with pytest.raises(ValueError, match="zip"):
+        list(notes(manifest(), replace(found, shard=np.zeros(3, np.int32), label=np.zeros(3, np.int32)), NTU60))
 
 
 def test_the_split_of_a_clip_is_its_shards():

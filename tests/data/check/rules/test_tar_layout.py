@@ -2,13 +2,15 @@
 
 import io
 import tarfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from epam_data.check.rules.finding import Finding
 from epam_data.check.rules.tar_layout import compare_with_index, expected_headers, walk_tar
 from epam_data.shards.codec import MEMBERS
-from epam_data.shards.layout import IndexRow
+from epam_data.shards.layout import IndexRow, MemberHeader
 
 
 def shard(num_clips: int = 4, seed: int = 0) -> tuple[bytes, list[IndexRow]]:
@@ -92,3 +94,115 @@ def test_a_negative_size_is_not_a_header():
     header.size = -1
     data = header.tobuf(tarfile.GNU_FORMAT) + bytes(1024)
     assert any("invalid member header (c0.json has -1 bytes)" in text for text in findings(data, []))
+
+
+def walked(data: bytes, rows: list[IndexRow]) -> list[Finding]:
+    return walk_tar(memoryview(data), "s", expected_headers(rows, MEMBERS))[1]
+
+
+def test_a_cut_inside_a_member_says_what_is_missing():
+    data, rows = shard()
+    last = expected_headers(rows, MEMBERS)[-1]
+    end = last.start + last.size
+    (found,) = walked(data[: end - 7], rows)
+    assert found.what == f"cut short: 7 of its {last.size} bytes are missing"
+    assert (found.key, found.member, found.offset) == (last.key, last.ending, last.start)
+    (found,) = walked(data[:end], rows)  # the member is whole, the end of the archive is not
+    assert (found.key, found.offset) == ("", last.end)
+    assert found.what == "cut short: 0 bytes after the last member, a tar ends in 1024 zeros"
+
+
+def test_two_blocks_of_zeros_end_an_archive():
+    data, rows = shard()
+    end = expected_headers(rows, MEMBERS)[-1].end
+    assert walked(data[: end + 1024], rows) == []
+    for num_zeros in (1023, 512, 511):
+        (found,) = walked(data[: end + num_zeros], rows)
+        assert found.what.startswith(f"cut short: {num_zeros} bytes after the last member")
+    # A header that is the last block of a file is looked at.
+    stray = tarfile.TarInfo("stray.txt").tobuf(tarfile.USTAR_FORMAT)
+    assert len(stray) == 512
+    members, _ = walk_tar(memoryview(data[:end] + stray), "s", expected_headers(rows, MEMBERS))
+    assert members[-1].key == "stray"
+
+
+def test_bytes_behind_a_member_or_the_archive_are_named_by_their_place():
+    data, rows = shard()
+    member = next(entry for entry in expected_headers(rows, MEMBERS) if entry.end - entry.start - entry.size > 5)
+    end = expected_headers(rows, MEMBERS)[-1].end
+    for at, what in (
+        (member.start + member.size + 3, "bytes that belong to no member"),
+        (end + 700, "bytes after the end of the archive"),
+    ):
+        changed = bytearray(data)
+        changed[at] = 1
+        (found,) = walked(bytes(changed), rows)
+        assert (found.offset, found.what) == (at, what)
+
+
+def test_a_header_that_is_all_zeros_is_not_the_end():
+    data, rows = shard()
+    header = expected_headers(rows, MEMBERS)[6]
+    changed = bytearray(data)
+    changed[header.header : header.start] = bytes(512)
+    (found,) = walked(bytes(changed), rows)
+    assert found.what.startswith("invalid member header (")
+    assert (found.key, found.member, found.offset) == (header.key, header.ending, header.header)
+
+
+def compared(members: list[MemberHeader], rows: list[IndexRow]) -> list[str]:
+    return [
+        f"{f.key}.{f.member} {f.offset}: {f.what}"
+        for f in compare_with_index(members, expected_headers(rows, MEMBERS), "s")
+    ]
+
+
+def test_members_and_index_are_compared_one_by_one():
+    rows = shard()[1]
+    good = expected_headers(rows, MEMBERS)
+    assert compared(good, rows) == []
+    assert compared([*good[:5], *good[6:]], rows) == [f"c1.{MEMBERS[1]} {good[5].header}: the member is missing"]
+    assert compared([*good[:4], *good[8:]], rows) == [f"c1. {good[4].header}: the clip is missing"]
+    three = [*good[:4], good[6], *good[8:]]
+    assert compared(three, rows) == [
+        f"c1.{MEMBERS[number]} {good[4 + number].header}: the member is missing" for number in (0, 1, 3)
+    ]
+    again = replace(good[2], header=good[-1].end)
+    assert compared([*good, again], rows) == [
+        f"c0.{MEMBERS[2]} {again.header}: the member is in the shard more than once"
+    ]
+    larger = replace(good[3], size=good[3].size + 1)
+    assert compared([*good[:3], larger, *good[4:]], rows) == [
+        f"c0.{MEMBERS[3]} {good[3].header}: has {larger.size} bytes, the index says {good[3].size}"
+    ]
+
+
+def test_strangers_are_said_once_a_clip():
+    rows = shard()[1]
+    good = expected_headers(rows, MEMBERS)
+    strangers = [MemberHeader(key=key, ending=ending, header=good[-1].end, size=1)
+                 for key, ending in (("x", "json"), ("x", "txt"), ("y", "txt"), ("c1", "txt"))]  # fmt: skip
+    end = good[-1].end
+    assert compared([*good, *strangers], rows) == [
+        f"x.json {end}: the index does not have this clip",
+        f"y.txt {end}: the index does not have this clip",
+        f"c1.txt {end}: not a member of a clip",
+    ]
+
+
+def test_a_displacement_is_said_where_it_begins_and_ends():
+    """The second clip is 512 bytes late, the third 1024, the fourth in its place."""
+    rows = shard()[1]
+    good = expected_headers(rows, MEMBERS)
+    late = [replace(entry, header=entry.header + 512 * (0, 1, 2, 0)[number // 4]) for number, entry in enumerate(good)]
+    assert compared(late, rows) == [
+        f"c{clip}.{MEMBERS[0]} {late[4 * clip].header}: misplaced: the index has this member's header at byte "
+        f"{good[4 * clip].header}"
+        for clip in (1, 2)
+    ]
+
+
+def test_an_index_that_lacks_a_size_is_no_index():
+    (row,) = shard(1)[1]
+    with pytest.raises(ValueError, match="shorter"):
+        expected_headers([replace(row, member_bytes=row.member_bytes[:3])], MEMBERS)
