@@ -77,7 +77,7 @@ def read_shard(path: Path, endings: Sequence[str] = MEMBERS) -> Iterator[tuple[s
     Raises:
         ValueError: a member's name has no valid key, a sample is not the four members in order, or the tar is cut.
     """
-    key, offset, end, members = "", 0, 0, dict[str, bytes]()
+    key, end, members = "", 0, dict[str, bytes]()
     try:
         with tarfile.open(path, mode="r:") as tar:
             for header in tar:

@@ -1,5 +1,6 @@
 """The index: what was written is read, equal shards give equal bytes, damage is named."""
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -49,6 +50,11 @@ def test_the_index_survives(tmp_path: Path) -> None:
     assert type(index.row(0).member_bytes[0]) is int
 
 
+def test_the_rows_of_shards_are_those_that_lie_in_them(tmp_path: Path) -> None:
+    index = load_written(tmp_path, index_bytes(SHARDS))
+    assert [index.rows_of(shards).tolist() for shards in ([0, 1], [2], [1], [])] == [[0, 1], [2], [], []]
+
+
 def test_equal_shards_give_equal_bytes() -> None:
     assert index_bytes(SHARDS) == index_bytes(list(SHARDS))
     assert index_bytes(SHARDS) != index_bytes(SHARDS[:1])
@@ -65,6 +71,23 @@ def test_any_hdf5_reader_opens_it(tmp_path: Path) -> None:
         assert file.attrs["schema"] == 1
         assert file["keys"][1] == b"bb" and file["num_frames"][1] == 101
         assert np.array_equal(file["member_bytes"][1], [1, 2, 3, 5])
+
+
+def test_the_file_holds_no_times_and_no_order_of_creation(tmp_path: Path) -> None:
+    """With either, equal shards would give other bytes."""
+    (tmp_path / INDEX).write_bytes(index_bytes(SHARDS))
+    with h5py.File(tmp_path / INDEX) as file:
+        assert file.id.get_create_plist().get_link_creation_order() == 0
+        assert not any(column.id.get_create_plist().get_obj_track_times() for column in file.values())
+
+
+def test_the_index_of_another_build_is_refused(tmp_path: Path) -> None:
+    data = index_bytes(SHARDS)
+    (tmp_path / INDEX).write_bytes(data)
+    assert len(load_index(tmp_path, sha256=hashlib.sha256(data).hexdigest())) == 3
+    message = f"{tmp_path / INDEX}: is not the index of manifest.json: it is damaged, or of another build"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        load_index(tmp_path, sha256="0" * 64)
 
 
 def test_a_bad_index_is_refused(tmp_path: Path) -> None:
@@ -87,6 +110,16 @@ def test_columns_of_other_lengths_are_refused(tmp_path: Path) -> None:
         del file["label"]
         file["label"] = np.zeros(1, np.int32)
     with pytest.raises(ValueError, match="not a readable index"):
+        load_index(tmp_path)
+
+
+def test_keys_that_are_no_bytes_are_refused(tmp_path: Path) -> None:
+    (tmp_path / INDEX).write_bytes(index_bytes(SHARDS))
+    with h5py.File(tmp_path / INDEX, "r+") as file:
+        del file["keys"]
+        file["keys"] = np.arange(3)
+    message = f"{tmp_path / INDEX}: keys must be bytes of fixed length, got int64"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         load_index(tmp_path)
 
 
