@@ -232,5 +232,5 @@ def open_files(folder: Path) -> list[str]:
     targets = []
     for link in Path("/proc/self/fd").iterdir():
         with suppress(FileNotFoundError):  # the one that lists them
-            targets.append(Path(os.readlink(link)))
+            targets.append(link.readlink())
     return [target.name for target in targets if target.parent == folder.resolve()]

@@ -164,7 +164,7 @@ def test_bytes_behind_the_keypoints_are_refused() -> None:
 @pytest.mark.parametrize("codecs", [KEYPOINT_CODECS, HEATMAP_CODECS])
 def test_objects_are_not_pickled(codecs: dict[str, ArrayCodec]) -> None:
     for one in codecs.values():
-        with pytest.raises(ValueError, match="^Object arrays cannot be saved"):
+        with pytest.raises(ValueError, match=r"^Object arrays cannot be saved"):
             one.encode(np.array([{}], object), ShardSettings())
 
 

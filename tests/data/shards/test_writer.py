@@ -86,7 +86,7 @@ def test_a_power_cut_leaves_a_whole_shard_or_none(tmp_path: Path, monkeypatch: p
     shard = tmp_path / "train-000000.tar"
 
     def fsync(descriptor: int) -> None:
-        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
         synced.append(("folder" if path == tmp_path else "file", path.stat().st_size, shard.exists()))
 
     monkeypatch.setattr(os, "fsync", fsync)
