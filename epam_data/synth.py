@@ -9,16 +9,15 @@ from __future__ import annotations
 import math
 import pickle
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from epam_data.readers.synthetic import READER
+from epam_data.samples.video_writer import write_h264
 from epam_data.skeleton import COCO17
 from epam_data.system.executors import run_local
 from epam_data.system.progress import OnProgress, silent
@@ -234,18 +233,15 @@ def _write_video(
 ) -> None:
     background = _background(settings, rng)
     shirt, trousers = (tuple(int(v) for v in subject.integers(40, 160, 3)) for _ in range(2))
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(_FPS))
-        stream.width, stream.height, stream.pix_fmt = settings.width_px, settings.height_px, "yuv420p"
-        # One thread, so that the bytes do not depend on the machine; B-frames as in the real recordings.
-        stream.options = {"preset": "veryfast", "crf": "20", "threads": "1", "bf": "2"}
-        for frame_points in points:
-            image = background.copy()
-            _draw_figure(ImageDraw.Draw(image), frame_points, height, shirt, trousers)
-            for packet in stream.encode(av.VideoFrame.from_image(image)):
-                container.mux(packet)
-        for packet in stream.encode():
-            container.mux(packet)
+
+    def frame(frame_points: NDArray[np.float64]) -> Image.Image:
+        image = background.copy()
+        _draw_figure(ImageDraw.Draw(image), frame_points, height, shirt, trousers)
+        return image
+
+    # One thread, so that the bytes do not depend on the machine; B-frames as in the real recordings.
+    options = {"preset": "veryfast", "crf": "20", "threads": "1", "bf": "2"}
+    write_h264(path, map(frame, points), fps=_FPS, options=options)
 
 
 def _background(settings: SynthSettings, rng: np.random.Generator) -> Image.Image:

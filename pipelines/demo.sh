@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The whole way on a small synthetic data set: videos -> shards -> check -> training -> evaluation, and a control.
-# Called by `make demo` from the repository's root; BIN is where the console scripts lie.
+# The whole pipeline on a small synthetic data set: videos -> shards -> check -> training -> evaluation, and a control.
+# `make demo` calls it from the root of the repository; BIN is the folder of the console scripts.
 set -euo pipefail
 BIN=${BIN:-.venv/bin}
 RECIPE=pipelines/demo.yaml

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# RGBPoseConv3D + PCAN on MA-52: each stream alone, then both together; then the predictions for the evaluation server.
+# RGBPoseConv3D + PCAN on MA-52: train each stream alone, then both together, then write predictions for the evaluation server.
 #
-#   pipelines/train_ma52_original.sh [--key value ...]          SHARDS=... VIDEOS=... SKELETONS=... GPUS=...: training.sh
+#   pipelines/train_ma52_original.sh [--key value ...]          SHARDS, VIDEOS, SKELETONS, GPUS: see training.sh
 SHARDS=${SHARDS:-shards/ma52_rgbpose}
 source "$(dirname "$0")/training.sh"
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# RGBPoseConv3D + PCAN on NTU RGB+D 60, cross-subject: each stream alone, then both together.
+# RGBPoseConv3D + PCAN on NTU RGB+D 60, cross-subject: train each stream alone, then both together.
 #
-#   pipelines/train_ntu60_original.sh [--key value ...]         SHARDS=... VIDEOS=... SKELETONS=... GPUS=...: training.sh
+#   pipelines/train_ntu60_original.sh [--key value ...]         SHARDS, VIDEOS, SKELETONS, GPUS: see training.sh
 SHARDS=${SHARDS:-shards/ntu60_rgbpose}
 source "$(dirname "$0")/training.sh"
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # EPAM-Net (X3D with temporal shifts) + PCAN's head on NTU RGB+D 60, cross-subject.
 #
-#   pipelines/train_ntu60_x3d.sh [--key value ...]              SHARDS=... VIDEOS=... SKELETONS=... GPUS=...: training.sh
+#   pipelines/train_ntu60_x3d.sh [--key value ...]              SHARDS, VIDEOS, SKELETONS, GPUS: see training.sh
 SHARDS=${SHARDS:-shards/ntu60_epam_pcan}
 source "$(dirname "$0")/training.sh"
 

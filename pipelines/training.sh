@@ -1,8 +1,7 @@
-# What the train_*.sh scripts share, which run from the repository's root. Nothing is trained before its shards are known to
-# be whole.
+# Functions of the train_*.sh scripts, which run from the root of the repository. They train only if the shards are complete.
 #
-# From the environment: SHARDS, the folder of the shards; VIDEOS and SKELETONS, the raw data, looked at if there are no
-# shards yet; GPUS, processes to train with (those of this machine); BIN, where the console scripts lie (else: PATH).
+# Environment variables: SHARDS, the folder of the shards; VIDEOS and SKELETONS, the raw data, checked if there are no shards
+# yet; GPUS, the number of GPUs (default: all of this machine); BIN, the folder of the console scripts (default: PATH).
 set -euo pipefail
 GPUS=${GPUS:-$(nvidia-smi -L 2>/dev/null | grep -c ^GPU || true)}
 EXTRA=("$@") # --key value of the caller, for every training
@@ -14,7 +13,7 @@ fail() {
     exit 1
 }
 
-# check_shards DATASET RECIPE: ends with what is missing and the command that makes it.
+# check_shards DATASET RECIPE: exits with a list of what is missing and the command that builds it.
 check_shards() {
     local dataset=$1 recipe=$2 missing=()
     command -v "$(command_of epam-model)" >/dev/null || fail "epam-model is not installed: pip install ."
@@ -47,7 +46,7 @@ print(f"{root}: {len(paths)} shards of {dataset}, " + ", ".join(f"{count:,} {nam
 END
 }
 
-# train RECIPE [--key value ...]: into work_dirs/RECIPE; goes on where an interrupted run was.
+# train RECIPE [--key value ...]: trains into work_dirs/RECIPE, or resumes an interrupted run there.
 train() {
     local recipe=$1 launch
     shift
@@ -61,5 +60,5 @@ train() {
     "${launch[@]}" train "pipelines/$recipe.yaml" --shards "$SHARDS" "$@" ${EXTRA[@]+"${EXTRA[@]}"}
 }
 
-# best RECIPE: its best checkpoint; of several, the one that was saved last.
+# best RECIPE: prints its best checkpoint; of several, the newest.
 best() { ls -t "work_dirs/$1/"best*.pt | head -n 1; }

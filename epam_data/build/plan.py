@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -135,6 +136,12 @@ class ShardTask:
     rows: tuple[int, ...]  # of the skeleton store
     videos: tuple[str | None, ...]  # below `raw.videos`, one per row; None: not found
     fingerprint: str  # hash of everything that the shard's bytes depend on
+
+
+def clips_of(tasks: Iterable[ShardTask]) -> Iterator[tuple[int, str | None]]:
+    """(row of the skeleton store, video or None) of each clip, in the order in which they are built."""
+    for task in tasks:
+        yield from zip(task.rows, task.videos, strict=True)
 
 
 def plan_tasks(plan: BuildPlan, store: SkeletonStore, sources: dict[str, str]) -> list[ShardTask]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from epam_data.schema import SPLITS, Clip, Problem, label_from_stored, stored_label
-from epam_data.system.files import sync_folder, temporary_path
+from epam_data.system.files import atomic_write, temporary_path
 
 _CHUNK_CLIPS = 1024
 _MARGIN_BYTES = 4 << 20  # two chunks of numbers, and HDF5's own tables
@@ -30,39 +30,31 @@ def write_store(path: Path, clips: Iterable[Clip | Problem], sources: dict[str, 
     Raises:
         ValueError: two clips have one key; both are named.
     """
-    temporary = temporary_path(path)
     columns = _Columns()
     problems: list[dict[str, str]] = []
     names: dict[str, str] = {}
-    try:
-        with h5py.File(temporary, "w") as file:
-            points = {
-                kind: file.create_dataset(kind, (0,), kind, maxshape=(None,), chunks=(1 << 18,), fletcher32=True)
-                for kind in ("float16", "float32")
-            }
-            for clip in clips:
-                if isinstance(clip, Problem):
-                    problems.append(dict(clip.__dict__))
-                    continue
-                if clip.key in names:
-                    raise ValueError(f"{names[clip.key]} and {clip.name}: two clips with the one key {clip.key}")
-                names[clip.key] = clip.name
-                columns.add(clip)
-                if columns.num_pending == _CHUNK_CLIPS:
-                    _reserve(path.parent, columns.pending_bytes)
-                    columns.flush(points)
-            _reserve(path.parent, columns.pending_bytes + columns.num_bytes)
-            columns.flush(points)
-            columns.write(file)
-            file.attrs["format"] = _FORMAT
-            file.attrs["sources"] = json.dumps(sources)
-            file.create_dataset("problems", data=np.bytes_(json.dumps(problems)))
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_write(path) as whole, h5py.File(whole.name, "w") as file:
+        points = {
+            kind: file.create_dataset(kind, (0,), kind, maxshape=(None,), chunks=(1 << 18,), fletcher32=True)
+            for kind in ("float16", "float32")
+        }
+        for clip in clips:
+            if isinstance(clip, Problem):
+                problems.append(dict(clip.__dict__))
+                continue
+            if clip.key in names:
+                raise ValueError(f"{names[clip.key]} and {clip.name}: two clips with the one key {clip.key}")
+            names[clip.key] = clip.name
+            columns.add(clip)
+            if columns.num_pending == _CHUNK_CLIPS:
+                _reserve(path.parent, columns.pending_bytes)
+                columns.flush(points)
+        _reserve(path.parent, columns.pending_bytes + columns.num_bytes)
+        columns.flush(points)
+        columns.write(file)
+        file.attrs["format"] = _FORMAT
+        file.attrs["sources"] = json.dumps(sources)
+        file.create_dataset("problems", data=np.bytes_(json.dumps(problems)))
 
 
 def _reserve(folder: Path, num_bytes: int) -> None:

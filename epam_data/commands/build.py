@@ -55,7 +55,7 @@ class BuildCommand:
     retry_skipped: bool = False
     """Rebuild finished shards that lack clips, after their videos were repaired."""
     max_failures: int = 0
-    """With more skipped clips than this, the exit code is 1; all other clips are built in any case."""
+    """With more skipped clips, the exit code is 1. Below 20, a build stops if its first 20 clips all fail alike."""
 
     def __post_init__(self) -> None:
         _ = self.plan  # it checks itself
@@ -101,7 +101,12 @@ def build_command(command: BuildCommand) -> int:
 
         print(estimate(command.plan).describe(command.where.workers))
         return 0
-    options = BuildOptions(where=command.where, restart=command.restart, retry_skipped=command.retry_skipped)
+    options = BuildOptions(
+        where=command.where,
+        restart=command.restart,
+        retry_skipped=command.retry_skipped,
+        max_failures=command.max_failures,
+    )
     begun = time.monotonic()
     with Progress("build", "clips") as progress:
         if command.part is None:

@@ -40,23 +40,14 @@ def prepare(
     missing = joint_is_missing(clip.keypoints, clip.scores)
     if missing.all():
         raise ValueError(f"{clip.name}: no person, every joint of every frame is missing")
-    to_video = np.array([video_hw[1] / clip.image_size[1], video_hw[0] / clip.image_size[0]])
-    box = person_box(
-        clip.keypoints.astype(np.float64) * to_video,
-        missing,
-        video_hw,
-        padding=settings.box_padding,
-        threshold_px=settings.box_threshold_px,
-        pad_image=settings.pad_image,
-    )
-
+    box = _clip_box(clip, missing, video_hw, settings)
     skeleton_frames = clip.keypoints.shape[1]
     frames, video_frames = decode_crop(clip.video, box, settings.rgb_size_px, skeleton_frames, settings.decoder)
     mended = check_overlap(clip.name, video_frames, skeleton_frames, settings)
     num_frames = len(frames)
-    keypoints, missing = clip.keypoints[:, :num_frames], missing[:, :num_frames]
-    scores = np.where(missing, 0, clip.scores[:, :num_frames])
-    heights = scores if settings.use_scores else np.where(missing, 0.0, 1.0)
+    keypoints, scores = clip.keypoints[:, :num_frames], clip.scores[:, :num_frames]
+    missing = missing[:, :num_frames]
+    heights = np.where(missing, 0, scores) if settings.use_scores else np.where(missing, 0.0, 1.0)
     scale = heatmap_scale(heights)
     info = SampleInfo(
         key=clip.key,
@@ -77,7 +68,7 @@ def prepare(
         heatmap_scale=scale,
         skeleton=layout.name,
     )
-    stored = np.concatenate([keypoints, clip.scores[:, :num_frames, :, None]], axis=-1)
+    stored = np.concatenate([keypoints, scores[..., None]], axis=-1)
     heatmap = quantise(draw_heatmap(info, keypoints, heights, layout), scale)
     return Sample(info=info, keypoints=stored, heatmap=heatmap, frames=frames), mended
 
@@ -101,6 +92,19 @@ def draw_heatmap(
     if info.heatmap_kind == "limbs":
         return draw_limbs(points, heights, layout.limbs, size, info.sigma_px)
     return draw_joints(points, heights, size, info.sigma_px)
+
+
+def _clip_box(clip: Clip, missing: NDArray[np.bool_], video_hw: tuple[int, int], settings: PrepareSettings) -> Box:
+    """The `person_box` of a clip, in pixels of its video."""
+    to_video = np.array([video_hw[1] / clip.image_size[1], video_hw[0] / clip.image_size[0]])
+    return person_box(
+        clip.keypoints.astype(np.float64) * to_video,
+        missing,
+        video_hw,
+        padding=settings.box_padding,
+        threshold_px=settings.box_threshold_px,
+        pad_image=settings.pad_image,
+    )
 
 
 def person_box(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -175,10 +177,11 @@ def run_dask(function: Callable[[Task], Result], tasks: list[Task], settings: Ex
             _kill_children_but(others)
         raise
     finally:
-        if client is not None:
-            client.close(timeout=1)
-        if cluster is not None:
-            cluster.close(timeout=1)
+        # A busy machine takes longer to close: that must not hide an error, nor fail a build that has all its results.
+        for opened in (client, cluster):
+            if opened is not None:
+                with contextlib.suppress(asyncio.TimeoutError):
+                    opened.close(timeout=1)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from epam_data.stream import Batch, BatchFinisher, Stream
+from epam_data.system.files import atomic_write
 from epam_model.evaluate.predict import evaluating
 
 KINDS = ("pooled", "full")
@@ -129,9 +130,8 @@ def _finished_parts(parts: Path, said: str) -> int:
 
 
 def _write_whole(path: Path, tables: Any, said: str, num_rows: int | None = None) -> None:
-    """Write tables one below the other under a temporary name, then give the file its name."""
-    temporary = path.with_name(f".{path.name}.partial")
-    with h5py.File(temporary, "w") as file:
+    """Write tables one below the other, so that the file appears whole or not at all."""
+    with atomic_write(path) as whole, h5py.File(whole.name, "w") as file:
         file.attrs["identity"] = said
         row = 0
         for table in tables:
@@ -141,7 +141,6 @@ def _write_whole(path: Path, tables: Any, said: str, num_rows: int | None = None
                     _create(file, name, values, num_rows or count)
                 file[name][row : row + count] = values
             row += count
-    temporary.replace(path)
 
 
 def _create(file: h5py.File, name: str, values: NDArray[Any], num_rows: int) -> None:

@@ -1,6 +1,5 @@
 """Tiny raw data sets in the published layouts: real H.264 recordings, real pickles, drawn from nothing."""
 
-import os
 import pickle
 from contextlib import suppress
 from fractions import Fraction

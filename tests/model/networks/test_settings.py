@@ -1,14 +1,25 @@
+import os
+import subprocess
+import sys
+
 import pytest
 
 from epam_model.networks.epam import ATTENTIONS
 from epam_model.networks.settings import ATTENTION_NAMES, HEAD_NAMES, NETWORK_NAMES, ModelSettings
 from epam_model.networks.table import HEADS, NETWORKS
+from tests.paths import ROOT
 
 
 def test_a_recipe_may_name_what_the_tables_have():
     assert tuple(NETWORKS) == NETWORK_NAMES
     assert tuple(HEADS) == HEAD_NAMES
     assert tuple(ATTENTIONS) == ATTENTION_NAMES
+
+
+@pytest.mark.parametrize("room", ["networks", "losses", "train"])
+def test_reading_a_recipe_needs_no_torch(room: str):
+    code = f"import sys, epam_model.{room}.settings; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
 @pytest.mark.parametrize(
