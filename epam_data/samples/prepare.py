@@ -1,6 +1,6 @@
-"""Clip -> Sample: align skeleton and video, find the person box, crop, resize, draw the heatmap.
+"""Clip -> Sample: align skeleton and video, find the person box, crop, resize, render the heatmap.
 
-`person_box` and everything around the decoder are pure functions of their arguments.
+Everything except decoding is a pure function of its arguments.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from epam_data.taxonomy import Taxonomy
 def prepare(
     clip: Clip, settings: PrepareSettings, layout: SkeletonLayout, taxonomy: Taxonomy
 ) -> tuple[Sample, str | None]:
-    """Decode, crop and draw one clip.
+    """Decode and crop one clip, and render its heatmap.
 
     Args:
         clip: the recording.
         settings: sizes, box and heatmap.
-        layout: its joints.
-        taxonomy: its classes.
+        layout: joints of its skeletons.
+        taxonomy: classes of its data set.
 
     Returns:
-        The sample, and what had to be mended (None: nothing).
+        The sample, and a description of what had to be mended (None: nothing).
 
     Raises:
-        ValueError: the clip cannot be used; the message names it and says why.
+        ValueError: the clip cannot be used; the message names the clip and the reason.
     """
     _check_clip(clip, layout, taxonomy)
     assert clip.video is not None
@@ -82,7 +82,7 @@ def draw_heatmap(
         info: geometry, kind and sigma.
         keypoints: (M, T, V, 2) in pixels of `info.image_size`.
         heights: (M, T, V) height of each joint's Gaussian; 0 where the joint is missing.
-        layout: the joints, and which of them limbs connect.
+        layout: the joints and limbs.
 
     Returns:
         (T, V, h, w) float32; V counts limbs where `info.heatmap_kind` is "limbs".
@@ -116,15 +116,15 @@ def person_box(
     threshold_px: int = 10,
     pad_image: bool = False,
 ) -> Box:
-    """One square box around all persons of all frames (the semantics of MMAction2's `MMCompact`, `hw_ratio` 1).
+    """One square box around all persons in all frames, as MMAction2's `MMCompact` with `hw_ratio` 1.
 
     Args:
         keypoints: (..., 2) x, y in pixels of the video.
-        missing: (...) bool, joints that do not count.
+        missing: (...) bool, joints to ignore.
         video_hw: (H, W) of the video.
-        padding: share of the half sides that is added.
-        threshold_px: a box under this on either side gives the whole image.
-        pad_image: False clips the box to the image (it may then not be square).
+        padding: added to the half sides, as a share of them.
+        threshold_px: if either side of the box is shorter, the full image is used.
+        pad_image: False clips the box to the image, so it may not be square.
 
     Returns:
         (x1, y1, x2, y2), truncated towards zero.
@@ -143,19 +143,19 @@ def person_box(
     if not pad_image:
         x1, y1, x2, y2 = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
     box = (int(x1), int(y1), int(x2), int(y2))
-    # A skeleton beside the image (bad scores, another video's pickle) leaves nothing to crop.
+    # A skeleton outside the image (bad scores, the pickle of another video) leaves nothing to crop.
     outside = min(box[2], width) - max(box[0], 0) < 1 or min(box[3], height) - max(box[1], 0) < 1
     return whole if outside else box
 
 
 def check_overlap(name: str, video_frames: int, skeleton_frames: int, settings: PrepareSettings) -> str | None:
-    """Compare the lengths of video and skeleton; the shorter rules.
+    """Compare the lengths of video and skeleton; the shorter one is used.
 
     Returns:
-        None, or the sentence to report where they differ by more than `max_frame_difference`.
+        A message to report if they differ by more than `max_frame_difference`, else None.
 
     Raises:
-        ValueError: the shorter has under `min_overlap` of the longer.
+        ValueError: the shorter one has less than `min_overlap` of the frames of the longer.
     """
     shorter, longer = sorted((video_frames, skeleton_frames))
     counts = f"the video gives {video_frames} frames, the skeleton has {skeleton_frames}"
@@ -167,7 +167,7 @@ def check_overlap(name: str, video_frames: int, skeleton_frames: int, settings: 
 
 
 def _check_clip(clip: Clip, layout: SkeletonLayout, taxonomy: Taxonomy) -> None:
-    """Raise for a clip that cannot be used."""
+    """Raise a ValueError if the clip cannot be used."""
     num_persons, num_frames, num_joints, _ = clip.keypoints.shape
     if num_joints != len(layout.joints):
         raise ValueError(f"{clip.name}: {layout.name} has {len(layout.joints)} joints, got {num_joints}")

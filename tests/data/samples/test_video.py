@@ -163,7 +163,7 @@ def test_a_recording_without_a_video_stream_is_refused(tmp_path: Path) -> None:
         sound.setframerate(8000)
         sound.writeframes(bytes(16000))
     for use in (video_size, lambda path: decode_crop(path, WHOLE, 32, 5)):
-        with pytest.raises(ValueError, match=r"^sound\.avi: holds no video stream$"):
+        with pytest.raises(ValueError, match=r"^sound\.avi: has no video stream$"):
             use(tmp_path / "sound.avi")
 
 
