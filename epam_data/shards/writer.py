@@ -48,8 +48,7 @@ class ShardWriter:
         endings = self._codecs.endings
         for ending in endings:
             header = tarfile.TarInfo(f"{check_key(info.key)}.{ending}")
-            header.size = len(members[ending])
-            header.mode = 0o644  # everything else stays zero, so that equal samples make equal bytes
+            header.size = len(members[ending])  # no time, no owner: equal samples make equal bytes
             self._tar.addfile(header, io.BytesIO(members[ending]))
         self._rows.append(
             IndexRow(

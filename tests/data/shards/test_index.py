@@ -77,7 +77,7 @@ def test_the_file_holds_no_times_and_no_order_of_creation(tmp_path: Path) -> Non
     """With either, equal shards would give other bytes."""
     (tmp_path / INDEX).write_bytes(index_bytes(SHARDS))
     with h5py.File(tmp_path / INDEX) as file:
-        assert file.id.get_create_plist().get_link_creation_order() == 0
+        assert list(file) == sorted(file)
         assert not any(column.id.get_create_plist().get_obj_track_times() for column in file.values())
 
 
@@ -92,7 +92,7 @@ def test_the_index_of_another_build_is_refused(tmp_path: Path) -> None:
 
 def test_a_bad_index_is_refused(tmp_path: Path) -> None:
     message = f"^{re.escape(str(tmp_path / INDEX))}: not a readable index \\("
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=rf"{message}there is no such file\)$"):
         load_index(tmp_path)
     data = index_bytes(SHARDS)
     for bad in (b"", b"text", data[: len(data) // 2]):
