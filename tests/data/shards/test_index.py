@@ -85,8 +85,7 @@ def test_the_index_of_another_build_is_refused(tmp_path: Path) -> None:
     data = index_bytes(SHARDS)
     (tmp_path / INDEX).write_bytes(data)
     assert len(load_index(tmp_path, sha256=hashlib.sha256(data).hexdigest())) == 3
-    message = f"{tmp_path / INDEX}: is not the index of manifest.json: it is damaged, or of another build"
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(ValueError, match=rf"^{re.escape(str(tmp_path / INDEX))}: .* manifest\.json: .* another build$"):
         load_index(tmp_path, sha256="0" * 64)
 
 
