@@ -125,8 +125,8 @@ def _window(low_px: float, high_px: float, sigma: float, length: int) -> tuple[i
     """First pixel within 3 sigma of [low, high], and one past the last; int() truncates towards zero."""
     # Clamped first: a joint far outside the image would overflow the integer.
     first = min(max(low_px - 3.0 * sigma, 0), length)
-    last = min(max(high_px + 3.0 * sigma, -1), length - 1)
-    return int(first), int(last) + 1
+    end = min(max(np.trunc(high_px + 3.0 * sigma) + 1, 0), length)
+    return int(first), int(end)
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
