@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge
 
 from epam_data.build.build import BuildOptions, build
 from epam_data.build.estimate import measure
@@ -22,6 +24,7 @@ from epam_data.samples.prepare import prepare
 from epam_data.samples.settings import PrepareSettings
 from epam_data.schema import Problem
 from epam_data.shards.codec import encode
+from epam_data.system.checked_fields import check_fields
 from epam_data.system.executors import ExecutorSettings, run
 from epam_data.system.progress import OnProgress, duration, silent, volume
 
@@ -34,19 +37,17 @@ _CORES = (1, 16, 64, 256)
 class PilotSettings:
     """What a pilot builds and compares."""
 
-    clips: int = 100
+    clips: Annotated[int, Ge(1)] = 100
     """Random clips to build."""
     sizes_px: tuple[int, ...] = (224, 256)
     """Frame sizes to compare; heatmaps have a quarter of them."""
     jpeg_qualities: tuple[int, ...] = (80, 90, 95)
     """JPEG qualities to compare."""
-    compared_clips: int = 12
+    compared_clips: Annotated[int, Ge(1)] = 12
     """Clips to build in every size and quality."""
 
     def __post_init__(self) -> None:
-        for name in ("clips", "compared_clips"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"pilot.{name} must be >= 1, got {getattr(self, name)}")
+        check_fields(self, "pilot")
         for name in ("sizes_px", "jpeg_qualities"):
             if not getattr(self, name):
                 raise ValueError(f"pilot.{name} must name at least one value")

@@ -42,12 +42,7 @@ class BuildCommand:
     where: ExecutorSettings = field(default_factory=on_all_cores, metadata=FLAT)
     part: str | None = None
     """`i/n`: build only every n-th shard from shard i (0-based) on, as task i of an array job; then run `finalise`."""
-    split: str | None = None
-    """One split only: `train`, `val` or `test`."""
-    only: tuple[str, ...] = ()
-    """These clips only: --only KEY KEY ..."""
-    limit: int | None = None
-    """Build at most this many clips, chosen at random, for a quick look."""
+    selection: Selection = field(default_factory=Selection, metadata=FLAT)
     dry_run: bool = False
     """Build nothing: measure a few clips, and print the size and time of the whole build."""
     restart: bool = False
@@ -75,7 +70,7 @@ class BuildCommand:
             out=self.out,
             work=self.work,
             limits=self.limits,
-            selection=Selection(split=self.split, only=self.only, limit=self.limit),
+            selection=self.selection,
         )
 
 

@@ -58,7 +58,7 @@ def draw_limbs(
     """
     points, weights = _masked(keypoints, scores)
     out = np.zeros((points.shape[1], len(limbs), *size), np.float32)
-    _render_limbs(out, points, weights, np.array(limbs, np.int64).reshape(-1, 2), _check_sigma(sigma_px))
+    _render_limbs(out, points, weights, np.array(limbs, np.int64).reshape(len(limbs), 2), _check_sigma(sigma_px))
     return out
 
 
@@ -122,8 +122,8 @@ def _masked(
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _window(low_px: float, high_px: float, sigma: float, length: int) -> tuple[int, int]:
-    """First pixel within 3 sigma of [low, high], and one past the last; int() truncates towards zero."""
-    # Clamped first: a joint far outside the image would overflow the integer.
+    """First pixel within 3 sigma of [low, high], and one past the last; both are truncated towards zero."""
+    # Clamped as floats: a joint far outside the image would overflow an integer.
     first = min(max(low_px - 3.0 * sigma, 0), length)
     end = min(max(np.trunc(high_px + 3.0 * sigma) + 1, 0), length)
     return int(first), int(end)

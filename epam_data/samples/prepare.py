@@ -130,13 +130,13 @@ def person_box(
         (x1, y1, x2, y2), truncated towards zero.
     """
     height, width = video_hw
-    whole = (0, 0, width, height)
+    full_image = (0, 0, width, height)
     visible = keypoints[~missing]
     if not len(visible):
-        return whole
+        return full_image
     low, high = visible.min(axis=0), visible.max(axis=0)
     if (high - low < threshold_px).any():
-        return whole
+        return full_image
     centre = (low + high) / 2
     half = ((high - low) / 2 * (1 + padding)).max()
     (x1, y1), (x2, y2) = centre - half, centre + half
@@ -145,7 +145,7 @@ def person_box(
     box = (int(x1), int(y1), int(x2), int(y2))
     # A skeleton outside the image (bad scores, the pickle of another video) leaves nothing to crop.
     outside = min(box[2], width) - max(box[0], 0) < 1 or min(box[3], height) - max(box[1], 0) < 1
-    return whole if outside else box
+    return full_image if outside else box
 
 
 def check_overlap(name: str, video_frames: int, skeleton_frames: int, settings: PrepareSettings) -> str | None:

@@ -22,8 +22,6 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from epam_data.samples.settings import DECODERS
-
 Box = tuple[int, int, int, int]
 """(x1, y1, x2, y2) in pixels of the video, x2 and y2 exclusive; may extend beyond the image."""
 
@@ -56,7 +54,7 @@ def decode_crop(
         box: region to crop; parts outside the image are black.
         size_px: height and width of the result.
         max_frames: frames to keep.
-        decoder: one of `DECODERS`.
+        decoder: `pyav` or `decord`.
 
     Returns:
         (T, size_px, size_px, 3) uint8 RGB with T <= max_frames, and the number of decoded frames.
@@ -69,7 +67,7 @@ def decode_crop(
         raise ValueError(f"prepare.decoder must be one of {', '.join(DECODERS)}, got {decoder!r}")
     frames = np.empty((max_frames, size_px, size_px, 3), np.uint8)
     count = 0
-    for crop in _DECODE[decoder](path, box):
+    for crop in DECODERS[decoder](path, box):
         if count < max_frames:
             frames[count] = _resize(crop, size_px)
         count += 1
@@ -165,7 +163,7 @@ def _decode_decord(path: Path, box: Box) -> Iterator[NDArray[np.uint8]]:
         raise ValueError(f"{path.name}: decoding failed ({words})") from error
 
 
-_DECODE = dict(zip(DECODERS, (_decode_pyav, _decode_decord), strict=True))
+DECODERS = {"pyav": _decode_pyav, "decord": _decode_decord}
 
 
 def _crop_frame(frame: Any, box: Box) -> NDArray[np.uint8]:

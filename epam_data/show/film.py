@@ -1,4 +1,4 @@
-"""A film of a sample: frame, skeleton and heatmap side by side, as an H.264 video."""
+"""Write a sample as an H.264 video: frame, skeleton and heatmap side by side."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from epam_data.schema import Sample
 from epam_data.show.picture import overlay
 from epam_data.skeleton import SkeletonLayout
 
-_FPS = 30  # of every data set that is read
+_FPS = 30  # of all built-in data sets
 _FONT_PX, _LINE_PX = 16, 22
 
 
 def write_film(sample: Sample, path: Path, caption: Sequence[str] = (), layout: SkeletonLayout | None = None) -> None:
-    """Write every frame's `overlay`, with the lines of a caption below.
+    """Write the `overlay` of every frame, with the lines of a caption below.
 
     Args:
-        sample: what to show.
-        path: the video; its ending chooses the container (.mp4, .mkv, ...).
+        sample: the sample to show.
+        path: the video; its ending selects the container (.mp4, .mkv, ...).
         caption: lines of text.
         layout: see `overlay`.
 
     Raises:
-        ValueError: FFmpeg knows no container for the ending.
+        ValueError: FFmpeg has no container for the ending.
     """
     numbers = range(sample.info.num_frames)
     images = (_with_caption(overlay(sample, number, layout=layout), caption) for number in numbers)
@@ -34,7 +34,7 @@ def write_film(sample: Sample, path: Path, caption: Sequence[str] = (), layout: 
 
 
 def _with_caption(image: Image.Image, lines: Sequence[str]) -> Image.Image:
-    """The picture, and white lines of text on black below it."""
+    """The picture with white text on black below it."""
     if not lines:
         return image
     font = ImageFont.load_default(_FONT_PX)

@@ -6,8 +6,9 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
-DEVICES = ("auto", "cpu", "cuda")
+Device = Literal["auto", "cpu", "cuda"]
 """Where a recipe may compute; here, where no torch is, so that a recipe is read without it."""
 
 _FIRST_PORT, _NUM_PORTS = 20000, 10000  # below those that Linux gives to clients

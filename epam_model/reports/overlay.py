@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from epam_data.show.picture import with_heatmap
 from epam_data.stream import BatchFinisher, Stream
 from epam_data.stream.device import RGB_MEAN, RGB_STD
 
-KINDS = ("picture", "video")
+Kind = Literal["picture", "video"]
 _HOT = np.array([255.0, 60.0, 20.0])
 _STRENGTH = 0.65  # share of the colour where attention is highest
 _COLUMNS = 8
@@ -93,8 +94,8 @@ def write_overlay(
     Raises:
         ValueError: the kind is unknown, or numbers of frames differ.
     """
-    if kind not in KINDS:
-        raise ValueError(f"overlay_kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    if kind not in get_args(Kind):
+        raise ValueError(f"overlay_kind must be one of {', '.join(get_args(Kind))}, got {kind!r}")
     images = [Image.fromarray(frame) for frame in attention_frames(frames, attention)]
     target = path.with_name(path.name + {"picture": ".png", "video": ".mp4"}[kind])
     if kind == "video":

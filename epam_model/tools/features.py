@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import h5py
 import numpy as np
@@ -19,7 +19,7 @@ from epam_data.stream import Batch, BatchFinisher, Stream
 from epam_data.system.files import atomic_write
 from epam_model.evaluate.predict import evaluating
 
-KINDS = ("pooled", "full")
+Kind = Literal["pooled", "full"]
 
 Columns = dict[str, NDArray[Any]]
 
@@ -57,8 +57,8 @@ def extract(
         ValueError: the kind is unknown, the file exists, its parts are those of another computation, or damaged
             samples would be left out.
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    if kind not in get_args(Kind):
+        raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {kind!r}")
     if out.exists():
         raise ValueError(f"{out}: exists already")
     if stream.settings.on_damage != "raise":

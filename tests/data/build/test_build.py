@@ -511,7 +511,7 @@ def test_two_records_of_one_key_are_refused(small_raw: Path, tmp_path: Path, lay
     annotations = [annotation(name, 0, person(20)[None]) for name in names]
     pickle = write_pickle(tmp_path / "all.pkl", {"split": splits, "annotations": annotations})
     raw = RawSettings(videos=small_raw / "videos", skeletons=pickle, protocol="xsub")
-    message = f"{names[0]} and {names[1]}: two clips with the one key {ntu_name(0, 1)}"
+    message = f"{names[0]} and {names[1]}: two clips with the same key {ntu_name(0, 1)}"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         build(small_plan(small_raw, tmp_path / "out", raw=raw))
     assert not list((tmp_path / "out").glob("*.tar"))
@@ -641,7 +641,7 @@ def test_parts_of_an_array_job_make_the_same_folder(small_raw: Path, small_built
 def test_a_second_build_is_refused_and_told_who_is_first(small_raw: Path, tmp_path: Path) -> None:
     plan = small_plan(small_raw, tmp_path)
     plan.work_folder.mkdir()
-    first = f"another build is at work here: process {os.getpid()} on "
+    first = f"another build is running here: process {os.getpid()} on "
     with FolderLock(plan.work_folder):
         for second in (build, finalise, lambda plan: build_part(plan, BuildOptions(), 0, 2)):
             with pytest.raises(ValueError, match=first):
@@ -732,5 +732,5 @@ def test_a_damaged_store_is_named(copied: Path, small_raw: Path) -> None:
     plan.store.write_bytes(data.replace(numbers, bytes(64)))
     for path in copied.glob("*.tar"):
         path.unlink()
-    with pytest.raises(ValueError, match=r"skeletons\.h5: damaged \(.*\); remove it, the build makes it anew$"):
+    with pytest.raises(ValueError, match=r"skeletons\.h5: damaged \(.*\); remove it, and the next build recreates it$"):
         build(plan)

@@ -9,7 +9,7 @@ import wave
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import av
 import numpy as np
@@ -20,6 +20,7 @@ from PIL import Image
 
 from epam_data.readers.videos import VideoFinder
 from epam_data.samples import video
+from epam_data.samples.settings import Decoder
 from epam_data.samples.video import DECODERS, Box, decode_crop, video_size
 from tests.data.raw_data import SMALL_HW, background, cut_avi, draw_dot, needs_proc, open_files, write_video
 
@@ -212,6 +213,10 @@ def test_a_truncated_recording_gives_the_frames_it_has(recordings: Path, tmp_pat
     frames, count = decode_crop(tmp_path / "cut.avi", WHOLE, 32, 100)
     assert count == len(frames) == 10
     np.testing.assert_array_equal(frames[:-1], decode_crop(recordings / "plain.avi", WHOLE, 32, 100)[0][: count - 1])
+
+
+def test_a_recipe_may_name_every_decoder() -> None:
+    assert tuple(DECODERS) == get_args(Decoder)
 
 
 def test_an_unknown_decoder_is_refused(recordings: Path) -> None:

@@ -59,7 +59,7 @@ def test_a_member_ends_with_its_padding(size: int, blocks: int) -> None:
     [
         (header()[:-1], "truncated header"),
         (b"x" + header()[1:], "bad checksum"),
-        (header("folder", 0, tarfile.DIRTYPE), "folder is no regular file"),
+        (header("folder", 0, tarfile.DIRTYPE), "folder is not a regular file"),
         (header(size=-1), r"a\.json has -1 bytes"),
     ],
 )

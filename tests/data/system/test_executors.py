@@ -138,7 +138,7 @@ def test_a_cluster_that_is_slow_to_close_loses_no_result(monkeypatch: pytest.Mon
 
 def test_a_task_that_kills_its_dask_workers_is_an_error():
     pytest.importorskip("distributed")
-    with pytest.raises(WorkersDiedError, match="Dask gave a task up"):
+    with pytest.raises(WorkersDiedError, match="Dask gave up on a task"):
         list(run(die, [0], ExecutorSettings(executor="dask", workers=1)))
 
 
