@@ -58,7 +58,7 @@ def draw_limbs(
     """
     points, weights = _masked(keypoints, scores)
     out = np.zeros((points.shape[1], len(limbs), *size), np.float32)
-    _render_limbs(out, points, weights, np.array(limbs, np.int64).reshape(-1, 2), _check_sigma(sigma_px))
+    _render_limbs(out, points, weights, np.array(limbs, np.int64).reshape(len(limbs), 2), _check_sigma(sigma_px))
     return out
 
 
@@ -122,11 +122,11 @@ def _masked(
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _window(low_px: float, high_px: float, sigma: float, length: int) -> tuple[int, int]:
-    """First pixel within 3 sigma of [low, high], and one past the last; int() truncates towards zero."""
-    # Clamped first: a joint far outside the image would overflow the integer.
-    first = max(min(low_px - 3.0 * sigma, 1e9), -1e9)
-    last = max(min(high_px + 3.0 * sigma, 1e9), -1e9)
-    return max(int(first), 0), min(int(last) + 1, length)
+    """First pixel within 3 sigma of [low, high], and one past the last; both are truncated towards zero."""
+    # Clamped as floats: a joint far outside the image would overflow an integer.
+    first = min(max(low_px - 3.0 * sigma, 0), length)
+    end = min(max(np.trunc(high_px + 3.0 * sigma) + 1, 0), length)
+    return int(first), int(end)
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -151,9 +151,7 @@ def _render_joints(
                 for y in range(y1, y2):
                     row_weight = weight * math.exp(falloff * (y - mu_y) ** 2)
                     for x in range(x1, x2):
-                        value = np.float32(row_weight * column[x])
-                        if value > out[frame, joint, y, x]:
-                            out[frame, joint, y, x] = value
+                        out[frame, joint, y, x] = max(out[frame, joint, y, x], np.float32(row_weight * column[x]))
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -185,11 +183,8 @@ def _render_limbs(
                 y1, y2 = _window(min(ay, by), max(ay, by), sigma, height)
                 for y in range(y1, y2):
                     for x in range(x1, x2):
-                        along = 0.0
-                        if squared_length >= 1.0:
-                            along = ((x - ax) * dx + (y - ay) * dy) / squared_length
-                            along = min(max(along, 0.0), 1.0)
+                        along = ((x - ax) * dx + (y - ay) * dy) / max(squared_length, 1.0)
+                        along = min(max(along, 0.0), 1.0)
                         off_x, off_y = x - ax - along * dx, y - ay - along * dy
                         value = np.float32(weight * math.exp(falloff * (off_x * off_x + off_y * off_y)))
-                        if value > out[frame, limb, y, x]:
-                            out[frame, limb, y, x] = value
+                        out[frame, limb, y, x] = max(out[frame, limb, y, x], value)

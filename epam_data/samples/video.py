@@ -170,15 +170,14 @@ def _crop_frame(frame: Any, box: Box) -> NDArray[np.uint8]:
     if frame.format.name not in _YUV_420 or frame.width % 2 or frame.height % 2:  # odd sizes interpolate chroma
         return _crop_array(_to_rgb(frame), box)
     # Chroma has one value for 2 x 2 pixels: crop outward to even corners, convert, then crop to the box.
-    x1, y1 = max(box[0], 0) // 2 * 2, max(box[1], 0) // 2 * 2
+    x1, y1 = max(box[0] // 2 * 2, 0), max(box[1] // 2 * 2, 0)
     x2, y2 = min((box[2] + 1) // 2 * 2, frame.width), min((box[3] + 1) // 2 * 2, frame.height)
     if x2 <= x1 or y2 <= y1:  # outside the image
         return _crop_array(_to_rgb(frame), box)
     packed = np.empty(((y2 - y1) * 3 // 2, x2 - x1), np.uint8)
     luma, chroma = packed[: y2 - y1], packed[y2 - y1 :].reshape(2, (y2 - y1) // 2, (x2 - x1) // 2)
     luma[:] = _plane(frame.planes[0])[y1:y2, x1:x2]
-    for target, plane in zip(chroma, frame.planes[1:], strict=True):
-        target[:] = _plane(plane)[y1 // 2 : y2 // 2, x1 // 2 : x2 // 2]
+    chroma[:] = [_plane(plane)[y1 // 2 : y2 // 2, x1 // 2 : x2 // 2] for plane in frame.planes[1:]]
     part = av.VideoFrame.from_ndarray(packed, format=frame.format.name)
     part.colorspace, part.color_range = frame.colorspace, frame.color_range
     shifted = (box[0] - x1, box[1] - y1, box[2] - x1, box[3] - y1)
@@ -199,17 +198,14 @@ def _crop_array(image: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
     """Crop (H, W, 3) to `box`; parts outside the image are black."""
     height, width = image.shape[:2]
     x1, y1, x2, y2 = box
-    inside = image[max(y1, 0) : max(min(y2, height), 0), max(x1, 0) : max(min(x2, width), 0)]
-    if inside.shape[:2] == (y2 - y1, x2 - x1):
-        return inside
+    top, bottom, left, right = *np.clip((y1, y2), 0, height), *np.clip((x1, x2), 0, width)
     out = np.zeros((y2 - y1, x2 - x1, 3), np.uint8)
-    top, left = max(-y1, 0), max(-x1, 0)
-    out[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
+    out[top - y1 : bottom - y1, left - x1 : right - x1] = image[top:bottom, left:right]
     return out
 
 
 def _resize(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
     """Bilinear. When shrinking, swscale widens the filter to the pixel's footprint, so fine texture does not alias."""
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+    frame = av.VideoFrame.from_ndarray(image, format="rgb24")
     resized: NDArray[np.uint8] = frame.reformat(size_px, size_px, "rgb24", interpolation="BILINEAR").to_ndarray()
     return resized

@@ -26,11 +26,6 @@ from epam_data.schema import Sample
 from epam_data.shards.head import HEAD, read_head, write_head
 from epam_data.shards.settings import ShardSettings
 
-ROLES = ("info", "keypoints", "heatmap", "frames")
-"""The members of a sample, in the order of the shard."""
-
-INFO, KEYPOINTS, HEATMAP, FRAMES = range(len(ROLES))
-
 HEATMAP_TOLERANCE = 0.5 / 255
 """Largest error of a stored heatmap value, as a share of the sample's `heatmap_scale`."""
 
@@ -139,9 +134,17 @@ HEATMAP_CODECS: dict[str, ArrayCodec] = {"heatmap.npy.zst": ArrayCodec(encode=_e
 FRAME_CODECS: dict[str, FrameCodec] = {
     "rgb.mjpeg": FrameCodec(encode=_encode_jpeg, decode=_decode_jpeg, size=_jpeg_size)
 }
-CODECS: Mapping[str, Iterable[str]] = dict(
-    zip(ROLES, ((HEAD,), KEYPOINT_CODECS, HEATMAP_CODECS, FRAME_CODECS), strict=True)
-)
+CODECS: Mapping[str, Iterable[str]] = {
+    "info": (HEAD,),
+    "keypoints": KEYPOINT_CODECS,
+    "heatmap": HEATMAP_CODECS,
+    "frames": FRAME_CODECS,
+}
+
+ROLES = tuple(CODECS)
+"""The members of a sample, in the order of the shard."""
+
+INFO, KEYPOINTS, HEATMAP, FRAMES = range(len(ROLES))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,5 +246,5 @@ def decode(members: Mapping[str, bytes]) -> Sample:
 
 def absent_members(endings: Container[str]) -> list[str]:
     """The missing members of a sample with these endings, by their endings in `MEMBERS`."""
-    present = [any(name in endings for name in names) for names in CODECS.values()]
-    return [ending for ending, is_there in zip(MEMBERS, present, strict=True) if not is_there]
+    absent = [role for role, names in CODECS.items() if not any(name in endings for name in names)]
+    return [getattr(USUAL_CODECS, role) for role in absent]

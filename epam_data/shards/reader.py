@@ -77,7 +77,7 @@ def read_shard(path: Path, endings: Sequence[str] = MEMBERS) -> Iterator[tuple[s
     Raises:
         ValueError: a member has an invalid key, a sample is not the four members in order, or the tar is truncated.
     """
-    key, offset, end, members = "", 0, 0, dict[str, bytes]()
+    key, end, members = "", 0, dict[str, bytes]()
     try:
         with tarfile.open(path, mode="r:") as tar:
             for header in tar:
@@ -87,11 +87,10 @@ def read_shard(path: Path, endings: Sequence[str] = MEMBERS) -> Iterator[tuple[s
                     raise ValueError(f"{path.name}: expected {key if members else 'KEY'}.{wanted}, got {header.name}")
                 if not members:
                     key, offset = check_key(stem), header.offset
-                file = tar.extractfile(header)
-                data = file.read() if file else b""
-                if len(data) != header.size:
-                    raise ValueError(f"{path.name}: {header.name} is cut short: {len(data)} of {header.size} bytes")
-                members[ending] = data
+                file = tar.extractfile(header) if header.isreg() else None
+                if file is None:
+                    raise ValueError(f"{path.name}: {header.name} is not a regular file")
+                members[ending] = file.read()
                 end = header.offset_data + padded(header.size)
                 if len(members) == len(endings):
                     yield key, offset, members

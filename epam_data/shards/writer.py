@@ -48,8 +48,7 @@ class ShardWriter:
         endings = self._codecs.endings
         for ending in endings:
             header = tarfile.TarInfo(f"{check_key(info.key)}.{ending}")
-            header.size = len(members[ending])
-            header.mode = 0o644  # everything else stays zero, so that equal samples give equal bytes
+            header.size = len(members[ending])  # no time and no owner, so equal samples give equal bytes
             self._tar.addfile(header, io.BytesIO(members[ending]))
         self._rows.append(
             IndexRow(

@@ -1,12 +1,14 @@
 """Tiny raw data sets in the published layouts: real H.264 recordings, real pickles, drawn from nothing."""
 
 import pickle
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+import pytest
 
 from epam_data.build.plan import BuildPlan
 from epam_data.readers import RawSettings
@@ -219,3 +221,15 @@ def write_shard(folder: Path, name: str = "train-000000", keys: tuple[str, ...] 
         for number, key in enumerate(keys):
             writer.write(make_sample(number, key=key, label=None if number == 1 else number, coarse_label=None))
         return writer.finish()
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="only Linux says which files are open")
+
+
+def open_files(folder: Path) -> list[str]:
+    """The names of the files in a folder that this process has open."""
+    targets = []
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the one that lists them
+            targets.append(link.readlink())
+    return [target.name for target in targets if target.parent == folder.resolve()]

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from epam_data import generate_pose_heatmap
-from epam_data.samples.geometry import to_heatmap_pixels
 from epam_data.samples.heatmap import draw_joints, draw_limbs, heatmap_scale, quantise
 from epam_data.shards.codec import HEATMAP_TOLERANCE
 from epam_data.skeleton import COCO17
@@ -180,6 +179,25 @@ def test_a_limb_has_the_lower_score_and_a_short_one_its_start() -> None:
     assert volume[1, 3, 10] == pytest.approx(0.75 * math.exp(-1 / 0.72), abs=1e-6), "the end, at 9.9, does not show"
 
 
+@pytest.mark.parametrize(("length", "is_point"), [(0.99, True), (1.0, False), (1.2, False), (1.5, False)])
+def test_a_limb_of_a_pixel_is_a_segment(length: float, is_point: bool) -> None:
+    keypoints, scores = np.array([[[[3.0, 4.0], [3.0 + length, 4.0]]]]), np.array([[[0.9, 0.5]]])
+    volume = draw_limbs(keypoints, scores, ((0, 1),), SIZE, 0.6)
+    expected = reference_limbs(keypoints, scores, ((0, 1),), SIZE, 0.6)
+    np.testing.assert_allclose(volume, expected, rtol=0, atol=1e-6)
+    assert volume.max() == np.float32(0.9 if is_point else 0.5)
+
+
+def test_a_layout_without_limbs_has_no_channel() -> None:
+    assert draw_limbs(np.zeros((1, 4, 3, 2)), np.ones((1, 4, 3)), (), SIZE, 0.6).shape == (4, 0, *SIZE)
+
+
+def test_a_score_of_exactly_the_least_counts() -> None:
+    for kind, score in ((np.float64, 1e-4), (np.float64, 9.99e-5)):
+        volume = draw_joints(np.full((1, 1, 1, 2), 3.0, kind), np.full((1, 1, 1), score, kind), SIZE, 0.6)
+        assert bool(volume.any()) is (score >= 1e-4)
+
+
 def test_infinite_values_render_nothing() -> None:
     for bad in (np.inf, -np.inf):
         assert not draw_joints(np.array([[[[bad, 3.0]]]]), np.ones((1, 1, 1)), SIZE, 0.6).any()
@@ -226,15 +244,6 @@ def test_wrong_shapes_and_sigmas_are_refused() -> None:
     for sigma in (0, -1, math.nan):
         with pytest.raises(ValueError, match=rf"^sigma must be > 0 heatmap pixels, got {sigma}$"):
             draw_joints(np.zeros((1, 2, 3, 2)), np.zeros((1, 2, 3)), SIZE, sigma)
-
-
-def test_keypoints_move_through_video_and_crop() -> None:
-    """Skeleton in 100 x 200, video 200 x 800 (x times 4, y times 2), crop (80, 20) ... (280, 70) into 56 x 112."""
-    moved = to_heatmap_pixels(
-        np.array([[20.0, 10.0], [70.0, 35.0], [45.0, 22.5]]), (100, 200), (200, 800), (80, 20, 280, 70), (56, 112)
-    )
-    np.testing.assert_allclose(moved, [[0, 0], [112, 56], [56, 28]], atol=1e-12)
-    assert moved.dtype == np.float64
 
 
 @given(

@@ -48,9 +48,20 @@ def box_of(*joints: tuple[float, float], **settings: Any) -> Box:
         ([(40, 30), (49.99, 70)], False, WHOLE),
         ([(40, 30), (60, 39.99)], True, WHOLE),
         ([(40, 30), (50, 40)], False, (38, 28, 51, 41)),  # exactly 10 is a person
-        # A skeleton beside the image leaves nothing to crop.
+        # A skeleton beside the image leaves nothing to crop: on its right, left, lower and upper side.
         ([(200, 30), (240, 70)], False, WHOLE),
-        ([(-100, -90), (-60, -50)], True, WHOLE),
+        ([(-60, 30), (-20, 70)], False, WHOLE),
+        ([(40, 140), (80, 180)], False, WHOLE),
+        ([(40, -60), (80, -20)], False, WHOLE),
+        ([(200, 30), (240, 70)], True, WHOLE),
+        ([(-60, 30), (-20, 70)], True, WHOLE),
+        ([(40, 140), (80, 180)], True, WHOLE),
+        ([(40, -60), (80, -20)], True, WHOLE),
+        # A single column or row of the image is something.
+        ([(132, 30), (172, 70)], True, (127, 25, 177, 75)),
+        ([(-44, 30), (-4, 70)], True, (-49, 25, 1, 75)),
+        ([(40, 100), (80, 140)], True, (35, 95, 85, 145)),
+        ([(40, -44), (80, -4)], True, (35, -49, 85, 1)),
     ],
 )
 def test_the_person_box_by_hand(joints: list[tuple[float, float]], pad_image: bool, box: Box) -> None:
@@ -63,6 +74,7 @@ def test_padding_and_threshold_are_settings() -> None:
     assert box_of(*joints, padding=0.5) == (20, 20, 80, 80)
     assert box_of(*joints, threshold_px=20) == (25, 25, 75, 75)
     assert box_of(*joints, threshold_px=21) == WHOLE
+    assert box_of((2, 30), (22, 70)) == (0, 25, 37, 75), "the image is not padded unless asked for"
 
 
 def test_missing_joints_do_not_count() -> None:
@@ -195,6 +207,9 @@ def test_scores_set_the_height_and_the_scale(dot_video: Path) -> None:
     assert sample.heatmap[0, 0].max() > 240 and 90 < sample.heatmap[1, 0].max() <= 102
     sample, _ = run(dot_clip(dot_video, scores=scores), sigma_px=2, use_scores=False)
     assert sample.info.heatmap_scale == 1 and sample.heatmap[0, 0].max() > 240 and sample.heatmap[1, 0].max() > 240
+    scores[0, 2, 0] = 0
+    sample, _ = run(dot_clip(dot_video, scores=scores), sigma_px=2, use_scores=False)
+    assert not sample.heatmap[2, 0].any() and sample.heatmap[2, 1].any(), "a missing joint has no height"
 
 
 def test_scores_of_dropped_frames_and_missing_joints_do_not_set_the_scale(dot_video: Path) -> None:
@@ -319,28 +334,6 @@ def test_infinite_joints_are_missing_joints(dot_video: Path) -> None:
     keypoints[0, :, 3] = np.inf
     sample, _ = run(dot_clip(dot_video, keypoints=keypoints))
     assert sample.info.box == (4, 20, 104, 120) and not sample.heatmap[:, 3].any()
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"rgb_size_px": 7}, "prepare.rgb_size_px must be >= 8, got 7"),
-        ({"heatmap_size_px": 0}, "prepare.heatmap_size_px must be >= 8, got 0"),
-        ({"heatmap_kind": "bones"}, "prepare.heatmap_kind must be one of joints, limbs, got 'bones'"),
-        ({"sigma_px": 0}, "prepare.sigma_px must be > 0, got 0"),
-        ({"sigma_px": float("nan")}, "prepare.sigma_px must be > 0, got nan"),
-        ({"min_overlap": 1.5}, "prepare.min_overlap must be in 0..1, got 1.5"),
-    ],
-)
-def test_settings_check_themselves(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        PrepareSettings(**settings)
-
-
-def test_the_published_settings_are_the_defaults() -> None:
-    settings = PrepareSettings()
-    assert (settings.rgb_size_px, settings.heatmap_size_px, settings.sigma_px) == (224, 56, 0.6)
-    assert (settings.box_padding, settings.box_threshold_px, settings.pad_image) == (0.25, 10, False)
 
 
 def test_the_dot_is_drawn_where_the_tests_look(dot_video: Path) -> None:

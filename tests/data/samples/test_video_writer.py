@@ -42,3 +42,13 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path):
         write_h264(tmp_path / "clip.mp4", [], fps=8)
     with pytest.raises(OSError, match=r"none/clip\.mp4"):
         write_h264(tmp_path / "none" / "clip.mp4", [grey(0)], fps=8)
+
+
+@pytest.mark.parametrize("size", [(64, 48), (65, 49)])
+def test_pixels_stay_in_their_places(tmp_path: Path, size: tuple[int, int]):
+    picture = grey(40, size)
+    picture.paste((200, 200, 200), (0, 0, 32, 24))
+    write_h264(tmp_path / "corner.mp4", [picture] * 3, fps=8, options={"crf": "1"})
+    with av.open(str(tmp_path / "corner.mp4")) as container:
+        frame = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    np.testing.assert_allclose(frame.astype(int), np.asarray(picture)[:48, :64], atol=12)

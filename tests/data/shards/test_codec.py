@@ -25,6 +25,7 @@ from epam_data.shards import codec
 from epam_data.shards.codec import (
     HEATMAP_CODECS,
     HEATMAP_TOLERANCE,
+    KEYPOINT_CODECS,
     MEMBERS,
     USUAL_CODECS,
     ArrayCodec,
@@ -78,7 +79,7 @@ def test_the_stored_heatmap_is_within_the_stated_tolerance() -> None:
     stored = Sample(info=sample.info, keypoints=sample.keypoints, heatmap=quantise(volume, scale), frames=sample.frames)
     back = decode(encode(stored))
     error = np.abs(back.heatmap * (back.info.heatmap_scale / 255) - volume)
-    assert error.max() <= HEATMAP_TOLERANCE * scale + 1e-6
+    assert error.max() == pytest.approx(HEATMAP_TOLERANCE * scale, rel=1e-3), "no more, and no smaller one would do"
 
 
 def test_equal_samples_give_equal_bytes() -> None:
@@ -136,6 +137,7 @@ def npy(array: np.ndarray, **kwargs: object) -> bytes:
         (b"no zstd", r"heatmap\.npy\.zst: damaged \("),
         (ENCODED["heatmap.npy.zst"][:-20], r"heatmap\.npy\.zst: damaged \("),
         (zstandard.compress(b"no npy"), r"heatmap\.npy\.zst: damaged \("),
+        (ENCODED["heatmap.npy.zst"] + b"x", r"heatmap\.npy\.zst: damaged \("),
         (npy(np.zeros((2, 2), np.uint8), version=(2, 0)), r".*: damaged \(expected npy format 1\.0, got \(2, 0\)\)"),
         (npy(np.zeros((2, 2), np.uint16)), r"heatmap\.npy\.zst: damaged \(expected C-ordered uint8, got uint16"),
         (npy(np.zeros((2, 2), np.uint8, order="F")), r".*: damaged \(expected C-ordered uint8, got uint8, fort"),
@@ -152,6 +154,18 @@ def test_a_bad_heatmap_is_refused(data: bytes, message: str) -> None:
 def test_bad_keypoints_are_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"^keypoints\.npy: damaged \("):
         USUAL_CODECS.decode_keypoints(data)
+
+
+def test_bytes_behind_the_keypoints_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"^keypoints\.npy: damaged \(2 bytes \w+ the array\)$"):
+        USUAL_CODECS.decode_keypoints(ENCODED["keypoints.npy"] + b"xy")
+
+
+@pytest.mark.parametrize("codecs", [KEYPOINT_CODECS, HEATMAP_CODECS])
+def test_objects_are_not_pickled(codecs: dict[str, ArrayCodec]) -> None:
+    for one in codecs.values():
+        with pytest.raises(ValueError, match=r"^Object arrays cannot be saved"):
+            one.encode(np.array([{}], object), ShardSettings())
 
 
 def test_pickled_keypoints_are_not_run() -> None:

@@ -40,6 +40,12 @@ def test_another_member_or_frame_is_refused() -> None:
         head.check_frame("rgb.mjpeg", 3, b"x")
 
 
+def test_what_the_head_says_nothing_of_passes() -> None:
+    head = read_head(ENCODED["json"])
+    head.check("later.npy", b"x")
+    head.check_frame("rgb.mjpeg", head.info.num_frames, b"x")
+
+
 def with_json(**changes: object) -> bytes:
     values = {**json.loads(ENCODED["json"]), **changes}
     return json.dumps({name: value for name, value in values.items() if value is not None}).encode()
@@ -51,6 +57,7 @@ def with_json(**changes: object) -> bytes:
         (with_json(frame_offsets=None), "clip-1: KEY.json: lacks frame_offsets"),
         (with_json(frame_offsets=[0, 1]), "clip-1: frame_offsets must be 7 numbers, got 2"),
         (with_json(frame_offsets=[0, 9, 5, 20, 30, 40, 50]), "clip-1: frame_offsets must rise from 0"),
+        (with_json(frame_offsets=[0, 9, 9, 20, 30, 40, 50]), "clip-1: frame_offsets must rise from 0"),
         (with_json(frame_offsets=[-5, 0, 5, 20, 30, 40, 50]), "clip-1: frame_offsets must rise from 0"),
         (with_json(schema=2), "clip-1: shard schema 2 cannot be read, this code reads 1..1"),
         (with_json(frame_offsets="0123456"), "clip-1: KEY.json: frame_offsets: expected array, got 0123456"),
@@ -106,6 +113,13 @@ def test_the_json_holds_a_checksum_of_each_member():
     own = stored.pop("json")
     assert stored == {ending: zlib.crc32(members[ending]) for ending in MEMBERS if ending != "json"}
     assert own == zlib.crc32(re.sub(rb'"crc32":\{.*?\}', b"", members["json"]))
+
+
+def test_the_json_is_compact_and_its_fields_are_sorted():
+    """So that equal samples give equal bytes."""
+    values = json.loads(ENCODED["json"])
+    assert list(values) == sorted(values) and list(values["crc32"]) == sorted(values["crc32"])
+    assert ENCODED["json"] == json.dumps(values, separators=(",", ":")).encode()
 
 
 def test_any_flipped_bit_of_the_json_is_found_or_does_no_harm():

@@ -1,5 +1,6 @@
 """The index: what was written is read, equal shards give equal bytes, damage is named."""
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -72,9 +73,25 @@ def test_any_hdf5_reader_opens_it(tmp_path: Path) -> None:
         assert np.array_equal(file["member_bytes"][1], [1, 2, 3, 5])
 
 
+def test_the_file_holds_no_times_and_no_order_of_creation(tmp_path: Path) -> None:
+    """With either, equal shards would give other bytes."""
+    (tmp_path / INDEX).write_bytes(index_bytes(SHARDS))
+    with h5py.File(tmp_path / INDEX) as file:
+        assert list(file) == sorted(file)
+        assert not any(column.id.get_create_plist().get_obj_track_times() for column in file.values())
+
+
+def test_the_index_of_another_build_is_refused(tmp_path: Path) -> None:
+    data = index_bytes(SHARDS)
+    (tmp_path / INDEX).write_bytes(data)
+    assert len(load_index(tmp_path, sha256=hashlib.sha256(data).hexdigest())) == 3
+    with pytest.raises(ValueError, match=rf"^{re.escape(str(tmp_path / INDEX))}: .* manifest\.json: .* another build$"):
+        load_index(tmp_path, sha256="0" * 64)
+
+
 def test_a_bad_index_is_refused(tmp_path: Path) -> None:
     message = f"^{re.escape(str(tmp_path / INDEX))}: not a readable index \\("
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=rf"{message}there is no such file\)$"):
         load_index(tmp_path)
     data = index_bytes(SHARDS)
     for bad in (b"", b"text", data[: len(data) // 2]):
@@ -92,6 +109,16 @@ def test_columns_of_other_lengths_are_refused(tmp_path: Path) -> None:
         del file["label"]
         file["label"] = np.zeros(1, np.int32)
     with pytest.raises(ValueError, match="not a readable index"):
+        load_index(tmp_path)
+
+
+def test_keys_that_are_no_bytes_are_refused(tmp_path: Path) -> None:
+    (tmp_path / INDEX).write_bytes(index_bytes(SHARDS))
+    with h5py.File(tmp_path / INDEX, "r+") as file:
+        del file["keys"]
+        file["keys"] = np.arange(3)
+    message = f"{tmp_path / INDEX}: keys must be bytes of fixed length, got int64"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         load_index(tmp_path)
 
 

@@ -9,35 +9,31 @@ import pytest
 from PIL import Image
 
 from epam_data.shards.codec import MEMBERS
-from epam_data.shards.index import load_index
 from epam_data.shards.layout import IndexRow, MemberHeader, read_header
-from epam_data.shards.manifest import load_manifest
-from epam_data.shards.reader import ShardReader
+from tests.data.raw_data import write_shard
 
 
 def test_member_offsets_count_headers_and_padding() -> None:
-    row = IndexRow(key="a", label=0, coarse_label=0, num_frames=1, offset=1024, member_bytes=(1, 512, 513, 0))
+    row = IndexRow(key="a", label=0, coarse_label=0, num_frames=1, offset=1024, member_bytes=(1, 512, 513, 7))
     assert row.member_offsets() == (1536, 2560, 3584, 5120)
+    assert row.end == 5127, "the padding behind the last member does not count"
 
 
-def test_index_rows_point_at_the_raw_bytes(ntu60_shards: Path) -> None:
-    manifest, index = load_manifest(ntu60_shards), load_index(ntu60_shards)
-    reader = ShardReader(ntu60_shards, [entry.name for entry in manifest.shards])
-    for number in range(len(index)):
-        row, shard = index.row(number), int(index.shard[number])
-        with tarfile.open(ntu60_shards / f"{manifest.shards[shard].name}.tar") as tar:
-            for ending, start, size in zip(MEMBERS, row.member_offsets(), row.member_bytes, strict=True):
-                header = tar.getmember(f"{row.key}.{ending}")
-                assert (header.offset_data, header.size) == (start, size)
-        start, size = row.member_offsets()[0], row.member_bytes[0]
-        values = json.loads(reader.read(shard, start, size))
-        assert values["key"] == row.key
-        frames = values["frame_offsets"]
-        jpeg = reader.read(shard, row.member_offsets()[3] + frames[2], frames[3] - frames[2])
-        with Image.open(io.BytesIO(jpeg)) as image:
-            assert (image.format, image.size, image.mode) == ("JPEG", (64, 64), "RGB")
-            image.load()
-    reader.close()
+def test_rows_point_at_the_raw_bytes(tmp_path: Path) -> None:
+    summary = write_shard(tmp_path)
+    data = (tmp_path / f"{summary.name}.tar").read_bytes()
+    with tarfile.open(tmp_path / f"{summary.name}.tar") as tar:
+        for row in summary.rows:
+            headers = [tar.getmember(f"{row.key}.{ending}") for ending in MEMBERS]
+            assert row.member_offsets() == tuple(header.offset_data for header in headers)
+            assert row.member_bytes == tuple(header.size for header in headers)
+            head, *_, frames = row.member_offsets()
+            values = json.loads(data[head : head + row.member_bytes[0]])
+            assert values["key"] == row.key
+            start, end = values["frame_offsets"][2:4]
+            with Image.open(io.BytesIO(data[frames + start : frames + end])) as image:
+                assert (image.format, image.size, image.mode) == ("JPEG", (16, 16), "RGB")
+                image.load()
 
 
 def header(name: str = "a.json", size: int = 3, kind: bytes = tarfile.REGTYPE) -> bytes:
@@ -50,6 +46,12 @@ def test_a_header_says_where_its_member_lies() -> None:
     member = read_header(memoryview(header("a-1.keypoints.npy", 513)), 1024)
     assert member == MemberHeader(key="a-1", ending="keypoints.npy", header=1024, size=513)
     assert (member.start, member.end) == (1536, 2560)
+
+
+@pytest.mark.parametrize(("size", "blocks"), [(0, 0), (1, 1), (512, 1), (513, 2)])
+def test_a_member_ends_with_its_padding(size: int, blocks: int) -> None:
+    member = read_header(header(size=size), 0)
+    assert (member.size, member.end - member.start) == (size, 512 * blocks)
 
 
 @pytest.mark.parametrize(

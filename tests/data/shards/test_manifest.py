@@ -2,11 +2,15 @@
 
 import hashlib
 import json
+import random
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from epam_data.samples.settings import PrepareSettings
 from epam_data.shards.codec import MemberCodecs
@@ -50,6 +54,12 @@ def test_shards_of_a_split_are_numbered_among_all() -> None:
     first = manifest().shards[0]
     splits = manifest(shards=tuple(replace(first, split=split) for split in ("train", "val", "train")))
     assert [splits.shards_of(split) for split in ("train", "val", "test")] == [[0, 2], [1], []]
+
+
+def test_the_file_is_indented_by_one_space() -> None:
+    """So that its bytes stay those of earlier builds."""
+    text = manifest().to_json().decode()
+    assert text == json.dumps(json.loads(text), indent=1) + "\n"
 
 
 def test_a_later_field_is_ignored(tmp_path: Path) -> None:
@@ -170,8 +180,10 @@ def test_only_a_layout_of_ones_own_stands_in_the_manifest(tmp_path: Path) -> Non
     (tmp_path / MANIFEST).write_bytes(own.to_json())
     assert load_manifest(tmp_path) == own
     assert (own.layout.name, own.layout.joints, own.layout.flip_order) == (*hand.values(), (0, 2, 1))
+    neither = "skeleton must be one of coco17, ma52_28, or come with flip_pairs and limbs, got 'hand'$"
     for changes, message in (
-        ({"limbs": None}, r"skeleton must be one of coco17, ma52_28, or come with flip_pairs and limbs, got 'hand'$"),
+        ({"limbs": None}, neither),
+        ({"flip_pairs": None}, neither),
         ({"flip_pairs": ((1, 3),)}, r"hand: flip pairs must be disjoint and joints in 0\.\.2$"),
     ):
         (tmp_path / MANIFEST).write_bytes(replace(own, **changes).to_json())
@@ -182,3 +194,19 @@ def test_only_a_layout_of_ones_own_stands_in_the_manifest(tmp_path: Path) -> Non
 def test_classes_need_no_groups(tmp_path: Path) -> None:
     (tmp_path / MANIFEST).write_bytes(manifest(groups=(), coarse_of=()).to_json())
     assert load_manifest(tmp_path).coarse_of == ()
+
+
+def test_shards_by_url_outlive_a_minute_without_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / MANIFEST).write_bytes(manifest().to_json())
+    assert load_manifest(f"file://{tmp_path}") == manifest()
+    waits: list[float] = []
+
+    def fails(*_: object) -> NoReturn:
+        raise ConnectionResetError("reset")
+
+    monkeypatch.setattr(LocalFileSystem, "cat_file", fails)
+    monkeypatch.setattr(time, "sleep", waits.append)
+    monkeypatch.setattr(random, "uniform", lambda *_: 1.0)
+    with pytest.raises(OSError, match=r"could not be read .*\(reset\)$"):
+        load_manifest(f"file://{tmp_path}")
+    assert 60 < sum(waits) < 90

@@ -12,7 +12,7 @@ from epam_data.shards.reader import read_shard
 from epam_data.shards.settings import ShardSettings
 from epam_data.shards.writer import ShardWriter
 from epam_data.system.files import file_sha256
-from tests.data.raw_data import KEYS, make_sample, write_shard
+from tests.data.raw_data import KEYS, make_sample, needs_proc, open_files, write_shard
 
 
 def test_the_summary_says_what_lies_where(tmp_path: Path) -> None:
@@ -65,6 +65,33 @@ def test_leaving_without_finish_leaves_nothing_behind(tmp_path: Path) -> None:
     with ShardWriter(tmp_path, "train-000000", "train", ShardSettings()) as writer:
         writer.write(make_sample())
     assert list(tmp_path.iterdir()) == []
+
+
+@needs_proc
+@pytest.mark.parametrize("finishes", [True, False])
+def test_no_file_stays_open(tmp_path: Path, finishes: bool) -> None:
+    with ShardWriter(tmp_path, "train-000000", "train", ShardSettings()) as writer:
+        writer.write(make_sample())
+        assert len(open_files(tmp_path)) == 1
+        if finishes:
+            writer.finish()
+            assert open_files(tmp_path) == []
+    assert open_files(tmp_path) == []
+
+
+@needs_proc
+def test_a_power_cut_leaves_a_whole_shard_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The content is on the disk before the name, and the name before `finish` returns."""
+    synced: list[tuple[str, int, bool]] = []
+    shard = tmp_path / "train-000000.tar"
+
+    def fsync(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        synced.append(("folder" if path == tmp_path else "file", path.stat().st_size, shard.exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_shard(tmp_path)
+    assert synced == [("file", shard.stat().st_size, False), ("folder", tmp_path.stat().st_size, True)]
 
 
 def test_an_earlier_shard_stays_until_the_new_one_is_whole(shard: Path) -> None:
