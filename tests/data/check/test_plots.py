@@ -188,7 +188,7 @@ def test_a_split_without_labels_has_no_bars(drawn: Callable[..., dict[str, Any]]
     words, axes = drawn(report_of(*FOUR, labels=(-1,) * 4))["Clips per class"]
     assert words == "every label is hidden" and not axes.containers and axes.get_legend() is None
     even = drawn(report_of(*FOUR, labels=tuple(range(52)), shards=(0,) * 52))["Clips per class"]
-    assert even[0] == "train 1 a class"
+    assert even[0] == "train 1 per class"
 
 
 def test_scores_are_the_spread_of_each_joint(drawn: Callable[..., dict[str, Any]]):
@@ -237,4 +237,4 @@ def test_lags_count_the_clips_that_move(drawn: Callable[..., dict[str, Any]]):
     counts = {round((left + right) / 2): height for left, right, height in bars(axes)}
     assert counts == {-MAX_LAG: 1, -2: 1, -1: 1, 0: 2, 1: 1, 2: 1, MAX_LAG: 1}
     words, axes = drawn(report_of(measured(0, motion=still)))["RGB against pose"]
-    assert words == "0 of 1 clips move enough to tell; 0 of them fit best within one frame"
+    assert words == "0 of 1 clips move enough to judge; 0 of them match best within one frame"
