@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -21,6 +22,6 @@ class Finding:
         return ": ".join(part for part in (*places, self.what) if part)
 
     @property
-    def order(self) -> tuple[str, str, int, str]:
+    def order(self) -> tuple[str, str, float, str]:
         """Sort key: the whole set first, then by shard, key and offset."""
-        return self.shard, self.key, -1 if self.offset is None else self.offset, self.what
+        return self.shard, self.key, -math.inf if self.offset is None else self.offset, self.what

@@ -12,7 +12,7 @@ def test_findings_sort_from_the_whole_set_to_the_byte():
         Finding(check="split", what="z"),
         Finding(check="shard", shard="a", what="z"),
         Finding(check="json", shard="a", key="k", what="z"),
-        Finding(check="json", shard="a", key="k", offset=9, what="z"),
+        Finding(check="json", shard="a", key="k", offset=0, what="z"),
         Finding(check="json", shard="a", key="k", offset=10, what="a"),
         Finding(check="shard", shard="b", what="a"),
     ]
