@@ -1,16 +1,16 @@
-"""The recipe section `model`: which network."""
+"""The recipe section `model`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-# What a recipe may name: the keys of `table.NETWORKS`, `table.HEADS` and `epam.ATTENTIONS`. They stand here once more
-# (a test holds them equal), so that a recipe is read without importing torch.
+# Names allowed in a recipe: the keys of `table.NETWORKS`, `table.HEADS` and `epam.ATTENTIONS`. They are repeated here
+# (a test compares them), so that reading a recipe does not import torch.
 NETWORK_NAMES = ("epam", "rgbpose_conv3d")
 HEAD_NAMES = ("linear", "pcan")
 ATTENTION_NAMES = ("CBAM_spatial_efficient_temporal", "spatial_temporal")
 WITH_ATTENTION_MAP = ("epam",)
-"""Networks whose pose stream lays an attention map over the frames."""
+"""Networks that compute an attention map over the frames."""
 
 
 @dataclass(frozen=True, kw_only=True)
