@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PACKAGES := epam_data epam_model
-CODE := $(PACKAGES) tests benchmarks examples docs
+CODE := $(PACKAGES) tests benchmarks examples docs setup.py
 
 MM_VENV := .venv-mmaction
 MM_STAMP := $(MM_VENV)/.installed

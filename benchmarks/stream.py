@@ -164,7 +164,7 @@ def cold_rows(root: Path) -> Iterator[dict[str, object]]:
             ("cold, frames asked for ahead", True, True),
             ("cold, plain reads", True, False),
         ):
-            file_reads._ADVISES = file_reads._ASKS_CACHE = advises
+            file_reads._HAS_FADVISE = file_reads._HAS_NOWAIT = advises
             reader = StepReader(
                 root,
                 load_manifest(root),
@@ -186,7 +186,7 @@ def cold_rows(root: Path) -> Iterator[dict[str, object]]:
             seconds, read = time.perf_counter() - begun, _bytes_read() - before
             clips = reader.num_steps * BATCH
             results.setdefault(name, []).append((clips / seconds, read / clips))
-    file_reads._ADVISES = file_reads._ASKS_CACHE = True
+    file_reads._HAS_FADVISE = file_reads._HAS_NOWAIT = True
     for name, runs in results.items():
         rates, sizes = zip(*runs, strict=True)
         yield {"reads": name, "clips/s": median(rates), "best clips/s": max(rates), "kB per clip": median(sizes) / 1e3}

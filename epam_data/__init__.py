@@ -1,6 +1,6 @@
 """Raw action-recognition recordings -> WebDataset shards with precomputed heatmaps -> exact streams.
 
-The way of one clip through the package, one file each::
+The path of one clip through the package::
 
     raw --readers--> Clip --prepare--> Sample --codec--> shard --stream--> Batch
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["SCHEMA_VERSION", "Clip", "Sample", "generate_pose_heatmap"]
 
-# Loaded when they are asked for: a command starts without NumPy, a loader's worker without numba.
+# Loaded on first use, so that commands start without NumPy and loader workers without numba.
 _MODULES = {
     "SCHEMA_VERSION": "schema",
     "Clip": "schema",

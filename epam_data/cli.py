@@ -9,13 +9,13 @@ from epam_data.commands.program import Entry, run_command
 
 COMMANDS = {
     "synth": Entry(
-        summary="Make a small data set in NTU RGB+D's layout: videos of moving figures and a skeleton pickle.",
+        summary="Create a small data set in NTU RGB+D's layout: videos of moving figures and a skeleton pickle.",
         command="epam_data.commands.synth:SynthCommand",
         function="epam_data.commands.synth:synth_command",
         positionals=("out",),
     ),
     "pilot": Entry(
-        summary="Build some random clips and estimate the whole build: failures, hours, gigabytes.",
+        summary="Build some random clips and estimate the full build: failures, hours, gigabytes.",
         command="epam_data.commands.pilot:PilotCommand",
         function="epam_data.commands.pilot:pilot_command",
     ),
@@ -25,7 +25,7 @@ COMMANDS = {
         function="epam_data.commands.build:build_command",
     ),
     "status": Entry(
-        summary="Show how far a build is, running or interrupted.",
+        summary="Show the progress of a build, running or interrupted.",
         command="epam_data.commands.status:StatusCommand",
         function="epam_data.commands.status:status_command",
         positionals=("out",),
@@ -36,7 +36,7 @@ COMMANDS = {
         function="epam_data.commands.build:finalise_command",
     ),
     "check": Entry(
-        summary="Check shards: exit code 0 nothing wrong, 1 problems, 2 unusable.",
+        summary="Check shards; exit code 0: no problems, 1: problems, 2: unusable.",
         command="epam_data.commands.check:CheckCommand",
         function="epam_data.commands.check:check_command",
         positionals=("shards",),

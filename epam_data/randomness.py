@@ -1,12 +1,13 @@
-"""Random draws of builds, streams and training are keyed: by what they are for, then by seed, epoch and position.
+"""Random draws of builds, streams and training are keyed by purpose, then by seed, epoch and position.
 
-Never by worker, rank or time. So the same sample gets the same draw on any machine and after any resume, and no two
-purposes share a generator. The purpose stands first and is never 0: NumPy pads keys with zeros, so that (7, 3) and
-(7, 3, 0) are one key; keys of one purpose have one length.
+They never depend on worker, rank or time, so a sample gets the same draw on any machine and after any resume, and no
+two purposes share a generator. The purpose comes first and is never 0. All keys of one purpose have the same length:
+NumPy pads keys with zeros, so (7, 3) and (7, 3, 0) are the same key.
 
-Four others are not made here, and stay as they are, since their outcomes are on record: the figures of `synth` (by seed
-and clip), the clips that `check` looks at in depth, its shuffled tables and the clips of its report (each by the seed
-alone). First weights are torch's, by the seed; the published test frames are NumPy's `RandomState(255)`.
+Four generators are created elsewhere and stay as they are, because results depend on them: the figures of `synth`
+(keyed by seed and clip), and the clips that `check` checks in depth, its shuffled tables and the clips of its report
+(each keyed by the seed). Initial weights come from torch and the seed; the published test frames use NumPy's
+`RandomState(255)`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 
 
 class Purpose(IntEnum):
-    """What a generator is for."""
+    """The purpose of a generator."""
 
     SHARD_ASSIGNMENT = 1  # of clips at build time; (seed, split)
     SHARD_ORDER = 2  # of an epoch; (seed, epoch)
@@ -27,7 +28,7 @@ class Purpose(IntEnum):
     TRAINING_STEP = 6  # dropout, the same on all ranks; (seed, step)
     SELECTION = 7  # of the clips of a limited build; (seed)
     ESTIMATE = 8  # of the clips that a dry run measures; (seed)
-    CLASS_START = 9  # of balanced epochs: the sample of each class that comes first; (seed)
+    CLASS_START = 9  # first sample of each class in balanced epochs; (seed)
     STAND_IN = 10  # for a damaged sample; (seed, epoch, position)
     SHUFFLE_BUFFER = 11  # of a sequential stream; (seed, epoch, reader)
 

@@ -7,12 +7,17 @@ reads the command line, pydantic checks all values, and the docstrings under the
 from __future__ import annotations
 
 import difflib
-import re
+import logging
 from argparse import SUPPRESS, ArgumentError, ArgumentParser
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from types import NoneType
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+
+from epam_data.system.checked_fields import allowed, field_kinds
+
+_log = logging.getLogger(__name__)
 
 Command = TypeVar("Command")
 
@@ -51,8 +56,22 @@ class Key:
     @property
     def type_name(self) -> str:
         """Its type as users read it."""
-        is_class = isinstance(self.kind, type) and get_origin(self.kind) is None
-        return self.kind.__name__ if is_class else re.sub(r"\w+\.", "", str(self.kind))
+        return _type_name(self.kind)
+
+
+def _type_name(kind: Any) -> str:
+    """As "int >= 1", "cpu|cuda", "tuple[float, ...]", "str | None"."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return "|".join(map(str, parts))
+    if origin is Annotated:
+        return f"{_type_name(parts[0])} {allowed(kind)}"
+    if kind in (bool, NoneType, Ellipsis):
+        return {bool: "true|false", NoneType: "null", Ellipsis: "..."}[kind]
+    names = [_type_name(part) for part in parts]
+    if origin in (tuple, list):
+        return f"{origin.__name__}[{', '.join(names)}]"
+    return " | ".join(names) or str(kind.__name__)
 
 
 def parse_command(command: type[Command], prog: str, argv: Sequence[str], positionals: Sequence[str] = ()) -> Command:
@@ -104,7 +123,7 @@ def recipe_keys(command: type[Any], made: Any = None, path: tuple[str, ...] = ()
         prefix: for a section: what its keys begin with.
     """
     keys: dict[str, Key] = {}
-    kinds = get_type_hints(command)
+    kinds = field_kinds(command)
     for field in fields(command):
         kind, inner = kinds[field.name], (*path, field.name)
         default = field.default if field.default_factory is MISSING else field.default_factory()
@@ -118,14 +137,27 @@ def recipe_keys(command: type[Any], made: Any = None, path: tuple[str, ...] = ()
     return keys
 
 
+def _find_recipe(path: str) -> Path:
+    """The file of that name; if there is none, the `NAME.yaml` or `pipelines/NAME.yaml` that epam comes with."""
+    named, package = Path(path), Path(__file__).parent
+    if named.exists():
+        return named
+    # A wheel puts the recipes into the package (setup.py); in the repository they lie beside it.
+    folder = next((place for place in (package, package.parent) if (place / "pipelines").is_dir()), package)
+    found = folder / "pipelines" / named.name
+    if named.parent in (Path(), Path("pipelines")) and found.is_file():
+        _log.warning("recipe: %s", found)
+        return found
+    names = ", ".join(sorted(recipe.name for recipe in found.parent.glob("*.yaml")))
+    raise ConfigError(f"{path}: no such recipe; epam comes with {names}")
+
+
 def _recipe_values(path: str, keys: Mapping[str, Key]) -> dict[str, Any]:
     """The values of the recipe that belong to this command, and those that belong to none."""
     import yaml
 
     try:
-        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such recipe") from None
+        recipe = yaml.safe_load(_find_recipe(path).read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(recipe, dict):
@@ -223,6 +255,10 @@ def _make(command: type[Any], keys: Mapping[str, Key], given: dict[str, Any]) ->
                 errors.append(str(error["ctx"]["error"]))
             elif error["type"] == "missing":
                 errors.append(f"{name} is required: give --{name} or set it in the recipe")
+            elif error["type"] == "literal_error":
+                errors.append(f"{name} must be {allowed(keys[name].kind)}, got {error['input']!r}")
+            elif error["type"].startswith(("greater_than", "less_than", "multiple_of")):
+                errors.append(f"{name} must be {allowed(keys[name].kind)}, got {error['input']}")
             else:
                 errors.append(f"{name} must be {keys[name].type_name}, got {given[name]!r}")
         return None, list(dict.fromkeys(errors))  # a union reports each of its types
@@ -243,6 +279,5 @@ def _print_help(parser: ArgumentParser, keys: Mapping[str, Key]) -> None:
         default = str(default).lower() if isinstance(default, bool) else default
         note = "required" if key.default is MISSING else f"default: {'none' if default in (None, '') else default}"
         text = f"{texts.get((key.owner, key.path[-1])) or ''} ({note})".strip()
-        metavar = "true|false" if key.kind is bool else key.type_name
-        groups[section].add_argument(f"--{name}", metavar=metavar, help=text.replace("%", "%%"))
+        groups[section].add_argument(f"--{name}", metavar=key.type_name, help=text.replace("%", "%%"))
     parser.print_help()

@@ -1,4 +1,4 @@
-"""The value objects of the data path: `Clip` (a raw recording) and `Sample` (what a shard holds).
+"""The value objects of the data path: `Clip` (a raw recording) and `Sample` (one entry of a shard).
 
 Legend everywhere: M persons, T frames, V joints (or heatmap channels), H and W height and width in pixels.
 """
@@ -8,28 +8,29 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 SCHEMA_VERSION = 1
-"""Version of the shard format; a reader refuses shards of a newer one."""
+"""Version of the shard format; readers refuse newer versions."""
 
 MAX_KEY_LENGTH = 80
-"""Longest key, in characters: `KEY.heatmap.npy.zst` then fits a plain tar header (100 bytes)."""
+"""Longest key in characters, so that `KEY.heatmap.npy.zst` fits a plain tar header (100 bytes)."""
 
-SPLITS = ("train", "val", "test")
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[str, str, str] = get_args(Split)
 
 _KEY = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_KEY_LENGTH}}}")
 
 
 def key_from_name(name: str) -> str:
-    """The shard key of a recording: the last part of its name, other characters than `[A-Za-z0-9_-]` as `-`.
+    """The shard key of a recording: the last part of its name, with `-` for characters outside `[A-Za-z0-9_-]`.
 
     Raises:
-        ValueError: the name leaves its folder, is empty, or makes a key over `MAX_KEY_LENGTH` characters.
+        ValueError: the name leaves its folder, is empty, or gives a key over `MAX_KEY_LENGTH` characters.
     """
     parts = name.replace("\\", "/").split("/")
     if name.startswith(("/", "\\")) or ".." in parts:
@@ -45,13 +46,13 @@ def check_key(key: str) -> str:
 
 
 def check_version(version: object, what: object) -> None:
-    """Refuse shards that this code cannot read: a ValueError that begins with `what`."""
+    """Raise a ValueError that starts with `what` if this code cannot read the shard schema version."""
     if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
         raise ValueError(f"{what}: shard schema {version!r} cannot be read, this code reads 1..{SCHEMA_VERSION}")
 
 
 def stored_label(label: int | None) -> int:
-    """A label as integers hold it: -1 where it is hidden."""
+    """A label as an integer: -1 if it is hidden."""
     return -1 if label is None else label
 
 
@@ -67,16 +68,16 @@ def _expect(ok: bool, key: str, what: str, wanted: object, got: object) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """One raw recording: its skeletons, its label and where its video lies. Checks itself."""
+    """One raw recording: its skeletons, its label and the path of its video. Checks itself."""
 
     key: str  # shard key, see `key_from_name`
     name: str  # the data set's own name (`frame_dir`), may hold a folder
     split: str  # one of SPLITS
-    label: int | None  # 0-based; None where the data set hides it
+    label: int | None  # 0-based; None: hidden
     keypoints: NDArray[np.floating]  # (M, T, V, 2) float16 | float32, x and y in pixels of `image_size`
     scores: NDArray[np.floating]  # (M, T, V) same dtype; low or NaN: the joint is missing
-    image_size: tuple[int, int]  # (H, W) in which the skeletons were found; may differ from the video's
-    video: Path | None = None  # None: no file was found, or none was looked for yet
+    image_size: tuple[int, int]  # (H, W) of the image the skeletons were detected in; may differ from the video's
+    video: Path | None = None  # None: not found, or not searched yet
 
     def __post_init__(self) -> None:
         check_key(self.key)
@@ -103,7 +104,7 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 @dataclass(frozen=True, kw_only=True)
 class SampleInfo:
-    """What `KEY.json` says of a sample: everything but the arrays. The types' limits hold for what is read."""
+    """`KEY.json` of a sample: everything except the arrays. The limits of the types are checked when it is read."""
 
     key: str
     name: str
@@ -111,7 +112,7 @@ class SampleInfo:
     label: int | None  # None: hidden
     coarse_label: int | None  # None: hidden, or the data set has no groups
     num_frames: Positive  # T
-    video_frames: int  # frames that the decoder gave
+    video_frames: int  # number of decoded frames
     skeleton_frames: int
     image_size: tuple[Positive, Positive]  # (H, W) of the skeleton's pixels
     video_size: tuple[Positive, Positive]  # (H, W) of the video
@@ -164,14 +165,14 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One clip that a build skipped or mended, and why."""
+    """One clip that a build skipped, excluded or mended, with the reason."""
 
     name: str  # the data set's own name of the clip
     split: str
-    action: str  # "skipped" or "excluded" (by the data set itself): not in the shards; "mended": in them, changed
+    action: str  # "skipped" or "excluded" (by the data set): not in the shards; "mended": in the shards, changed
     reason: str
 
     @property
     def kind(self) -> str:
-        """The reason without the name in front and with N for numbers: what problems of one kind have in common."""
+        """The reason without the leading name and with N for numbers, to group problems of one kind."""
         return re.sub(r"\d+(\.\d+)?", "N", re.sub(r"^\S+: ", "", self.reason))

@@ -1,4 +1,4 @@
-"""Joint layouts: the names, flip pairs and limbs of each skeleton the project knows."""
+"""Joint layouts: names, flip pairs and limbs of each known skeleton."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MISSING_SCORE = 1e-4
-"""A joint that scores less is missing (the threshold of MMAction2's heatmap generator)."""
+"""A joint with a lower score is missing (the threshold of MMAction2's heatmap generator)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class SkeletonLayout:
         return tuple(order)
 
     def channels(self, heatmap_kind: str) -> tuple[tuple[int, int], ...]:
-        """The (start, end) joints of each heatmap channel: a limb where the kind is "limbs", else one joint twice."""
+        """The (start, end) joints of each heatmap channel: a limb if the kind is "limbs", else the same joint twice."""
         return self.limbs if heatmap_kind == "limbs" else tuple((joint, joint) for joint in range(len(self.joints)))
 
     def num_channels(self, heatmap_kind: str) -> int:
@@ -74,8 +74,8 @@ COCO17 = SkeletonLayout(
 
 _FINGERS = ("thumb", "index", "middle", "ring", "little")
 
-# The published recipe's flip forgets the fingertips (18-22 with 23-27): a mirrored clip then shows the
-# left hand's fingers on the right wrist. They are paired here.
+# The published recipe's flip omits the fingertips (18-22 with 23-27), which puts the left hand's fingers on the right
+# wrist of a mirrored clip. They are paired here.
 MA52_28 = SkeletonLayout(
     name="ma52_28",
     joints=(
@@ -115,7 +115,7 @@ LAYOUTS = {layout.name: layout for layout in (COCO17, MA52_28)}
 
 
 def joint_is_missing(keypoints: NDArray[np.floating], scores: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Which joints carry no position: low or NaN score, a NaN coordinate, or both coordinates 0; infinite is as NaN.
+    """Which joints are missing: low or non-finite score, a non-finite coordinate, or both coordinates 0.
 
     Args:
         keypoints: (..., V, 2) x, y in any unit whose origin is the image corner.
@@ -124,8 +124,8 @@ def joint_is_missing(keypoints: NDArray[np.floating], scores: NDArray[np.floatin
     Returns:
         (..., V) bool.
     """
-    # In float64: the threshold rounded to the scores' own type would depend on that type. `not >=` rather than `<`,
-    # so that a NaN score counts as missing.
+    # In float64, since the threshold rounded to the scores' dtype would depend on it. Not `<`, so that a NaN score
+    # counts as missing.
     missing: NDArray[np.bool_] = ~(scores.astype(np.float64) >= MISSING_SCORE) | np.isinf(scores)
     missing = missing | ~np.isfinite(keypoints).all(axis=-1) | (keypoints == 0).all(axis=-1)
     return missing

@@ -1,7 +1,7 @@
 """A small data set in NTU RGB+D's published layout: real H.264 videos of moving figures, and their skeletons.
 
-Six motions (table `synthetic`), each closed under mirroring, so that flips keep the label. Body, clothes, speed, phase,
-place and background belong to the subject and the clip, never to the class; training and validation subjects differ.
+Six motions (table `synthetic`); mirroring never changes the label. Body, clothes, speed, phase, position and background
+depend on the subject and the clip, never on the class; training and validation subjects differ.
 """
 
 from __future__ import annotations
@@ -9,22 +9,24 @@ from __future__ import annotations
 import math
 import pickle
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import av
 import numpy as np
+from annotated_types import Ge, MultipleOf
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from epam_data.readers.synthetic import READER
+from epam_data.samples.video_writer import write_h264
 from epam_data.skeleton import COCO17
+from epam_data.system.checked_fields import check_fields
 from epam_data.system.executors import run_local
 from epam_data.system.progress import OnProgress, silent
 
 VIDEO_FOLDER, SKELETON_FILE = "videos", "synthetic.pkl"
 
+_CLASSES = len(READER.taxonomy.classes)
 _CAMERAS = 3
 _FPS = 30
 
@@ -33,15 +35,15 @@ _FPS = 30
 class SynthSettings:
     """Size of the synthetic data set."""
 
-    train_clips: int = 180
-    """Clips of training subjects; a multiple of 6, the number of classes."""
-    val_clips: int = 60
-    """Clips of validation subjects; a multiple of 6."""
-    height_px: int = 240
+    train_clips: Annotated[int, MultipleOf(_CLASSES), Ge(_CLASSES)] = 180
+    """Clips of training subjects, equally many of each class."""
+    val_clips: Annotated[int, MultipleOf(_CLASSES), Ge(_CLASSES)] = 60
+    """Clips of validation subjects, the same."""
+    height_px: Annotated[int, MultipleOf(2), Ge(64)] = 240
     """Height of the videos."""
-    width_px: int = 320
+    width_px: Annotated[int, MultipleOf(2), Ge(64)] = 320
     """Width of the videos."""
-    min_frames: int = 50
+    min_frames: Annotated[int, Ge(4)] = 50
     """Shortest video."""
     max_frames: int = 80
     """Longest video."""
@@ -49,35 +51,29 @@ class SynthSettings:
     """The same seed gives the same figures."""
 
     def __post_init__(self) -> None:
-        classes = len(READER.taxonomy.classes)
-        for name in ("train_clips", "val_clips"):
-            if getattr(self, name) < classes or getattr(self, name) % classes:
-                raise ValueError(f"synth.{name} must be a positive multiple of {classes}, got {getattr(self, name)}")
-        for name in ("height_px", "width_px"):
-            if getattr(self, name) < 64 or getattr(self, name) % 2:
-                raise ValueError(f"synth.{name} must be even and >= 64, got {getattr(self, name)}")
-        if not 4 <= self.min_frames <= self.max_frames:
-            raise ValueError(f"synth.min_frames must be in 4..max_frames, got {self.min_frames} and {self.max_frames}")
+        check_fields(self, "synth")
+        if self.min_frames > self.max_frames:
+            raise ValueError(f"synth.min_frames must be <= max_frames {self.max_frames}, got {self.min_frames}")
 
 
 def synthesise(out: Path, settings: SynthSettings, num_workers: int, progress: OnProgress = silent) -> Path:
     """Write `out/videos/*_rgb.avi` and the skeleton pickle.
 
     Args:
-        out: folder, made if need be.
+        out: folder, created if missing.
         settings: sizes and seed.
-        num_workers: processes; 0 works in this one.
-        progress: is told of the clips that are done.
+        num_workers: processes; 0: run in this process.
+        progress: called with the number of finished clips.
 
     Returns:
-        The pickle's path.
+        Path of the pickle.
     """
     (out / VIDEO_FOLDER).mkdir(parents=True, exist_ok=True)
     names = clip_names(settings)
     render = _Render(out / VIDEO_FOLDER, settings)
     annotations: dict[str, Any] = {}
     for annotation in run_local(render, names, num_workers):
-        # A copy that shares nothing: what objects share shows in a pickle's bytes, and differs between processes.
+        # Copy it: shared objects change a pickle's bytes, and what is shared differs between processes.
         annotations[annotation["frame_dir"]] = pickle.loads(pickle.dumps(annotation))
         progress(len(annotations), len(names), "")
     path = out / SKELETON_FILE
@@ -89,14 +85,13 @@ def synthesise(out: Path, settings: SynthSettings, num_workers: int, progress: O
 def clip_names(settings: SynthSettings) -> list[str]:
     """The names of all clips, training first."""
     names = []
-    classes = len(READER.taxonomy.classes)
     for split, num_clips in (("train", settings.train_clips), ("val", settings.val_clips)):
         subjects = sorted(READER.protocols["xsub"].values[split])
-        for number in range(num_clips // classes):
+        for number in range(num_clips // _CLASSES):
             subject = subjects[number % len(subjects)]
-            take = number // len(subjects)  # of this subject: the cameras in turn, then the next replication
+            take = number // len(subjects)  # of this subject: each camera, then the next replication
             camera, replication = take % _CAMERAS + 1, take // _CAMERAS + 1
-            names += [f"S001C{camera:03d}P{subject:03d}R{replication:03d}A{label + 1:03d}" for label in range(classes)]
+            names += [f"S001C{camera:03d}P{subject:03d}R{replication:03d}A{label + 1:03d}" for label in range(_CLASSES)]
     return names
 
 
@@ -110,7 +105,7 @@ def _splits(names: list[str]) -> dict[str, list[str]]:
 
 @dataclass(frozen=True)
 class _Render:
-    """Draw one clip, given its name: picklable, for the executors."""
+    """Renders one clip, given its name; picklable, for the executors."""
 
     folder: Path
     settings: SynthSettings
@@ -141,13 +136,13 @@ class _Render:
 def figure_motion(
     label: int, num_frames: int, rng: np.random.Generator, subject: np.random.Generator
 ) -> NDArray[np.float64]:
-    """The joints of one performance.
+    """The joints of one clip.
 
     Args:
         label: class of the `synthetic` table.
         num_frames: T.
-        rng: of the clip: side, speed, phase, reach.
-        subject: of the person: proportions.
+        rng: generator of the clip: side, speed, phase, reach.
+        subject: generator of the person: proportions.
 
     Returns:
         (T, 17, 2) x, y in body heights, y down, origin between the feet at rest.
@@ -158,7 +153,7 @@ def figure_motion(
     beat = 0.5 - 0.5 * np.cos(2 * math.pi * time)  # 0 ... 1 ... 0
     swing = np.sin(2 * math.pi * time)
     still = np.zeros(num_frames)
-    lean, sink, shift = 0.04 * swing, still, still  # nobody stands quite still
+    lean, sink, shift = 0.04 * swing, still, still  # even a standing person moves a little
     arms = {s: (0.25 + 0.08 * s * swing, 0.15 + still) for s in (-1.0, 1.0)}  # shoulder and elbow angles from hanging
     legs = dict.fromkeys((-1.0, 1.0), (0.08 + still, still))  # hip and knee angles
     name = READER.taxonomy.classes[label]
@@ -187,7 +182,7 @@ def _assemble(
     legs: dict[float, tuple[NDArray[np.float64], NDArray[np.float64]]],
     subject: np.random.Generator,
 ) -> NDArray[np.float64]:
-    """Forward kinematics of a flat figure that faces the camera; +1 is its left, which is the image's right."""
+    """Forward kinematics of a flat figure facing the camera; side +1 is its left, on the right of the image."""
     thigh, shin, trunk = (length * subject.uniform(0.94, 1.06) for length in (0.245, 0.245, 0.3))
     upper_arm, forearm, half_shoulder, half_hip = 0.17, 0.16, subject.uniform(0.1, 0.13), 0.07
     joints: dict[str, NDArray[np.float64]] = {}
@@ -211,12 +206,12 @@ def _assemble(
 
 
 def _hanging(angle: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Unit vectors (T, 2): straight down turned outwards by `angle` in radians."""
+    """Unit vectors (T, 2) that point down, rotated outwards by `angle` radians."""
     return np.stack([np.sin(angle), np.cos(angle)], axis=-1)
 
 
 def _detect(points: NDArray[np.float64], rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What a pose estimator would report: noise, scores under 1, and now and then a joint that it misses."""
+    """What a pose estimator would report: noisy positions, scores below 1, some missing joints."""
     found = points + rng.normal(0, 0.8, points.shape)
     scores = np.clip(rng.normal(0.88, 0.07, points.shape[:-1]), 0.3, 1.0)
     missed = rng.random(scores.shape) < 0.01
@@ -234,22 +229,19 @@ def _write_video(
 ) -> None:
     background = _background(settings, rng)
     shirt, trousers = (tuple(int(v) for v in subject.integers(40, 160, 3)) for _ in range(2))
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(_FPS))
-        stream.width, stream.height, stream.pix_fmt = settings.width_px, settings.height_px, "yuv420p"
-        # One thread, so that the bytes do not depend on the machine; B-frames as in the real recordings.
-        stream.options = {"preset": "veryfast", "crf": "20", "threads": "1", "bf": "2"}
-        for frame_points in points:
-            image = background.copy()
-            _draw_figure(ImageDraw.Draw(image), frame_points, height, shirt, trousers)
-            for packet in stream.encode(av.VideoFrame.from_image(image)):
-                container.mux(packet)
-        for packet in stream.encode():
-            container.mux(packet)
+
+    def frame(frame_points: NDArray[np.float64]) -> Image.Image:
+        image = background.copy()
+        _draw_figure(ImageDraw.Draw(image), frame_points, height, shirt, trousers)
+        return image
+
+    # One thread, so that the bytes do not depend on the machine; B-frames as in the real recordings.
+    options = {"preset": "veryfast", "crf": "20", "threads": "1", "bf": "2"}
+    write_h264(path, map(frame, points), fps=_FPS, options=options)
 
 
 def _background(settings: SynthSettings, rng: np.random.Generator) -> Image.Image:
-    """A dim, blurred, still pattern of the clip's own."""
+    """A dim, blurred, static pattern, different for each clip."""
     coarse = rng.integers(50, 130, (6, 8, 3), dtype=np.uint8)
     size = (settings.width_px, settings.height_px)
     return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(2))
@@ -279,7 +271,7 @@ def _draw_figure(
     for side in ("left", "right"):
         line(f"{side}_hip", f"{side}_knee", f"{side}_ankle", fill=trousers)
         line(f"{side}_shoulder", f"{side}_elbow", f"{side}_wrist", fill=shirt)
-        # Gloves and shoes of the same bright colours on everybody: a small RGB network finds what moves by them.
+        # Everybody wears gloves and shoes of the same bright colours, so that a small RGB network can see the motion.
         disc(f"{side}_wrist", 0.065, (255, 220, 40))
         disc(f"{side}_ankle", 0.065, (40, 200, 255))
     disc("nose", 0.085, (250, 235, 225))

@@ -1,4 +1,4 @@
-"""Class names and, where a data set has them, coarse groups: the only fine -> coarse table of the project."""
+"""Class names and optional coarse groups: the project's only fine -> coarse table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import yaml
 
 @dataclass(frozen=True, kw_only=True)
 class Taxonomy:
-    """The classes of a data set and, unless it has no groups, the coarse group of each."""
+    """The classes of a data set and, if it has groups, the coarse group of each class."""
 
     name: str
     classes: tuple[str, ...]  # K fine names, by label
@@ -33,15 +33,15 @@ class Taxonomy:
             )
 
     def coarse_label(self, label: int | None) -> int | None:
-        """The group of a class; None for a hidden label, and where there are no groups."""
+        """The group of a class; None for a hidden label or a data set without groups."""
         return None if label is None or not self.coarse_of else self.coarse_of[label]
 
 
 def parse_taxonomy(name: str, groups: dict[str, dict[int, str]]) -> Taxonomy:
-    """Make a taxonomy from `{group: {label: class name}}`.
+    """Build a taxonomy from `{group: {label: class name}}`.
 
     Raises:
-        ValueError: the labels are not 0 ... K - 1, each once; the labels at fault are listed.
+        ValueError: the labels are not 0 ... K - 1, each once; lists the wrong labels.
     """
     labels = sorted(label for members in groups.values() for label in members)
     wanted = list(range(len(labels)))
@@ -60,7 +60,7 @@ def parse_taxonomy(name: str, groups: dict[str, dict[int, str]]) -> Taxonomy:
 
 
 def parse_table(name: str, text: str) -> Taxonomy:
-    """Read a table: `groups:` as in `parse_taxonomy`, or `classes:` with a list of names, by label, without groups.
+    """Parse a table: `groups:` as in `parse_taxonomy`, or `classes:`, a list of names by label, without groups.
 
     Raises:
         ValueError: the table has neither, or both, or its labels are not 0 ... K - 1.
@@ -74,7 +74,7 @@ def parse_table(name: str, text: str) -> Taxonomy:
 
 
 class _Tables(Mapping[str, Taxonomy]):
-    """`tables/NAME.yaml`, each read when it is first asked for: to import this file reads none."""
+    """`tables/NAME.yaml`, read on first use, so that importing this module reads no files."""
 
     def __getitem__(self, name: str) -> Taxonomy:
         if name not in _table_names():
@@ -92,7 +92,7 @@ class _Tables(Mapping[str, Taxonomy]):
 
 
 TAXONOMIES: Mapping[str, Taxonomy] = _Tables()
-"""The classes of each data set that this package knows, by its name."""
+"""The classes of each built-in data set, by name."""
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The versions that the bytes of a shard depend on, and what differs between two tables of settings."""
+"""The tool versions that the bytes of a shard depend on, and the differences between two tables of settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def tool_versions() -> dict[str, str]:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Which values differ between two tables of settings, as `key: old -> new`."""
+    """The values that differ between two tables of settings, as `key: old -> new`."""
     lines = []
     for key in dict.fromkeys((*old, *new)):
         before, after = old.get(key), new.get(key)

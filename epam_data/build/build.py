@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 
-from epam_data.build.build_shard import _BuildShard
+from epam_data.build.build_shard import FIRST_CLIPS, _BuildShard, check_first_clips
 from epam_data.build.ingest import ingest, record_inputs
 from epam_data.build.manifest import make_manifest
 from epam_data.build.plan import BuildPlan, ShardTask, plan_tasks
@@ -58,6 +58,8 @@ class BuildOptions:
     """Forget a build of other inputs in the same output; False refuses to go on with it."""
     retry_skipped: bool = False
     """Build finished shards anew that lack clips."""
+    max_failures: int = 0
+    """Clips that may fail. With fewer than `FIRST_CLIPS`, a build whose first clips all fail for one reason stops."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +80,10 @@ def build(plan: BuildPlan, options: BuildOptions | None = None, progress: OnProg
         progress: is told of the clips that are done.
 
     Raises:
-        ValueError: the raw data cannot be used at all, the inputs differ from those of the build that the output holds,
-            or another build is at work there. A single bad clip raises nothing: it is in the report.
+        ValueError: the raw data cannot be used at all, the first clips all fail for one reason, the inputs differ from
+            those of the build that the output holds, or another build is at work there. A single bad clip raises
+            nothing: it is in the report.
+        BugError: a clip met a bug of this package.
         OSError: the output cannot be written to, or is full. What is finished stays.
     """
     options = options or BuildOptions()
@@ -118,7 +122,7 @@ def finalise(plan: BuildPlan) -> BuildReport:
     plan.work_folder.mkdir(parents=True, exist_ok=True)
     with FolderLock(plan.work_folder, against="lock*"):
         _remove_leftovers(plan)
-        inputs = _load_inputs(plan, BuildOptions())
+        inputs = _load_inputs(plan, BuildOptions(max_failures=FIRST_CLIPS))  # no clip is built here
         results = {result.summary.name: result for result in _finished(plan, inputs.tasks)}
         absent = [task.name for task in inputs.tasks if task.name not in results]
         if absent:
@@ -142,6 +146,8 @@ def _load_inputs(plan: BuildPlan, options: BuildOptions) -> _Inputs:
     sources = ingest(plan, restart=options.restart)
     with SkeletonStore(plan.store) as store:
         tasks = plan_tasks(plan, store, sources)
+        if options.max_failures < FIRST_CLIPS:
+            check_first_clips(plan, store, tasks)
         unread = [problem for problem in store.problems if plan.selection.is_whole(problem.split)]
     record_inputs(plan, sources, restart=options.restart)
     write_tasks(plan.work_folder, tasks)

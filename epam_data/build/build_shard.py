@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
+from pathlib import Path
 
-from epam_data.build.plan import BuildPlan, ClipLimits, ShardTask
+from epam_data.build.plan import BuildPlan, ClipLimits, ShardTask, clips_of
 from epam_data.build.receipts import ShardResult, write_receipt
 from epam_data.build.skeleton_store import SkeletonStore
 from epam_data.build.watch import Count, ShardNotes
@@ -14,7 +16,20 @@ from epam_data.samples.prepare import prepare
 from epam_data.schema import Clip, Problem, SampleInfo
 from epam_data.shards.codec import encode
 from epam_data.shards.writer import ShardWriter
-from epam_data.system.isolated import CallFailedError, IsolatedProcess, ProcessStartError
+from epam_data.system.isolated import CallFailedError, ChildTraceback, IsolatedProcess, ProcessStartError
+
+Members = tuple[SampleInfo, dict[str, bytes], str | None]
+"""Of one clip: what its KEY.json says, the content of each member, and what had to be mended."""
+
+FIRST_CLIPS = 20
+"""A build does not begin if its first clips, so many, all fail for one reason."""
+
+_PACKAGE = Path(__file__).parents[1]
+_BUGS = (TypeError, AttributeError, NameError, ImportError, AssertionError, LookupError)
+
+
+class BugError(RuntimeError):
+    """A clip met a bug of this package: the build ends, since other clips may meet it, too."""
 
 
 def build_shard(plan: BuildPlan, task: ShardTask) -> ShardResult:
@@ -27,18 +42,15 @@ def build_shard(plan: BuildPlan, task: ShardTask) -> ShardResult:
         SkeletonStore(plan.store) as store,
         ShardWriter(output.staging, task.name, task.split, plan.shard) as writer,
     ):
-        for row, video in zip(task.rows, task.videos, strict=True):
+        for row, video in clips_of([task]):
             notes.write(task.name, count)
             clip = store.clip(row, plan.raw.videos / video if video else None)
-            try:
-                info, members, mended = _clip_process(plan.limits).call(make_members, plan, clip)
-            except ProcessStartError:  # the machine is to blame, not the clip
-                raise
-            except Exception as error:  # the one boundary: a clip of many may fail, for whatever reason its files give
-                reason = str(error) if isinstance(error, ValueError) else f"{clip.name}: {_describe(error)}"
-                problems.append(Problem(name=clip.name, split=clip.split, action="skipped", reason=reason))
+            made = members_or_problem(_clip_process(plan.limits), plan, clip)
+            if isinstance(made, Problem):
+                problems.append(made)
                 count += Count(clips=1, skipped=1)
                 continue
+            info, members, mended = made
             assert info.key == clip.key, f"asked for {clip.key}, got {info.key}"
             if mended:
                 problems.append(Problem(name=clip.name, split=clip.split, action="mended", reason=mended))
@@ -57,7 +69,65 @@ def build_shard(plan: BuildPlan, task: ShardTask) -> ShardResult:
     return result
 
 
-def make_members(plan: BuildPlan, clip: Clip) -> tuple[SampleInfo, dict[str, bytes], str | None]:
+def check_first_clips(plan: BuildPlan, store: SkeletonStore, tasks: list[ShardTask]) -> None:
+    """Try the first clips of a build, until one can be built or two fail for different reasons: often a single clip.
+
+    Raises:
+        ValueError: the first `FIRST_CLIPS` clips all fail for one reason, as they do where a path is wrong.
+    """
+    problems: list[Problem] = []
+    for row, video in islice(clips_of(tasks), FIRST_CLIPS):
+        clip = store.clip(row, plan.raw.videos / video if video else None)
+        made = members_or_problem(_clip_process(plan.limits), plan, clip)
+        if not isinstance(made, Problem) or made.kind != (problems or [made])[0].kind:
+            return
+        problems.append(made)
+    if len(problems) == FIRST_CLIPS:
+        raise ValueError(
+            f"the first {FIRST_CLIPS} clips all failed for one reason: {problems[0].kind} (one of them: "
+            f"{problems[0].reason}). Check --raw.videos {plan.raw.videos} and --raw.skeletons {plan.raw.skeletons}; "
+            f"to build the other clips, allow failures with --max-failures {FIRST_CLIPS} or more"
+        )
+
+
+def members_or_problem(process: IsolatedProcess, plan: BuildPlan, clip: Clip) -> Members | Problem:
+    """What one clip gives, or why it is skipped.
+
+    Args:
+        process: where it is decoded.
+        plan: how.
+        clip: the recording.
+
+    Raises:
+        BugError: the clip met a bug of this package; its causes say where.
+        ProcessStartError: the machine cannot start a process.
+    """
+    try:
+        members: Members = process.call(make_members, plan, clip)
+    except ProcessStartError:  # the machine is to blame, not the clip
+        raise
+    except Exception as error:  # the one boundary: a clip of many may fail, for whatever reason its files give
+        if _is_bug(error):
+            raise BugError(
+                f"{clip.name}: {error!r} is a bug of epam_data, please report it with the lines above. "
+                "To build without this clip, move its video away"
+            ) from error
+        reason = str(error) if isinstance(error, ValueError) else f"{clip.name}: {_describe(error)}"
+        return Problem(name=clip.name, split=clip.split, action="skipped", reason=reason)
+    return members
+
+
+def _is_bug(error: Exception) -> bool:
+    # A bug of ours must not pass for a bad clip, and a bad clip must not end a build. These classes are Python's words
+    # for wrong code, so where our own lines raise them (or call C code that does) it is a bug. Where a library's lines
+    # do, bytes that it did not expect may be the reason, and they cost the clip; so do all other classes: ValueError,
+    # OSError, MemoryError, CallFailedError, and the libraries' own.
+    origin = error.__cause__
+    in_library = isinstance(origin, ChildTraceback) and not Path(origin.file).is_relative_to(_PACKAGE)
+    return isinstance(error, _BUGS) and not in_library
+
+
+def make_members(plan: BuildPlan, clip: Clip) -> Members:
     """Decode, prepare and encode one clip: all that needs its video, and all that its video can break."""
     sample, mended = prepare(clip, plan.prepare, plan.layout, plan.taxonomy)
     members = encode(sample, plan.shard)

@@ -6,11 +6,12 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
-from epam_data.build.build_shard import make_members
+from epam_data.build.build_shard import members_or_problem
 from epam_data.build.ingest import temporary_store
-from epam_data.build.plan import BuildPlan, ShardTask, plan_tasks
+from epam_data.build.plan import BuildPlan, ShardTask, clips_of, plan_tasks
 from epam_data.build.skeleton_store import SkeletonStore
 from epam_data.randomness import Purpose, generator
+from epam_data.schema import Problem
 from epam_data.system.isolated import IsolatedProcess
 from epam_data.system.progress import duration, volume
 
@@ -99,12 +100,7 @@ def estimate(plan: BuildPlan) -> Estimate:
             num_shards=len(tasks),
             num_unread=unread["skipped"],
             num_excluded=unread["excluded"],
-            without_video=tuple(
-                store.names[row]
-                for task in tasks
-                for row, video in zip(task.rows, task.videos, strict=True)
-                if video is None
-            ),
+            without_video=tuple(store.names[row] for row, video in clips_of(tasks) if video is None),
             measured=measure(plan, store, tasks),
         )
 
@@ -113,7 +109,7 @@ def measure(
     plan: BuildPlan, store: SkeletonStore, tasks: list[ShardTask], num_clips: int = _MEASURED_CLIPS
 ) -> Measured | None:
     """Build a few random clips, one after another in one process, and forget them; None if not one can be built."""
-    found = [(row, video) for task in tasks for row, video in zip(task.rows, task.videos, strict=True) if video]
+    found = [(row, video) for row, video in clips_of(tasks) if video]
     chosen = generator(Purpose.ESTIMATE, plan.shard.shuffle_seed).permutation(len(found))[: 2 * num_clips]
     process = IsolatedProcess(timeout_seconds=plan.limits.clip_seconds, memory_bytes=plan.limits.process_mb * 1_000_000)
     taken: list[tuple[int, float, int]] = []  # frames, seconds, bytes
@@ -121,10 +117,10 @@ def measure(
         for number in chosen.tolist():
             row, video = found[number]
             begun = time.monotonic()
-            try:
-                info, members, _ = process.call(make_members, plan, store.clip(row, plan.raw.videos / video))
-            except Exception:  # a clip of many; the build will report it
+            made = members_or_problem(process, plan, store.clip(row, plan.raw.videos / video))
+            if isinstance(made, Problem):  # a clip of many; the build will report it
                 continue
+            info, members, _ = made
             taken.append((info.num_frames, time.monotonic() - begun, sum(map(len, members.values()))))
             if len(taken) > num_clips:
                 break

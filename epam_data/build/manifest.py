@@ -14,12 +14,12 @@ from epam_data.versions import tool_versions
 def make_manifest(
     plan: BuildPlan, sources: dict[str, str], shards: list[ShardSummary], index: bytes, problems: dict[str, int]
 ) -> Manifest:
-    """What `manifest.json` says of finished shards.
+    """The manifest of finished shards.
 
     Args:
-        plan: what was built.
+        plan: of the build.
         sources: hash of each skeleton file.
-        shards: all of them.
+        shards: all finished shards.
         index: bytes of `index.h5`.
         problems: number of clips by action.
     """

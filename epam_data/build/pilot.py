@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge
 
 from epam_data.build.build import BuildOptions, build
 from epam_data.build.estimate import measure
 from epam_data.build.ingest import ingest
-from epam_data.build.plan import BuildPlan, ShardTask, plan_tasks
+from epam_data.build.plan import BuildPlan, ShardTask, clips_of, plan_tasks
 from epam_data.build.receipts import read_receipts
 from epam_data.build.skeleton_store import SkeletonStore
 from epam_data.check.check import CheckSettings, check
 from epam_data.readers.videos import VideoFinder
 from epam_data.samples.prepare import prepare
 from epam_data.samples.settings import PrepareSettings
+from epam_data.schema import Problem
 from epam_data.shards.codec import encode
+from epam_data.system.checked_fields import check_fields
 from epam_data.system.executors import ExecutorSettings, run
 from epam_data.system.progress import OnProgress, duration, silent, volume
 
@@ -33,19 +37,17 @@ _CORES = (1, 16, 64, 256)
 class PilotSettings:
     """What a pilot builds and compares."""
 
-    clips: int = 100
+    clips: Annotated[int, Ge(1)] = 100
     """Random clips to build."""
     sizes_px: tuple[int, ...] = (224, 256)
     """Frame sizes to compare; heatmaps have a quarter of them."""
     jpeg_qualities: tuple[int, ...] = (80, 90, 95)
     """JPEG qualities to compare."""
-    compared_clips: int = 12
+    compared_clips: Annotated[int, Ge(1)] = 12
     """Clips to build in every size and quality."""
 
     def __post_init__(self) -> None:
-        for name in ("clips", "compared_clips"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"pilot.{name} must be >= 1, got {getattr(self, name)}")
+        check_fields(self, "pilot")
         for name in ("sizes_px", "jpeg_qualities"):
             if not getattr(self, name):
                 raise ValueError(f"pilot.{name} must name at least one value")
@@ -140,41 +142,24 @@ def pilot(
     Raises:
         ValueError: the raw data cannot be used at all.
     """
-    for size in settings.sizes_px:  # before anything is built: a setting that cannot be is refused here
-        _of_size(plan.prepare, size)
-    for quality in settings.jpeg_qualities:
-        replace(plan.shard, jpeg_quality=quality)
-    # Small shards, so that every worker has some.
-    per_shard = max(settings.clips // (4 * max(where.workers, 1)), 1)
-    shard = replace(plan.shard, samples_per_shard=per_shard)
-    few = replace(plan, shard=shard, selection=replace(plan.selection, limit=settings.clips))
-    report = build(few, BuildOptions(where=where), progress)
-    built = {row.key for result in read_receipts(few.output).values() for row in result.summary.rows}
+    few = _plan_of_few(plan, settings, where)
+    report = build(few, BuildOptions(where=where, max_failures=settings.clips), progress)
     sources = ingest(few)
     with SkeletonStore(few.store) as store:
         whole, tasks = plan_tasks(plan, store, sources), plan_tasks(few, store, sources)
         files = match_files(plan.raw.videos, store, whole)
-        clips = [
-            _Compare(plan, few.store, row, video, settings)
-            for row, video in _clips(tasks)
-            if video is not None and store.keys[row] in built  # its video can harm no decoder
-        ]
-        num_frames = int(store.num_frames[[row for row, _ in _clips(whole)]].sum())
+        num_frames = int(store.num_frames[[row for row, _ in clips_of(whole)]].sum())
         measured = measure(few, store, tasks, settings.compared_clips)
-    compared = list(run(_compare, clips[: settings.compared_clips], where))
+        to_compare = _to_compare(plan, few, store, tasks, settings)
+    compared = list(run(_compare, to_compare, where))
     checked = check(Path(few.out), CheckSettings(dataset=few.dataset), where)
-    kinds = {
-        action: dict(Counter(p.kind for p in report.problems if p.action == action).most_common())
-        for action in ("skipped", "mended")
-    }
-    num_tried = sum(len(task.rows) for task in tasks)
     bytes_per_clip = report.num_bytes / max(report.num_samples, 1)
     return PilotReport(
         files=files,
-        num_tried=num_tried,
+        num_tried=sum(len(task.rows) for task in tasks),
         num_built=report.num_samples,
-        skipped=kinds["skipped"],
-        mended=kinds["mended"],
+        skipped=_by_kind(report.problems, "skipped"),
+        mended=_by_kind(report.problems, "mended"),
         findings=[f"{finding.key or finding.shard}: {finding.what}" for finding in checked.findings],
         core_seconds=measured.seconds / measured.num_frames * num_frames if measured else 0.0,
         num_clips=files.num_clips,
@@ -184,27 +169,37 @@ def pilot(
     )
 
 
+def _plan_of_few(plan: BuildPlan, settings: PilotSettings, where: ExecutorSettings) -> BuildPlan:
+    """The plan of the clips to try; refuses a setting that cannot be, before anything is built."""
+    for size in settings.sizes_px:
+        _of_size(plan.prepare, size)
+    for quality in settings.jpeg_qualities:
+        replace(plan.shard, jpeg_quality=quality)
+    per_shard = max(settings.clips // (4 * max(where.workers, 1)), 1)  # small shards, so that every worker has some
+    shard = replace(plan.shard, samples_per_shard=per_shard)
+    return replace(plan, shard=shard, selection=replace(plan.selection, limit=settings.clips))
+
+
 def match_files(videos: Path, store: SkeletonStore, tasks: list[ShardTask]) -> Files:
     """How the files below `videos` fit the clips of `tasks`."""
     sizes = {str(path.relative_to(videos)): path.stat().st_size for path in videos.rglob("[!.]*") if path.is_file()}
-    of_clips = {video: int(store.num_frames[row]) for row, video in _clips(tasks) if video is not None}
+    of_clips = {video: int(store.num_frames[row]) for row, video in clips_of(tasks) if video is not None}
     finder = VideoFinder(videos)
     left_out = {finder.find(problem.name) for problem in store.problems}  # by the data set, or reported by the build
     rates = {video: sizes[video] / max(frames, 1) for video, frames in of_clips.items() if sizes.get(video)}
     median = float(np.median(list(rates.values()))) if rates else 0.0
     return Files(
         num_clips=sum(len(task.rows) for task in tasks),
-        without_video=[store.names[row] for row, video in _clips(tasks) if video is None],
+        without_video=[store.names[row] for row, video in clips_of(tasks) if video is None],
         without_clip=sorted(sizes.keys() - of_clips.keys() - left_out),
         empty=sorted(video for video in of_clips if sizes.get(video) == 0),
         unusual=sorted(v for v, r in rates.items() if not median / _UNUSUAL_RATIO <= r <= median * _UNUSUAL_RATIO),
     )
 
 
-def _clips(tasks: list[ShardTask]) -> Iterator[tuple[int, str | None]]:
-    """(row of the store, video) of each clip."""
-    for task in tasks:
-        yield from zip(task.rows, task.videos, strict=True)
+def _by_kind(problems: Iterable[Problem], action: str) -> dict[str, int]:
+    """How many problems of an action there are of each kind, most first."""
+    return dict(Counter(problem.kind for problem in problems if problem.action == action).most_common())
 
 
 def advised_samples_per_shard(bytes_per_clip: float) -> int:
@@ -223,6 +218,19 @@ class _Compare:
     row: int
     video: str
     settings: PilotSettings
+
+
+def _to_compare(
+    plan: BuildPlan, few: BuildPlan, store: SkeletonStore, tasks: list[ShardTask], settings: PilotSettings
+) -> list[_Compare]:
+    """Some of the clips that were built: their videos can harm no decoder."""
+    built = {row.key for result in read_receipts(few.output).values() for row in result.summary.rows}
+    clips = [
+        _Compare(plan, few.store, row, video, settings)
+        for row, video in clips_of(tasks)
+        if video is not None and store.keys[row] in built
+    ]
+    return clips[: settings.compared_clips]
 
 
 def _compare(task: _Compare) -> tuple[int, dict[str, int]]:

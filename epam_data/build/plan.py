@@ -1,16 +1,18 @@
-"""What a build will do: a pure function of the clips and the settings."""
+"""The plan of a build: a pure function of the clips and the settings."""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge, Gt
 from numpy.typing import NDArray
 
 from epam_data.build.output import WORK_FOLDER, Output, open_output
@@ -19,9 +21,10 @@ from epam_data.randomness import Purpose, generator
 from epam_data.readers import RawSettings, find_reader
 from epam_data.readers.videos import VideoFinder
 from epam_data.samples.settings import PrepareSettings
-from epam_data.schema import SCHEMA_VERSION, SPLITS
+from epam_data.schema import SCHEMA_VERSION, SPLITS, Split
 from epam_data.shards.settings import ShardSettings
 from epam_data.skeleton import SkeletonLayout
+from epam_data.system.checked_fields import check_fields
 from epam_data.system.remote import is_url
 from epam_data.taxonomy import Taxonomy
 from epam_data.versions import tool_versions
@@ -31,37 +34,31 @@ from epam_data.versions import tool_versions
 class ClipLimits:
     """Limits at which a clip is skipped."""
 
-    clip_seconds: float = 120.0
+    clip_seconds: Annotated[float, Gt(0)] = 120.0
     """Seconds per clip; a clip that takes longer is skipped, and its process is killed."""
-    process_mb: int = 2048
+    process_mb: Annotated[int, Ge(256)] = 2048
     """Memory of a decoding process in 10^6 bytes; a clip that needs more is skipped."""
 
     def __post_init__(self) -> None:
-        if not self.clip_seconds > 0:
-            raise ValueError(f"limits.clip_seconds must be > 0, got {self.clip_seconds}")
-        if self.process_mb < 256:
-            raise ValueError(f"limits.process_mb must be >= 256, got {self.process_mb}")
+        check_fields(self, "limits")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
     """Which clips of the data set to build; the default is all."""
 
-    split: str | None = None
-    """One split only."""
+    split: Split | None = None
+    """Build this split only."""
     only: tuple[str, ...] = ()
-    """These keys only."""
-    limit: int | None = None
-    """So many clips at most: a random choice by `shard.shuffle_seed` among what the others leave."""
+    """Build these clips only: --only KEY KEY ..."""
+    limit: Annotated[int, Ge(1)] | None = None
+    """Build at most this many clips of those, chosen at random by `shard.shuffle_seed`, for a quick look."""
 
     def __post_init__(self) -> None:
-        if self.split is not None and self.split not in SPLITS:
-            raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {self.split!r}")
-        if self.limit is not None and self.limit < 1:
-            raise ValueError(f"limit must be >= 1, got {self.limit}")
+        check_fields(self)
 
     def is_whole(self, split: str) -> bool:
-        """Whether all clips of a split are taken."""
+        """Whether all clips of a split are selected."""
         return not self.only and self.limit is None and self.split in (None, split)
 
 
@@ -81,16 +78,16 @@ class BuildPlan:
     selection: Selection = field(default_factory=Selection)
 
     def __post_init__(self) -> None:
-        # Refuses what cannot be read; and the values travel with the plan, so that no worker needs a reader's module.
+        # Fails early for an unknown reader, and caches the values in the plan: workers need no custom reader's module.
         _ = self.layout, self.taxonomy
         if is_url(self.out) and self.work is None:
             raise ValueError(f"out is the URL {self.out}: give --work FOLDER, for the skeleton store and the lock")
         if self.work is not None and not is_url(self.out):
-            raise ValueError(f"work goes with an out that is a URL; the folder {self.out} keeps its own {WORK_FOLDER}")
+            raise ValueError(f"work is only for an out that is a URL; the folder {self.out} uses its own {WORK_FOLDER}")
 
     @property
     def work_folder(self) -> Path:
-        """Where a build keeps the skeleton store, its lock and its progress."""
+        """Folder of the skeleton store, the lock and the progress notes."""
         return self.work or Path(self.out) / WORK_FOLDER
 
     @property
@@ -110,11 +107,11 @@ class BuildPlan:
 
     @cached_property
     def output(self) -> Output:
-        """Where shards, receipts, index and manifest go."""
+        """Destination of shards, receipts, index and manifest."""
         return open_output(self.out, self.work_folder)
 
     def inputs(self, sources: dict[str, str]) -> dict[str, Any]:
-        """Everything that a shard depends on but its clips and their recordings."""
+        """Everything that a shard depends on, except its clips and their recordings."""
         return {
             "schema": SCHEMA_VERSION,
             "dataset": self.dataset,
@@ -133,15 +130,21 @@ class ShardTask:
     name: str
     split: str
     rows: tuple[int, ...]  # of the skeleton store
-    videos: tuple[str | None, ...]  # below `raw.videos`, one per row; None: not found
+    videos: tuple[str | None, ...]  # paths relative to `raw.videos`, one per row; None: not found
     fingerprint: str  # hash of everything that the shard's bytes depend on
+
+
+def clips_of(tasks: Iterable[ShardTask]) -> Iterator[tuple[int, str | None]]:
+    """(row of the skeleton store, video or None) of each clip, in the order in which they are built."""
+    for task in tasks:
+        yield from zip(task.rows, task.videos, strict=True)
 
 
 def plan_tasks(plan: BuildPlan, store: SkeletonStore, sources: dict[str, str]) -> list[ShardTask]:
     """Shuffle the clips of each split by the seed and cut them into shards.
 
     Raises:
-        ValueError: no clip is left, or `plan.selection` names a key that the data set does not have.
+        ValueError: no clip is selected, or `plan.selection` names a key that the data set does not have.
     """
     finder = VideoFinder(plan.raw.videos)
     inputs = json.dumps(plan.inputs(sources), sort_keys=True)
@@ -165,18 +168,18 @@ def plan_tasks(plan: BuildPlan, store: SkeletonStore, sources: dict[str, str]) -
                 )
             )
     if not tasks:
-        asked = [
+        filters = [
             f"{name} {value}"
             for name, value in (("split", plan.selection.split), ("only", plan.selection.only))
             if value
         ]
-        chosen_by = f" that is of {' and '.join(asked)}" if asked else ""
-        raise ValueError(f"{plan.raw.skeletons}: no usable clip of protocol {plan.raw.protocol!r}{chosen_by}")
+        filtered = f" with {' and '.join(filters)}" if filters else ""
+        raise ValueError(f"{plan.raw.skeletons}: no usable clip of protocol {plan.raw.protocol!r}{filtered}")
     return tasks
 
 
 def select(plan: BuildPlan, store: SkeletonStore) -> NDArray[np.bool_]:
-    """(N,) which rows of the store `plan.selection` takes."""
+    """(N,) mask of the store's rows that `plan.selection` selects."""
     selection, chosen = plan.selection, np.ones(len(store), bool)
     if selection.split is not None:
         chosen[:] = False

@@ -1,7 +1,7 @@
-"""Receipts: how a build knows again the shards that are finished.
+"""Receipts: how a resumed build recognises finished shards.
 
-The receipt of a shard lies in the output, beside the shards, and is written after its shard: where there is one, the
-shard is whole. It holds what index and manifest will say of the shard, so that nobody has to open it again.
+The receipt of a shard is stored in the output beside the shards and written after its shard, so if it exists, the shard
+is complete. It contains the shard's rows of the index and its entry of the manifest, so the shard need not be read.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _FOLDER = f"{WORK_FOLDER}/receipts"
 
 @dataclass(frozen=True, kw_only=True)
 class ShardResult:
-    """A finished shard and the clips that it had to skip or mend."""
+    """A finished shard and its skipped or mended clips."""
 
     summary: ShardSummary
     problems: tuple[Problem, ...]
     fingerprint: str  # of its task
-    stamp: str | None  # of its content, by the output; None: the output has none
-    seconds: float  # that it took to build
+    stamp: str | None  # of its content, from the output; None: the output has no stamps
+    seconds: float  # build time
 
     @property
     def num_frames(self) -> int:
@@ -37,17 +37,17 @@ class ShardResult:
 
     @property
     def num_skipped(self) -> int:
-        """Clips that should be in the shard and are not."""
+        """Clips that are missing from the shard because they failed."""
         return sum(problem.action == "skipped" for problem in self.problems)
 
 
 def write_receipt(output: Output, result: ShardResult) -> None:
-    """Leave the receipt of a shard that is published."""
+    """Write the receipt of a published shard."""
     output.write(f"{_FOLDER}/{result.summary.name}.json", msgspec.json.encode(result))
 
 
 def read_receipts(output: Output) -> dict[str, ShardResult]:
-    """All receipts, by the name of the shard; one that cannot be read counts for nothing."""
+    """All receipts, by shard name; unreadable ones are ignored."""
     receipts = {}
     for name, data in output.read_folder(_FOLDER).items():
         with suppress(ValueError):
@@ -56,7 +56,7 @@ def read_receipts(output: Output) -> dict[str, ShardResult]:
 
 
 def is_intact(output: Output, receipt: ShardResult) -> bool:
-    """Whether the shard of a receipt is still there, whole."""
+    """Whether the shard of a receipt still exists and is complete."""
     summary = receipt.summary
     return output.is_intact(
         f"{summary.name}.tar", num_bytes=summary.num_bytes, sha256=summary.sha256, stamp=receipt.stamp
@@ -64,7 +64,7 @@ def is_intact(output: Output, receipt: ShardResult) -> bool:
 
 
 def remove_others(output: Output, names: Iterable[str]) -> None:
-    """Remove the shards of an earlier plan: all that have a receipt, so that they are ours, and are not of `names`."""
+    """Remove shards of an earlier plan: those with a receipt (so a build wrote them) that are not in `names`."""
     wanted = set(names)
     for file in output.read_folder(_FOLDER):
         name = file.removesuffix(".json")

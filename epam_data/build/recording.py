@@ -1,6 +1,6 @@
-"""One recording that no build holds, a video and its skeleton -> a shard directory of one hidden test clip.
+"""A single recording (video and skeleton) -> a shard directory with one test clip, its label hidden.
 
-So a model sees it through the same shards and stream as every other clip.
+A model then reads it through the same shards and stream as every other clip.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from epam_data.readers import RawSettings
 from epam_data.readers.annotations import clip_of
 from epam_data.readers.pickles import load_pickle
 from epam_data.samples.settings import PrepareSettings
-from epam_data.schema import Clip, key_from_name
+from epam_data.schema import Clip, Split, key_from_name
 from epam_data.shards.index import index_bytes
 from epam_data.shards.manifest import INDEX, MANIFEST
 from epam_data.shards.settings import ShardSettings
 from epam_data.shards.writer import ShardWriter
 
-SPLIT = "test"
+SPLIT: Split = "test"
 
 
 @contextmanager
 def recording_shards(video: Path, skeleton: Path, dataset: str, prepare: PrepareSettings) -> Iterator[tuple[Path, str]]:
-    """Shards of one recording, in a temporary folder that ends with the block.
+    """Shards of one recording, in a temporary folder that is removed after the block.
 
     Args:
-        video: any file that the build reads.
+        video: any video file that a build can read.
         skeleton: see `read_recording`.
-        dataset: whose joints and classes are meant, see `find_reader`.
-        prepare: as for the shards that the model learnt from.
+        dataset: data set whose joints and classes to use, see `find_reader`.
+        prepare: settings of the shards that the model was trained on.
 
     Yields:
         The shard directory and the clip's key.
 
     Raises:
-        ValueError: no skeleton is that of the video, or the clip cannot be used; it says why.
+        ValueError: no skeleton belongs to the video, or the clip cannot be used; gives the reason.
     """
     clip = read_recording(video, skeleton)
     with tempfile.TemporaryDirectory(prefix="epam-recording-") as folder:
@@ -63,12 +63,12 @@ def read_recording(video: Path, skeleton: Path) -> Clip:
     """The clip of one video, its label hidden.
 
     Args:
-        video: the file; an ending `_rgb` of its name (NTU RGB+D's) belongs to no clip's name.
-        skeleton: a pickle of one annotation, of a list of them, or with `annotations`, as the data sets have. Of
-            several, the one that is named like the video is taken.
+        video: the file; a suffix `_rgb` (as in NTU RGB+D) is not part of the clip's name.
+        skeleton: a pickle of one annotation, of a list of them, or with `annotations`, as in the data sets. Of several,
+            the one with the video's name is used.
 
     Raises:
-        ValueError: there is no such video or skeleton, or the annotation is none.
+        ValueError: the video or its skeleton does not exist, or the annotation is invalid.
     """
     if not video.is_file():
         raise ValueError(f"{video}: no such video")

@@ -1,7 +1,7 @@
-"""The columnar skeleton store: all clips of a data set in one HDF5 file that workers open lazily.
+"""The columnar skeleton store: all clips of a data set in one HDF5 file, from which workers read single rows.
 
-A skeleton pickle is one object: to read one clip is to read all, gigabytes at NTU's size. The parent of a build reads
-the pickles once and writes this file; a worker then reads the rows of its task and never holds a pickle.
+Reading one clip from a skeleton pickle means reading all of it, gigabytes for NTU. The main process of a build reads
+the pickles once and writes this file; workers then read only the rows of their tasks.
 """
 
 from __future__ import annotations
@@ -17,56 +17,48 @@ import numpy as np
 from numpy.typing import NDArray
 
 from epam_data.schema import SPLITS, Clip, Problem, label_from_stored, stored_label
-from epam_data.system.files import sync_folder, temporary_path
+from epam_data.system.files import atomic_write, temporary_path
 
 _CHUNK_CLIPS = 1024
-_MARGIN_BYTES = 4 << 20  # two chunks of numbers, and HDF5's own tables
-_FORMAT = 2  # of this file; a store of another format is made anew
+_MARGIN_BYTES = 4 << 20  # for two chunks of numbers and HDF5's own tables
+_FORMAT = 2  # of this file; a store with another format is created again
 
 
 def write_store(path: Path, clips: Iterable[Clip | Problem], sources: dict[str, str]) -> None:
-    """Write the clips, the problems and the names and hashes of the source files.
+    """Write the clips, the problems, and the names and hashes of the source files.
 
     Raises:
-        ValueError: two clips have one key; both are named.
+        ValueError: two clips have the same key; names both.
     """
-    temporary = temporary_path(path)
     columns = _Columns()
     problems: list[dict[str, str]] = []
     names: dict[str, str] = {}
-    try:
-        with h5py.File(temporary, "w") as file:
-            points = {
-                kind: file.create_dataset(kind, (0,), kind, maxshape=(None,), chunks=(1 << 18,), fletcher32=True)
-                for kind in ("float16", "float32")
-            }
-            for clip in clips:
-                if isinstance(clip, Problem):
-                    problems.append(dict(clip.__dict__))
-                    continue
-                if clip.key in names:
-                    raise ValueError(f"{names[clip.key]} and {clip.name}: two clips with the one key {clip.key}")
-                names[clip.key] = clip.name
-                columns.add(clip)
-                if columns.num_pending == _CHUNK_CLIPS:
-                    _reserve(path.parent, columns.pending_bytes)
-                    columns.flush(points)
-            _reserve(path.parent, columns.pending_bytes + columns.num_bytes)
-            columns.flush(points)
-            columns.write(file)
-            file.attrs["format"] = _FORMAT
-            file.attrs["sources"] = json.dumps(sources)
-            file.create_dataset("problems", data=np.bytes_(json.dumps(problems)))
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_write(path) as whole, h5py.File(whole.name, "w") as file:
+        points = {
+            kind: file.create_dataset(kind, (0,), kind, maxshape=(None,), chunks=(1 << 18,), fletcher32=True)
+            for kind in ("float16", "float32")
+        }
+        for clip in clips:
+            if isinstance(clip, Problem):
+                problems.append(dict(clip.__dict__))
+                continue
+            if clip.key in names:
+                raise ValueError(f"{names[clip.key]} and {clip.name}: two clips with the same key {clip.key}")
+            names[clip.key] = clip.name
+            columns.add(clip)
+            if columns.num_pending == _CHUNK_CLIPS:
+                _reserve(path.parent, columns.pending_bytes)
+                columns.flush(points)
+        _reserve(path.parent, columns.pending_bytes + columns.num_bytes)
+        columns.flush(points)
+        columns.write(file)
+        file.attrs["format"] = _FORMAT
+        file.attrs["sources"] = json.dumps(sources)
+        file.create_dataset("problems", data=np.bytes_(json.dumps(problems)))
 
 
 def _reserve(folder: Path, num_bytes: int) -> None:
-    """Raise an OSError now if the disk cannot take `num_bytes` more: HDF5 crashes the process when its write fails."""
+    """Raise an OSError if the disk has no room for `num_bytes`: HDF5 would crash the process when a write fails."""
     if not hasattr(os, "posix_fallocate"):
         return
     ballast = temporary_path(folder / "ballast")
@@ -80,7 +72,7 @@ def _reserve(folder: Path, num_bytes: int) -> None:
 
 
 def stored_sources(path: Path) -> dict[str, str] | None:
-    """Names and hashes of the files that a store was made from; None where there is no readable store."""
+    """Names and hashes of the source files of a store; None if there is no readable store."""
     try:
         with h5py.File(path, "r") as file:
             if file.attrs["format"] != _FORMAT:
@@ -111,16 +103,16 @@ class SkeletonStore:
 
     @property
     def problems(self) -> list[Problem]:
-        """What the reader could not make a clip of."""
+        """Records that the reader could not turn into clips."""
         return [Problem(**values) for values in json.loads(self._file["problems"][()])]
 
     def rows_of_split(self, split: str) -> NDArray[np.int64]:
-        """Rows of the clips of a split, in the order of the source files."""
+        """Rows of a split's clips, in the order of the source files."""
         return np.flatnonzero(self._columns["split"] == SPLITS.index(split))
 
     @property
     def num_frames(self) -> NDArray[np.int64]:
-        """(N,) frames of each clip's skeletons."""
+        """(N,) number of frames of each clip's skeletons."""
         frames: NDArray[np.int64] = self._columns["shape"][:, 1].astype(np.int64)
         return frames
 
@@ -129,15 +121,16 @@ class SkeletonStore:
         return SPLITS[self._columns["split"][row]]
 
     def clip(self, row: int, video: Path | None) -> Clip:
-        """One clip, with the video that was found for it."""
+        """One clip, with the given video."""
         column = {name: values[row] for name, values in self._columns.items()}
         shape = tuple(column["shape"].tolist())
         kind = "float32" if column["is_float32"] else "float16"
         start = int(column["start"])
         try:
             values = self._file[kind][start : start + 3 * int(np.prod(shape))]
-        except OSError as error:  # its checksum, or the disk
-            raise ValueError(f"{self._file.filename}: damaged ({error}); remove it, the build makes it anew") from error
+        except OSError as error:  # a wrong checksum, or the disk
+            what = f"{self._file.filename}: damaged ({error})"
+            raise ValueError(f"{what}; remove it, and the next build recreates it") from error
         xy, scores = np.split(values, [2 * int(np.prod(shape))])
         return Clip(
             key=self.keys[row],
@@ -157,12 +150,12 @@ _COLUMNS = {
     "image_size": "i4",
     "shape": "i4",  # (M, T, V)
     "is_float32": "?",
-    "start": "i8",  # of the clip's 3 M T V numbers in the data set of its type: x and y, then scores
+    "start": "i8",  # first of the clip's 3 M T V numbers in the dataset of its dtype: x and y, then scores
 }
 
 
 class _Columns:
-    """Rows in memory, and numbers that wait to be appended in large pieces."""
+    """Rows in memory, and pending numbers that are appended in large blocks."""
 
     def __init__(self) -> None:
         self.rows: dict[str, list[Any]] = {name: [] for name in ("key", "name", *_COLUMNS)}
@@ -179,7 +172,7 @@ class _Columns:
 
     @property
     def num_bytes(self) -> int:
-        """Of the columns: keys and names are stored as long as the longest."""
+        """Size of the columns; keys and names are padded to the longest."""
         widths = [max(map(len, self.rows[name]), default=0) for name in ("key", "name")]
         return len(self.rows["key"]) * (sum(widths) + 40)
 

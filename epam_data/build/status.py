@@ -1,4 +1,4 @@
-"""Where a build stands: read from what it leaves behind, so from any terminal, and after a kill."""
+"""Status of a build, read from its files: works from any terminal, and after the build was killed."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from epam_data.system.progress import duration, volume
 from epam_data.system.remote import is_url
 
 _WHAT_TO_DO = {
-    "interrupted": "rerun the command of the build to resume",
-    "not finalised": "run epam-data finalise, or the command of the build",
+    "interrupted": "rerun the build command to resume",
+    "not finalised": "run epam-data finalise, or rerun the build command",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuildStatus:
-    """How far a build is."""
+    """Status of a build."""
 
     out: str
     state: str  # "finished", "at work", "interrupted", or "not finalised": only index and manifest are missing
-    workplaces: tuple[str, ...]  # the processes at work: "process 4711 on node3 since ..."
+    workplaces: tuple[str, ...]  # running build processes: "process 4711 on node3 since ..."
     num_shards: int
     num_shards_done: int
     num_clips: int
-    num_clips_done: int  # built or skipped, those of shards in work too
-    num_bytes: int  # of the shards that are done
-    skipped: dict[str, int]  # clips of the shards that are done, by reason
+    num_clips_done: int  # built or skipped, including shards in progress
+    num_bytes: int  # of the finished shards
+    skipped: dict[str, int]  # clips of the finished shards, by reason
     num_shards_in_work: int
-    seconds_left: float | None  # at the pace of the shards so far, with the workers of now; None: cannot be said
+    seconds_left: float | None  # at the speed of the finished shards, with the current workers; None: unknown
 
     def describe(self) -> str:
         """Lines for a terminal."""
@@ -46,7 +46,7 @@ class BuildStatus:
         ]
         if self.num_shards_in_work:
             left = "time left unknown" if self.seconds_left is None else f"about {duration(self.seconds_left)} left"
-            lines.append(f"{self.num_shards_in_work} shards in work, {left}")
+            lines.append(f"{self.num_shards_in_work} shards in progress, {left}")
         lines += [f"{count} skipped: {reason}" for reason, count in self.skipped.items()]
         if self.state in _WHAT_TO_DO:
             lines.append(_WHAT_TO_DO[self.state])
@@ -54,14 +54,14 @@ class BuildStatus:
 
 
 def build_status(out: str, work: Path | None = None) -> BuildStatus:
-    """Where the build in `out` stands.
+    """Status of the build in `out`.
 
     Args:
         out: folder or URL of the shards.
         work: for a URL: the work folder of the build.
 
     Raises:
-        ValueError: no build was begun there, or `out` is a URL and `work` is missing.
+        ValueError: no build was started there, or `out` is a URL and `work` is missing.
     """
     if is_url(out) and work is None:
         raise ValueError(f"{out}: give the build's --work folder, too")
@@ -71,11 +71,11 @@ def build_status(out: str, work: Path | None = None) -> BuildStatus:
     there = output.shard_sizes()
     done = [
         result
-        for name, result in read_receipts(output).items()  # an earlier build's do not count, nor do lost shards
+        for name, result in read_receipts(output).items()  # skips receipts of an earlier build and of lost shards
         if name in tasks and result.fingerprint == tasks[name][1] and there.get(name) == result.summary.num_bytes
     ]
     names = {result.summary.name for result in done}
-    in_work = {name: n for name, n in ShardNotes(work_folder).read().items() if holders and name not in names}
+    in_progress = {name: n for name, n in ShardNotes(work_folder).read().items() if holders and name not in names}
     if holders:
         state = "at work"
     elif len(done) < len(tasks):
@@ -83,7 +83,7 @@ def build_status(out: str, work: Path | None = None) -> BuildStatus:
     else:
         state = "finished" if output.read(MANIFEST) is not None else "not finalised"
     total, built = sum(clips for clips, _ in tasks.values()), sum(map(Count.of, done), Count())
-    now = sum(in_work.values(), built)
+    now = sum(in_progress.values(), built)
     pace = sum(result.seconds for result in done) / built.clips if built.clips else None
     skipped = Counter(problem.kind for result in done for problem in result.problems if problem.action == "skipped")
     return BuildStatus(
@@ -96,6 +96,6 @@ def build_status(out: str, work: Path | None = None) -> BuildStatus:
         num_clips_done=now.clips,
         num_bytes=sum(result.summary.num_bytes for result in done),
         skipped=dict(skipped.most_common()),
-        num_shards_in_work=len(in_work),
-        seconds_left=(total - now.clips) * pace / len(in_work) if pace is not None and in_work else None,
+        num_shards_in_work=len(in_progress),
+        seconds_left=(total - now.clips) * pace / len(in_progress) if pace is not None and in_progress else None,
     )

@@ -1,7 +1,7 @@
-"""How far a build is: its finished shards, and the clips done so far of the shards in work.
+"""Progress of a build: finished shards, and the finished clips of shards in progress.
 
-A shard takes minutes. So each worker notes its shard's figures in a small file of the work folder, and the build's own
-process, or `epam-data status` at another terminal or host, sees clips go by.
+A shard takes minutes, so each worker writes its shard's counts to a small file in the work folder. The build's main
+process, or `epam-data status` in another terminal or host, reads them to show progress by clips.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from epam_data.system.progress import OnProgress
 from epam_data.system.typed_json import decode_json
 
 if TYPE_CHECKING:
-    from epam_data.build.plan import ShardTask  # `status` needs none of what a plan loads
+    from epam_data.build.plan import ShardTask  # slow to import, and `status` does not need it
 
 _NOTE_EVERY_SECONDS = 1.0
 _TASKS = "tasks.json"
@@ -30,33 +30,33 @@ _TASKS = "tasks.json"
 
 @dataclass(frozen=True)
 class Count:
-    """Clips that are done, built or skipped."""
+    """Finished clips, built or skipped."""
 
     clips: int = 0
     skipped: int = 0  # of the clips
-    frames: int = 0  # of the clips that were built
+    frames: int = 0  # in the built clips
 
     def __add__(self, other: Count) -> Count:
         return Count(self.clips + other.clips, self.skipped + other.skipped, self.frames + other.frames)
 
     @classmethod
     def of(cls, result: ShardResult) -> Count:
-        """Of a finished shard."""
+        """The count of a finished shard."""
         return cls(len(result.summary.rows) + result.num_skipped, result.num_skipped, result.num_frames)
 
 
 class ShardNotes:
-    """The notes of the shards in work: one file each in `folder`."""
+    """Progress notes of the shards in progress: one file each in the work folder."""
 
     def __init__(self, work_folder: Path) -> None:
         self._folder = work_folder / "progress"
-        self._last = float("-inf")  # the clock may be young: it counts from the start of the machine
+        self._last = float("-inf")  # not 0: the clock starts near 0 after a reboot
 
     def write(self, name: str, count: Count) -> None:
-        """Note how far a shard is; at most once a second."""
+        """Write a shard's count, at most once a second."""
         if time.monotonic() - self._last >= _NOTE_EVERY_SECONDS:
             self._last = time.monotonic()
-            # Under another name first, so that nobody reads half of it. It may be lost: the build goes on without.
+            # Under another name first, so that nobody reads half a file. The build does not depend on it.
             with contextlib.suppress(OSError):
                 self._folder.mkdir(exist_ok=True)
                 new = self._folder / f".{name}"
@@ -69,12 +69,12 @@ class ShardNotes:
         for path in self._folder.glob("[!.]*"):
             try:
                 counts[path.name] = decode_json(path.read_bytes(), Count, str(path))
-            except (FileNotFoundError, ValueError):  # finished in this moment, or cut off by a full disk
+            except (FileNotFoundError, ValueError):  # just removed, or cut off by a full disk
                 continue
         return counts
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove the notes of shards that are finished, or not yet begun."""
+        """Remove the notes of shards that are finished or not started."""
         for name in names:
             for path in (self._folder / name, self._folder / f".{name}"):
                 path.unlink(missing_ok=True)
@@ -85,32 +85,32 @@ class ShardNotes:
 
 
 def write_tasks(work_folder: Path, tasks: list[ShardTask]) -> None:
-    """Note the shards that the build shall have."""
+    """Write the list of shards to build."""
     noted = {task.name: (len(task.rows), task.fingerprint) for task in tasks}
     atomic_write_bytes(work_folder / _TASKS, json.dumps(noted).encode())
 
 
 def read_tasks(work_folder: Path) -> dict[str, tuple[int, str]]:
-    """The shards that a build shall have: name -> (clips, fingerprint).
+    """The shards to build: name -> (clips, fingerprint).
 
     Raises:
-        ValueError: no build was begun here, or the file is damaged.
+        ValueError: no build was started here, or the file is damaged.
     """
     try:
         noted = (work_folder / _TASKS).read_bytes()
     except FileNotFoundError:
-        raise ValueError(f"{work_folder}: holds no {_TASKS}; no build was begun here") from None
+        raise ValueError(f"{work_folder}: no {_TASKS} found; no build was started here") from None
     return decode_json(noted, dict[str, tuple[int, str]], str(work_folder / _TASKS))
 
 
 class BuildWatch:
-    """Tells `progress` once a second how far the tasks of a build are; a context manager.
+    """Context manager that calls `progress` once a second with the state of a build.
 
     Args:
-        notes: of the shards in work.
-        tasks: all that the build is about.
-        reused: results of those that were finished before.
-        progress: is told (clips done, clips in all, a note).
+        notes: of the shards in progress.
+        tasks: all tasks of the build.
+        reused: results of shards that were already finished.
+        progress: called with (clips done, total clips, a note).
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class BuildWatch:
         self._total = sum(len(task.rows) for task in tasks)
         self._open = {task.name for task in tasks} - {result.summary.name for result in reused}
         self._finished = self._before = sum(map(Count.of, reused), Count())
-        self._begun = time.monotonic()
+        self._started = time.monotonic()
         self._lock, self._ended = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -131,22 +131,22 @@ class BuildWatch:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
-        self._tell()
+        self._report()
 
     def finished(self, result: ShardResult) -> None:
-        """A shard of the build is done."""
+        """Count a shard as finished."""
         with self._lock:
             self._finished += Count.of(result)
             self._open.discard(result.summary.name)
 
     def _run(self) -> None:
-        self._tell()
+        self._report()
         while not self._ended.wait(_NOTE_EVERY_SECONDS):
-            self._tell()
+            self._report()
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         with self._lock:
-            in_work = (count for name, count in self._notes.read().items() if name in self._open)
-            now = sum(in_work, self._finished)
-        frames = (now.frames - self._before.frames) / max(time.monotonic() - self._begun, 1e-9)
+            in_progress = (count for name, count in self._notes.read().items() if name in self._open)
+            now = sum(in_progress, self._finished)
+        frames = (now.frames - self._before.frames) / max(time.monotonic() - self._started, 1e-9)
         self._progress(now.clips, self._total, f"{frames:.0f} frames/s, {now.skipped} skipped")

@@ -1,1 +1,1 @@
-"""A directory of shards -> what is wrong with it, as findings and as a report."""
+"""Checks a directory of shards: findings and a report."""

@@ -1,9 +1,9 @@
-"""Check: a directory of shards -> what is wrong with it.
+"""Check a directory of shards for errors.
 
-In breadth, for every sample: hashes, tar structure, members, shapes, labels, frames' places, the set as a whole.
-In depth, for a seeded random subset: the heatmap is drawn anew, and joints, crop and frame counts must fit; with `rgb`,
-every frame is decoded as well, and what moves in the frames must move with the joints. A shard whose hash
-is wrong is looked at in depth whole, to name what is damaged.
+Basic checks, for every sample: hashes, tar structure, members, shapes, labels, frame offsets, and the set as a whole.
+In depth, for a seeded random subset: the heatmap is rendered again, and joints, crop and frame counts must match; with
+`rgb`, every frame is decoded too, and its motion must match that of the joints. If a shard's hash is wrong, all its
+samples are checked in depth, to find the damage.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class CheckSettings:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\d+|\d+(\.\d+)?%|all", str(self.sample)) or self.num_deep(100) > 100:
-            raise ValueError(f"check.sample must be a number, a share as 1%, or all, got {self.sample!r}")
+            raise ValueError(f"check.sample must be a number, a share such as 1%, or all, got {self.sample!r}")
 
     def num_deep(self, num_samples: int) -> int:
         """How many of `num_samples` clips to check in depth; a share gives at least one."""
@@ -71,12 +71,12 @@ class CheckSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckReport:
-    """What was found in a directory."""
+    """The result of a check."""
 
     root: Path
     manifest: Manifest
     index: Index
-    reader: Reader | None  # of the data set; None: not known
+    reader: Reader | None  # of the data set; None: unknown
     settings: CheckSettings
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
@@ -89,12 +89,12 @@ class CheckReport:
 
     @property
     def num_deep(self) -> int:
-        """Clips whose heatmap was drawn anew."""
+        """Clips whose heatmap was compared with the reference."""
         return sum(clip.heatmap_error is not None for clip in self.measures)
 
     @property
     def num_decoded(self) -> int:
-        """Clips of which every frame was decoded."""
+        """Clips with every frame decoded."""
         return sum(clip.decoded for clip in self.measures)
 
     @property
@@ -108,17 +108,17 @@ def check(root: Path, settings: CheckSettings, where: ExecutorSettings, progress
 
     Args:
         root: the directory.
-        settings: how deep to look.
-        where: where shards are checked.
-        progress: is told of the shards that are done.
+        settings: how thoroughly to check.
+        where: the executor to run on.
+        progress: called with the number of finished shards.
 
     Raises:
-        ValueError: manifest or index cannot be read at all, or what the settings name to compare with.
+        ValueError: the manifest, the index, or the raw data named in the settings cannot be read.
     """
     manifest, index = load_manifest(root), load_index(root)
     if settings.videos is not None:
         VideoFinder(settings.videos)
-    # Before the shards, of which none is needed: what cannot be compared with is refused at once, not after hours.
+    # These need no shard. Run them first, so that unusable settings fail at once, not after hours.
     reader = reader_of(manifest, settings)
     of_set = [*directory_findings(root, manifest), *set_findings(root, manifest, index, settings, reader)]
     tasks = shard_tasks(manifest, index, deep_keys(index, settings))
@@ -167,31 +167,31 @@ def deep_keys(index: Index, settings: CheckSettings) -> frozenset[str]:
 
 
 def directory_findings(root: Path, manifest: Manifest) -> Iterator[Finding]:
-    """The files that are there against the manifest."""
+    """Compare the files in the directory with the manifest."""
     if file_sha256(root / INDEX) != manifest.index_sha256:
-        yield Finding(check="index", what=f"{INDEX} is not the one that the manifest was written with")
+        yield Finding(check="index", what=f"the sha256 of {INDEX} is not the manifest's")
     listed = {f"{shard.name}.tar" for shard in manifest.shards}
     for path in sorted(root.glob("*.tar")):
         if path.name not in listed:
-            yield Finding(check="index", shard=path.stem, what="a shard that the manifest does not list")
+            yield Finding(check="index", shard=path.stem, what="the manifest does not list this shard")
 
 
 def reader_of(manifest: Manifest, settings: CheckSettings) -> Reader | None:
-    """The reader of the data set that was built; None for one of another's own that the settings do not name.
+    """The reader of the shards' data set; None for a custom reader that the settings do not name.
 
     Raises:
-        ValueError: the reader that the settings name cannot be found.
+        ValueError: the reader named in the settings cannot be found.
     """
     if settings.dataset is not None:
         return find_reader(settings.dataset)
-    # Not by `find_reader` alone: a manifest must not name code to import.
+    # Built-in data sets only: a manifest must not choose code to import.
     return find_reader(manifest.dataset) if manifest.dataset in DATASETS else None
 
 
 def set_findings(
     root: Path, manifest: Manifest, index: Index, settings: CheckSettings, reader: Reader | None
 ) -> Iterator[Finding]:
-    """Everything that concerns the set as a whole and needs no shard."""
+    """Findings about the set as a whole; reads no shard."""
     yield from index_findings(manifest, index)
     yield from taxonomy_findings(manifest, reader)
     yield from split_findings(manifest, index, reader)
@@ -208,10 +208,10 @@ def set_findings(
 
 
 def load_problems(root: Path) -> list[Problem]:
-    """`problems.jsonl`, which a build writes beside the shards.
+    """Read `problems.jsonl`, which a build writes beside the shards.
 
     Raises:
-        ValueError: it is absent or damaged.
+        ValueError: the file is missing or damaged.
     """
     try:
         lines = (root / PROBLEMS).read_bytes().splitlines()
@@ -223,7 +223,7 @@ def load_problems(root: Path) -> list[Problem]:
 def _annotated(skeletons: Path, manifest: Manifest, reader: Reader | None) -> Iterator[tuple[str, str, int | None]]:
     """(key, split, label) of each clip of the skeleton files."""
     if reader is None:
-        allowed = f"{', '.join(DATASETS)}, or one that check.dataset names"
+        allowed = f"{', '.join(DATASETS)}, or one named by check.dataset"
         raise ValueError(f"check.skeletons: data set must be one of {allowed}, got {manifest.dataset!r}")
     raw = RawSettings(videos=skeletons, skeletons=skeletons, protocol=manifest.protocol)
     for clip in reader.read(raw):
@@ -232,7 +232,7 @@ def _annotated(skeletons: Path, manifest: Manifest, reader: Reader | None) -> It
 
 
 def _with_shards(findings: list[Finding], manifest: Manifest, index: Index) -> Iterator[Finding]:
-    """Findings about a clip whose check did not know the shard: the index does."""
+    """Add the shard from the index to findings about a clip that lack it."""
     for finding in findings:
         row = index.row_of_key.get(finding.key) if finding.key and not finding.shard else None
         if row is not None and 0 <= index.shard[row] < len(manifest.shards):

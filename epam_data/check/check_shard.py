@@ -1,4 +1,4 @@
-"""Check one shard: its bytes, every clip in breadth, chosen clips in depth."""
+"""Check one shard: its bytes, basic checks of every clip, chosen clips in depth."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ from epam_data.skeleton import joint_is_missing
 
 @dataclass(frozen=True, kw_only=True)
 class ClipMeasures:
-    """What was measured of one clip, for statistics and to rank clips."""
+    """Measurements of one clip, for statistics and rankings."""
 
     key: str
     shard: str
     num_frames: int
     jpeg_bytes: int  # of all frames
-    num_persons: int  # that are visible in some frame
-    joint_scores: tuple[float, ...]  # (V,) mean score of each joint where it is visible; NaN: nowhere
+    num_persons: int  # visible in at least one frame
+    joint_scores: tuple[float, ...]  # (V,) mean score of each joint where it is visible; NaN: never visible
     crop_px: tuple[int, int]  # (H, W) of the person box in the video
     visible: float  # share of the joints
     outside_image: float  # share of the visible joints
     outside_crop: float  # share of the visible joints inside the image
     heatmap_error: float | None = None  # of the scale; None: not checked in depth
-    decoded: bool = False  # every pixel of its frames
+    decoded: bool = False  # all frames were decoded
     motion: Motion | None = None  # None: not decoded, or too short
 
 
 @dataclass(frozen=True, kw_only=True)
 class Depth:
-    """What a look in depth gave; the defaults: there was none."""
+    """Result of the in-depth check; the defaults mean that it was not done."""
 
     faults: tuple[Fault, ...] = ()
     heatmap_error: float | None = None
@@ -59,37 +59,37 @@ class CheckTask:
     """One shard to check."""
 
     entry: ShardEntry
-    rows: tuple[IndexRow, ...]  # what the index says of its samples
+    rows: tuple[IndexRow, ...]  # index rows of its samples
     deep: frozenset[str]  # keys to check in depth
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardFindings:
-    """What was found in one shard."""
+    """The result of checking one shard."""
 
     findings: tuple[Finding, ...]
-    measures: tuple[ClipMeasures, ...] = ()  # of the clips that open
+    measures: tuple[ClipMeasures, ...] = ()  # of the clips that could be opened
     contents: tuple[ClipContent, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardChecker:
-    """Checks shards of one directory, one a call: picklable, for the executors."""
+    """Checks the shards of one directory, one per call; picklable, for the executors."""
 
     root: Path
     manifest: Manifest
-    rgb: bool  # decode every frame of the clips in depth
-    videos: Path | None  # where the recordings are, to compare what their containers announce
+    rgb: bool  # decode every frame of the clips checked in depth
+    videos: Path | None  # folder of the recordings, to compare with the frame counts in their headers
 
     def __call__(self, task: CheckTask) -> tuple[str, ShardFindings]:
-        """The name of the shard, and what was found in it."""
+        """The name and the findings of the shard."""
         entry = task.entry
         try:
             data = _mapped(self.root / f"{entry.name}.tar")
         except FileNotFoundError:
             missing = Finding(check="shard", shard=entry.name, what="the shard is missing")
             return entry.name, ShardFindings(findings=(missing,))
-        except OSError as error:  # a directory in its place, no permission, a disk that fails
+        except OSError as error:  # a directory with its name, no permission, a disk failure
             unread = Finding(check="shard", shard=entry.name, what=f"cannot be read ({error.strerror})")
             return entry.name, ShardFindings(findings=(unread,))
         findings = list(shard_findings(data, entry))
@@ -106,11 +106,11 @@ class ShardChecker:
                 continue
             clip = {ending: data[header.start : header.start + header.size] for ending, header in mine.items()}
             try:
-                # To name what is damaged, a shard whose hash is wrong is looked at whole.
+                # If the shard's hash is wrong, check every clip in depth to find the damage.
                 faults, measured = self.check_clip(
                     clip, row, entry, deep=damaged or row.key in task.deep, rgb=damaged or self.rgb
                 )
-            except Exception as error:  # one clip of many: what no check foresaw must not cost the others their check
+            except Exception as error:  # an unforeseen error in one clip must not stop the check of the others
                 what = f"cannot be checked ({type(error).__name__}: {error})"
                 findings.append(Finding(check="clip", shard=entry.name, key=row.key, what=what))
                 continue
@@ -123,7 +123,7 @@ class ShardChecker:
     def check_clip(
         self, members: dict[str, memoryview], row: IndexRow, entry: ShardEntry, *, deep: bool, rgb: bool
     ) -> tuple[tuple[Fault, ...], ClipMeasures | None]:
-        """What is wrong with one clip, and what was measured of it; None where it does not open."""
+        """The faults and the measures of one clip; no measures (None) if it cannot be opened."""
         opened = open_sample(members, row, entry, self.manifest)
         depth = self.look_deep(members, opened, rgb=rgb) if deep else Depth()
         measures = clip_measures(opened, row, entry, depth, len(members[self.manifest.codecs.frames]))
@@ -136,11 +136,11 @@ class ShardChecker:
 
     @cached_property
     def finder(self) -> VideoFinder | None:
-        """Finds recordings; one for all clips, as it lists each folder once."""
+        """Finds recordings; shared by all clips, since it lists each folder once."""
         return None if self.videos is None else VideoFinder(self.videos)
 
     def look_deep(self, members: dict[str, memoryview], opened: OpenedSample, *, rgb: bool) -> Depth:
-        """One clip in depth: heatmap, alignment and, with `rgb`, frames and motion."""
+        """Check one clip in depth: heatmap, alignment and, with `rgb`, frames and motion."""
         info, keypoints, heatmap = opened.info, opened.keypoints, opened.heatmap
         if info is None:
             return Depth()
@@ -158,13 +158,13 @@ class ShardChecker:
             wrong = [] if error.allowed else [str(error)]
             wrong += property_faults(info, keypoints, heatmap, prepare.use_scores, self.manifest.layout)
             faults += [Fault(check="heatmap", member=codecs.heatmap, what=what) for what in wrong]
-        askew = list(alignment_faults(info, keypoints, joint_positions(info, keypoints), prepare))
+        misaligned = list(alignment_faults(info, keypoints, joint_positions(info, keypoints), prepare))
         if self.finder is not None:
-            askew += container_faults(info, self.finder, prepare)
+            misaligned += container_faults(info, self.finder, prepare)
         if frames is not None:
             motion = motion_of(info, keypoints, frames)
-            askew += [motion.alarm] if motion and motion.shifted else []
-        faults += [Fault(check="alignment", member=codecs.keypoints, what=what) for what in askew]
+            misaligned += [motion.alarm] if motion and motion.shifted else []
+        faults += [Fault(check="alignment", member=codecs.keypoints, what=what) for what in misaligned]
         return Depth(
             faults=tuple(faults),
             heatmap_error=None if error is None else error.largest,
@@ -176,7 +176,7 @@ class ShardChecker:
 def clip_measures(
     opened: OpenedSample, row: IndexRow, entry: ShardEntry, depth: Depth, jpeg_bytes: int
 ) -> ClipMeasures | None:
-    """The measures of one clip; None where it does not open."""
+    """The measures of one clip; None if it cannot be opened."""
     info, keypoints = opened.info, opened.keypoints
     if info is None or keypoints is None or opened.heatmap is None:
         return None
@@ -200,7 +200,7 @@ def clip_measures(
 
 
 def shard_findings(data: memoryview, entry: ShardEntry) -> Iterator[Finding]:
-    """Size and hash of a whole shard against the manifest."""
+    """Compare the size and hash of a shard with the manifest."""
     if len(data) != entry.num_bytes:
         yield Finding(
             check="shard", shard=entry.name, what=f"has {len(data)} bytes, the manifest says {entry.num_bytes}"
@@ -210,22 +210,22 @@ def shard_findings(data: memoryview, entry: ShardEntry) -> Iterator[Finding]:
 
 
 def _mapped(path: Path) -> memoryview:
-    """The bytes of a file, of which only those that are looked at are read."""
+    """The memory-mapped bytes of a file."""
     with path.open("rb") as file:
-        if not path.stat().st_size:  # cannot be mapped
+        if not path.stat().st_size:  # an empty file cannot be mapped
             return memoryview(b"")
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def _finding(fault: Fault, shard: str, headers: dict[str, MemberHeader]) -> Finding:
     header = headers[fault.member]
-    what = fault.what.removeprefix(f"{fault.member}: ")  # a codec's error names its member, as the finding does
+    what = fault.what.removeprefix(f"{fault.member}: ")  # the finding names the member already
     offset = header.start + fault.offset
     return Finding(check=fault.check, shard=shard, key=header.key, member=fault.member, offset=offset, what=what)
 
 
 def _mean_scores(scores: NDArray[np.floating]) -> tuple[float, ...]:
-    """(V,) mean over persons and frames of (M, T, V) scores, NaN where none is visible."""
+    """(V,) mean over persons and frames of (M, T, V) scores, NaN for joints that are never visible."""
     values = scores.astype(np.float64)
     count = np.isfinite(values).sum(axis=(0, 1))
     with np.errstate(invalid="ignore", divide="ignore"):

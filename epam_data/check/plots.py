@@ -1,4 +1,4 @@
-"""Distributions of a checked set, each as an SVG picture with its figures in words."""
+"""Distributions of a checked set, each as an SVG plot with a text summary."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _classes(report: CheckReport) -> Plot:
         if counts.any():
             axes.bar(np.arange(num_classes), counts, bottom=below, label=split, color=_SPLIT_COLOURS[split], width=0.85)
             below += counts
-            words.append(f"{split} {_range(counts)} a class")
+            words.append(f"{split} {_range(counts)} per class")
     if below.any():
         axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
         axes.locator_params(integer=True)
@@ -116,7 +116,7 @@ def _lags(report: CheckReport) -> Iterator[Plot]:
     axes.bar(np.arange(-MAX_LAG, MAX_LAG + 1), counts, color=BLUE)
     axes.locator_params(integer=True)
     near = int((np.abs(moving) <= 1).sum())
-    words = f"{len(moving)} of {len(motions)} clips move enough to tell; {near} of them fit best within one frame"
+    words = f"{len(moving)} of {len(motions)} clips move enough to judge; {near} of them match best within one frame"
     yield finish_plot("RGB against pose", words, axes)
 
 
@@ -129,7 +129,7 @@ def _histogram(title: str, unit: str, values: NDArray[Any], form: str, bound: fl
     values = finite
     low, high = values.min(), values.max()
     bins = min(30, max(1, len(np.unique(values))))
-    span = None if bound is None else (0, 1.1 * max(high, bound))  # a bound is seen in proportion
+    span = None if bound is None else (0, 1.1 * max(high, bound))  # the bound is always visible
     edges = np.histogram_bin_edges(values, bins=bins if span is None else 30, range=span)
     axes.hist(values, bins=edges, color=BLUE, edgecolor="white", linewidth=0.4)
     if bound is not None:

@@ -1,4 +1,4 @@
-"""The clips that stand out most by each measure: not wrong, but worth a look."""
+"""The most extreme clips by each measure: not errors, but worth a look."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class Ranking:
 
 
 def rankings(measures: tuple[ClipMeasures, ...], length: int = 5) -> list[Ranking]:
-    """One ranking for each measure that some clip has."""
-    made = []
+    """One ranking per measure that at least one clip has."""
+    found = []
     for title, (value, words) in _MEASURES.items():
         values = [(value(clip), clip) for clip in measures]
-        # NaN: the clip has no such value; the key settles ties, so that the order never depends on the shards'.
+        # NaN: the clip has no such value. Ties are broken by key, so that the order of the shards does not matter.
         ranked = sorted(((-v, clip.key, clip) for v, clip in values if v == v), key=lambda row: row[:2])
         if ranked:
             best = tuple((key, words(clip)) for _, key, clip in ranked[:length])
-            made.append(Ranking(title=title, clips=best))
-    return made
+            found.append(Ranking(title=title, clips=best))
+    return found
 
 
 def _mean_score(clip: ClipMeasures) -> float:

@@ -1,8 +1,8 @@
-"""A second, independent way to draw a heatmap: in float64, straight from the definition.
+"""A second, independent heatmap renderer: in float64, directly from the definition.
 
-It shares no code with `heatmap.py`, so that `epam-data check` can compare the two. There are two forms, which the tests
-hold together: `reference_heatmap`, slow and obvious, and `reference_pixels`, the same numbers at the pixels that lie in
-some window only: all others are 0.
+It shares no code with `heatmap.py`, so that `epam-data check` can compare the two. It has two forms, which the tests
+compare: `reference_heatmap`, slow and obvious, and `reference_pixels`, the same numbers but only for pixels inside a
+Gaussian's window; all others are 0.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def reference_heatmap(
         info: geometry, kind and sigma.
         keypoints: (M, T, V, 3) x, y, score in pixels of `info.image_size`.
         use_scores: the height of a Gaussian is its score, else 1.
-        layout: the joints, and which of them limbs connect.
+        layout: the joints and limbs.
 
     Returns:
         (T, V, h, w) float64; V counts limbs where `info.heatmap_kind` is "limbs".
@@ -45,7 +45,7 @@ def reference_heatmap(
 def reference_pixels(
     info: SampleInfo, keypoints: NDArray[np.floating], use_scores: bool, layout: SkeletonLayout
 ) -> tuple[NDArray[np.int64], Array]:
-    """`reference_heatmap` where it may not be 0.
+    """The pixels of `reference_heatmap` that may be non-zero.
 
     Returns:
         indices: (n,) flat indices into the (T, V, h, w) volume, each once.
@@ -59,7 +59,7 @@ def reference_pixels(
     starts, ends = (persons, frames, a[channels]), (persons, frames, b[channels])
     ax, ay, bx, by = u[starts], v[starts], u[ends], v[ends]
     squared = (bx - ax) ** 2 + (by - ay) ** 2
-    point = squared < 1  # drawn as its start
+    point = squared < 1  # rendered as its start point
     tall = np.where(point, height[starts], np.minimum(height[starts], height[ends]))
     bx, by, squared = np.where(point, ax, bx), np.where(point, ay, by), np.where(point, 1, squared)
 
@@ -91,8 +91,8 @@ def heatmap_points(
 def _largest_at_each(
     indices: NDArray[np.int64], values: Array, persons: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], Array]:
-    """Each place once, with the largest of its values: where persons overlap."""
-    if not persons.size or persons[0] == persons[-1]:  # one person: no index stands twice
+    """Each index once, with its largest value; persons may overlap."""
+    if not persons.size or persons[0] == persons[-1]:  # one person: no index occurs twice
         return indices, values
     order = np.lexsort((-values, indices))
     indices, values = indices[order], values[order]
@@ -103,7 +103,7 @@ def _largest_at_each(
 def _pixels(
     columns: tuple[NDArray[np.int64], NDArray[np.int64]], rows: tuple[NDArray[np.int64], NDArray[np.int64]]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Number of the window, x and y of every pixel of windows of different sizes, one behind the other."""
+    """Window number, x and y of every pixel of windows of different sizes, window after window."""
     (x1, x2), (y1, y2) = columns, rows
     wide, high = np.maximum(x2 - x1, 0), np.maximum(y2 - y1, 0)
     areas = wide * high
@@ -114,7 +114,7 @@ def _pixels(
 
 
 def _window(low: Array, high: Array, size: int, sigma: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First and one past the last pixel from trunc(low - 3 sigma) to trunc(high + 3 sigma), inside the heatmap."""
+    """First pixel, and one past the last, from trunc(low - 3 sigma) to trunc(high + 3 sigma), inside the heatmap."""
     first = np.clip(np.trunc(low - 3 * sigma), 0, size)
     last = np.clip(np.trunc(high + 3 * sigma), -1, size - 1)
     return first.astype(np.int64), last.astype(np.int64) + 1

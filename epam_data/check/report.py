@@ -1,4 +1,4 @@
-"""A check's result -> one self-contained HTML page: it needs no network and nothing beside it."""
+"""A check's result -> one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from epam_data.shards.reader import ShardReader
 from epam_data.show.page import environment, image_url
 from epam_data.show.picture import contact_sheet
 
-_MAX_FINDINGS = 1000  # rows of the table; the page says when there are more
-_MAX_PROBLEM_CLIPS = 12  # with a picture
+_MAX_FINDINGS = 1000  # rows of the table; the page reports if there are more
+_MAX_PROBLEM_CLIPS = 12  # shown with a picture
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipPicture:
-    """A clip to look at."""
+    """A clip shown in the report."""
 
     key: str
     title: str  # class and split
     alt: str
-    url: str  # the picture as a data URL; "": the clip cannot be drawn
+    url: str  # the picture as a data URL; "": the clip cannot be shown
     width: int = 0
     height: int = 0
     why_not: str = ""
 
 
 def write_report(report: CheckReport, folder: Path, *, num_clips: int = 6, seed: int = 0) -> Path:
-    """Write `folder/index.html`, with pictures of the clips with problems, of seeded random ones and of extreme ones.
+    """Write `folder/index.html`, with pictures of clips with problems, seeded random clips and extreme clips.
 
     Args:
-        report: what `check` found.
-        folder: made if need be.
-        num_clips: random clips.
-        seed: chooses them.
+        report: result of `check`.
+        folder: created if missing.
+        num_clips: number of random clips.
+        seed: chooses the random clips.
 
     Returns:
-        The page's path.
+        Path of the page.
     """
     folder.mkdir(parents=True, exist_ok=True)
     ranked = rankings(report.measures)
@@ -66,9 +66,9 @@ def write_report(report: CheckReport, folder: Path, *, num_clips: int = 6, seed:
             rankings=ranked,
             problem_clips=problem_clips,
             random_clips=random_clips,
-            flipped=_draw(report, random_clips[0].key, num_frames=2, flip=True) if random_clips else None,
+            flipped=_picture(report, random_clips[0].key, num_frames=2, flip=True) if random_clips else None,
             extreme_clips=extreme_clips,
-            drawn={clip.key for clip in (*problem_clips, *random_clips, *extreme_clips)},
+            pictured={clip.key for clip in (*problem_clips, *random_clips, *extreme_clips)},
         ),
         encoding="utf-8",
     )
@@ -78,7 +78,7 @@ def write_report(report: CheckReport, folder: Path, *, num_clips: int = 6, seed:
 def _choose(
     report: CheckReport, ranked: list[Ranking], num_clips: int, seed: int
 ) -> tuple[list[ClipPicture], list[ClipPicture], list[ClipPicture]]:
-    """Clips with problems, random clips, and the most extreme of each ranking; no clip is drawn twice."""
+    """Clips with problems, random clips, and the most extreme of each ranking; no clip is shown twice."""
     index = report.index
     faulty = [key for key in dict.fromkeys(finding.key for finding in report.findings) if key in index.row_of_key]
     chosen = faulty[:_MAX_PROBLEM_CLIPS]
@@ -87,14 +87,14 @@ def _choose(
     extreme = list(dict.fromkeys(ranking.clips[0][0] for ranking in ranked))
     extreme = [key for key in extreme if key not in chosen and key not in random]
     return (
-        [_draw(report, key, num_frames=1) for key in chosen],
-        [_draw(report, key, num_frames=2) for key in random],
-        [_draw(report, key, num_frames=1) for key in extreme],
+        [_picture(report, key, num_frames=1) for key in chosen],
+        [_picture(report, key, num_frames=2) for key in random],
+        [_picture(report, key, num_frames=1) for key in extreme],
     )
 
 
-def _draw(report: CheckReport, key: str, *, num_frames: int, flip: bool = False) -> ClipPicture:
-    """The picture of a clip, or why there is none: its problem is among the findings."""
+def _picture(report: CheckReport, key: str, *, num_frames: int, flip: bool = False) -> ClipPicture:
+    """The picture of a clip, or the reason why it cannot be shown."""
     index, manifest = report.index, report.manifest
     number = index.row_of_key[key]
     row, shard = index.row(number), int(index.shard[number])
@@ -119,7 +119,7 @@ def _read(report: CheckReport, shard: int, number: int) -> Sample:
 
 
 def _split_table(report: CheckReport) -> list[tuple[str, int, int, int | None]]:
-    """(split, shards, clips, clips of the published files) of each split that there is."""
+    """(split, shards, clips, clips in the published files) of each split."""
     manifest = report.manifest
     published = protocol_of(manifest, report.reader).num_clips
     rows = []
@@ -131,7 +131,7 @@ def _split_table(report: CheckReport) -> list[tuple[str, int, int, int | None]]:
 
 
 def _class_table(report: CheckReport) -> list[tuple[int, str, str, list[int]]]:
-    """(label, class, group, clips of each split) of each class."""
+    """(label, class, group, clips per split) of each class."""
     manifest, index = report.manifest, report.index
     splits = split_of_clips(manifest, index)
     counts = [

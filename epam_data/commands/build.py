@@ -42,12 +42,7 @@ class BuildCommand:
     where: ExecutorSettings = field(default_factory=on_all_cores, metadata=FLAT)
     part: str | None = None
     """`i/n`: build only every n-th shard from shard i (0-based) on, as task i of an array job; then run `finalise`."""
-    split: str | None = None
-    """One split only: `train`, `val` or `test`."""
-    only: tuple[str, ...] = ()
-    """These clips only: --only KEY KEY ..."""
-    limit: int | None = None
-    """Build at most this many clips, chosen at random, for a quick look."""
+    selection: Selection = field(default_factory=Selection, metadata=FLAT)
     dry_run: bool = False
     """Build nothing: measure a few clips, and print the size and time of the whole build."""
     restart: bool = False
@@ -55,7 +50,7 @@ class BuildCommand:
     retry_skipped: bool = False
     """Rebuild finished shards that lack clips, after their videos were repaired."""
     max_failures: int = 0
-    """With more skipped clips than this, the exit code is 1; all other clips are built in any case."""
+    """With more skipped clips, the exit code is 1. Below 20, a build stops if its first 20 clips all fail alike."""
 
     def __post_init__(self) -> None:
         _ = self.plan  # it checks itself
@@ -75,7 +70,7 @@ class BuildCommand:
             out=self.out,
             work=self.work,
             limits=self.limits,
-            selection=Selection(split=self.split, only=self.only, limit=self.limit),
+            selection=self.selection,
         )
 
 
@@ -101,7 +96,12 @@ def build_command(command: BuildCommand) -> int:
 
         print(estimate(command.plan).describe(command.where.workers))
         return 0
-    options = BuildOptions(where=command.where, restart=command.restart, retry_skipped=command.retry_skipped)
+    options = BuildOptions(
+        where=command.where,
+        restart=command.restart,
+        retry_skipped=command.retry_skipped,
+        max_failures=command.max_failures,
+    )
     begun = time.monotonic()
     with Progress("build", "clips") as progress:
         if command.part is None:

@@ -20,7 +20,7 @@ _MAX_PROBLEMS = 20  # lines on the terminal; --json and the report have all
 
 @dataclass(frozen=True, kw_only=True)
 class CheckCommand:
-    """Check shards: exit code 0 nothing wrong, 1 problems, 2 unusable."""
+    """Check shards; exit code 0: no problems, 1: problems, 2: unusable."""
 
     shards: Path
     """Folder of the shards."""

@@ -6,19 +6,23 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Annotated
+
+from annotated_types import Ge
 
 from epam_data.build.pilot import PilotSettings, pilot
 from epam_data.build.plan import BuildPlan, ClipLimits
 from epam_data.readers import RawSettings
 from epam_data.samples.settings import PrepareSettings
 from epam_data.shards.settings import ShardSettings
+from epam_data.system.checked_fields import check_fields
 from epam_data.system.executors import ExecutorSettings, available_cores
 from epam_data.system.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
 class PilotCommand:
-    """Build some random clips and estimate the whole build: failures, hours, gigabytes."""
+    """Build some random clips and estimate the full build: failures, hours, gigabytes."""
 
     dataset: str
     """Data set, as docs/raw-data.md lists them, or `module:NAME` of your own reader."""
@@ -29,18 +33,13 @@ class PilotCommand:
     prepare: PrepareSettings = field(default_factory=PrepareSettings)
     shard: ShardSettings = field(default_factory=ShardSettings)
     limits: ClipLimits = field(default_factory=ClipLimits)
-    workers: int = field(default_factory=available_cores)
+    workers: Annotated[int, Ge(0)] = field(default_factory=available_cores)
     """Processes on this machine; 0 runs everything in this process."""
     json: bool = False
     """Print the result as JSON."""
 
     def __post_init__(self) -> None:
-        _ = self.where
-
-    @property
-    def where(self) -> ExecutorSettings:
-        """Where clips are built."""
-        return ExecutorSettings(workers=self.workers)
+        check_fields(self)
 
 
 def pilot_command(command: PilotCommand) -> int:
@@ -54,6 +53,6 @@ def pilot_command(command: PilotCommand) -> int:
             out=command.out or Path(scratch),
             limits=command.limits,
         )
-        report = pilot(plan, command.pilot, command.where, progress)
+        report = pilot(plan, command.pilot, ExecutorSettings(workers=command.workers), progress)
     print(json.dumps(asdict(report), indent=1) if command.json else report.describe())
     return 0 if report.num_built else 2

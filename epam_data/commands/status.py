@@ -11,7 +11,7 @@ from epam_data.build.status import build_status
 
 @dataclass(frozen=True, kw_only=True)
 class StatusCommand:
-    """Show how far a build is, running or interrupted."""
+    """Show the progress of a build, running or interrupted."""
 
     out: str
     """Folder or URL of the shards."""

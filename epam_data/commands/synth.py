@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Ge
 
 from epam_data.synth import VIDEO_FOLDER, SynthSettings, synthesise
-from epam_data.system.executors import ExecutorSettings, available_cores
+from epam_data.system.checked_fields import check_fields
+from epam_data.system.executors import available_cores
 from epam_data.system.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
 class SynthCommand:
-    """Make a small data set in NTU RGB+D's layout: videos of moving figures and a skeleton pickle."""
+    """Create a small data set in NTU RGB+D's layout: videos of moving figures and a skeleton pickle."""
 
     out: Path
     """Folder to write."""
     synth: SynthSettings = field(default_factory=SynthSettings)
-    workers: int = field(default_factory=available_cores)
+    workers: Annotated[int, Ge(0)] = field(default_factory=available_cores)
     """Processes on this machine; 0 runs everything in this process."""
 
     def __post_init__(self) -> None:
-        _ = ExecutorSettings(workers=self.workers)
+        check_fields(self)
 
 
 def synth_command(command: SynthCommand) -> int:

@@ -1,7 +1,7 @@
-"""Readers: raw files -> clips. Each data set has a file here, named like it, that holds its `READER`.
+"""Readers: raw files -> clips. Each data set has a module here of the same name, which defines its `READER`.
 
-A data set of one's own needs no change here: a module of one's own holds a `Reader`, and recipes name it as
-`dataset: my_module:MY_READER` (see `find_reader`; examples/own_dataset.py is a whole one).
+To read your own data set, define a `Reader` in your own module and name it in the recipe as
+`dataset: my_module:MY_READER` (see `find_reader`; examples/own_dataset.py is a complete example).
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from epam_data.taxonomy import TAXONOMIES
 __all__ = ["DATASETS", "Protocol", "RawSettings", "Reader", "find_reader", "reader_module"]
 
 DATASETS = tuple(TAXONOMIES)
-"""The data sets of this package: those with a table of classes. `NAME.py` in this folder reads the data set NAME."""
+"""The built-in data sets: those with a table of classes. `NAME.py` in this folder reads the data set NAME."""
 
 
 def find_reader(dataset: str) -> Reader:
-    """The reader of a data set: one of `DATASETS` by its name, or one's own as `module:NAME`.
+    """The reader of a data set: one of `DATASETS` by name, or your own as `module:NAME`.
 
-    The module is looked for where Python looks, and in the current folder. The process that begins a
-    build imports it; its workers need not.
+    The module is searched on Python's path and in the current folder. The process that starts a build imports it; its
+    workers do not.
 
     Raises:
-        ValueError: there is no such name or module, its import fails, or what the name stands for is no `Reader`.
+        ValueError: unknown name or module, the import fails, or the object is not a `Reader`.
     """
     if dataset in DATASETS:
         known: Reader = import_module(f"{__name__}.{dataset}").READER
@@ -37,19 +37,19 @@ def find_reader(dataset: str) -> Reader:
         allowed = f"{', '.join(DATASETS)}, or module:NAME of a reader of your own"
         raise ValueError(f"dataset must be one of {allowed}, got {dataset!r}")
     here = str(Path.cwd())
-    if here not in sys.path:  # a console script has the folder of the script there, not this one
+    if here not in sys.path:  # a console script has its own folder there, not the current one
         sys.path.append(here)
     try:
         reader = getattr(import_module(module), name, None)
     except ImportError as error:
         raise ValueError(f"dataset {dataset!r}: {module} cannot be imported ({error})") from error
     if not isinstance(reader, Reader):
-        raise ValueError(f"dataset {dataset!r}: {module} must hold a Reader {name}, got {type(reader).__name__}")
+        raise ValueError(f"dataset {dataset!r}: {module} must define a Reader {name}, got {type(reader).__name__}")
     return reader
 
 
 def reader_module(dataset: str) -> Path | None:
-    """The source file of a reader of one's own, loaded by `find_reader` before; None for `DATASETS`."""
+    """The source file of a custom reader that `find_reader` has loaded; None for `DATASETS`."""
     if dataset in DATASETS:
         return None
     file = sys.modules[dataset.partition(":")[0]].__file__

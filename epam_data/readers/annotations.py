@@ -36,7 +36,7 @@ def skeleton_files(raw: RawSettings) -> list[Path]:
     """The pickles that `read_splits` opens, in the order train, val, test.
 
     Raises:
-        ValueError: there is none, or two files claim one split.
+        ValueError: no pickle was found, or several for one split.
     """
     if not raw.skeletons.is_dir():
         return [raw.skeletons]
@@ -48,7 +48,7 @@ def skeleton_files(raw: RawSettings) -> list[Path]:
             raise ValueError(f"{raw.skeletons}: several pickles for split {split}: {[p.name for p in matches]}")
         chosen += matches
     if not chosen:
-        raise ValueError(f"{raw.skeletons}: holds no pickle named *_{ending.replace('test', '{train,val,test}')}")
+        raise ValueError(f"{raw.skeletons}: no pickle named *_{ending.replace('test', '{train,val,test}')} found")
     return chosen
 
 
@@ -56,10 +56,10 @@ def read_splits(raw: RawSettings) -> Iterator[tuple[str, Annotation | Problem]]:
     """Each annotation of the protocol with its split, in the order of the files.
 
     Yields:
-        (split, annotation); a Problem for a name that a split lists but no annotation has.
+        (split, annotation), or a Problem for a listed name without annotation.
 
     Raises:
-        ValueError: a file is in neither layout, or lacks the protocol.
+        ValueError: a file has neither layout, or lacks the protocol.
     """
     for path in skeleton_files(raw):
         content = load_pickle(path)
@@ -94,7 +94,7 @@ def _from_split_lists(
     for annotation in content["annotations"]:
         frame_dir = annotation.get("frame_dir")
         unseen.pop(frame_dir, None)
-        if frame_dir in split_of:  # every time: the store refuses the second record of a name, and says so
+        if frame_dir in split_of:  # duplicates too: the skeleton store refuses and reports them
             yield split_of[frame_dir], annotation
     for frame_dir, split in unseen.items():
         reason = f"{frame_dir}: listed in split {split}, but {path.name} has no annotation of that name"
@@ -112,12 +112,12 @@ def read_clips(
     label_of: Callable[[str, Annotation], int | None],
     excluded: frozenset[str] = frozenset(),
 ) -> Iterator[Clip | Problem]:
-    """Each annotation as a `Clip`, or as the `Problem` why it makes none.
+    """Each annotation as a `Clip`, or as a `Problem` if it is unusable.
 
     Args:
-        raw: where the pickles lie.
-        label_of: (split, annotation) -> label; None where the data set hides it; raises ValueError for a bad one.
-        excluded: names that are left out, each as a Problem with action "excluded".
+        raw: location of the pickles.
+        label_of: (split, annotation) -> label, None if it is hidden; raises ValueError for a bad label.
+        excluded: names to leave out, each as a Problem with action "excluded".
     """
     for split, annotation in read_splits(raw):
         name = annotation.name if isinstance(annotation, Problem) else str(annotation.get("frame_dir"))
@@ -134,11 +134,11 @@ def read_clips(
 
 
 def action_label(name_fields: Callable[[str], dict[str, int]], example: str) -> Callable[[str, Annotation], int]:
-    """A `label_of` for names that say the action: action - 1, which the annotation must say as well.
+    """A `label_of` for names that contain the action: action - 1, which must equal the annotation's label.
 
     Args:
         name_fields: see `Reader.name_fields`.
-        example: such a name, for the message about another one.
+        example: a valid name, for the error message.
     """
 
     def label_of(split: str, annotation: Annotation) -> int:
@@ -154,10 +154,10 @@ def action_label(name_fields: Callable[[str], dict[str, int]], example: str) -> 
 
 
 def clip_of(annotation: Annotation, split: str, label: int | None) -> Clip:
-    """The clip of an annotation, its video not yet looked for.
+    """The clip of an annotation; its video is searched later.
 
     Raises:
-        ValueError: a field is absent, or is none of a skeleton.
+        ValueError: a field is missing or invalid.
     """
     name = str(annotation.get("frame_dir"))
     absent = [field for field in ("frame_dir", "img_shape", "keypoint") if field not in annotation]
@@ -187,7 +187,7 @@ def _as_size(values: Any, what: str) -> tuple[int, int]:
 
 
 def _as_float(values: Any, what: str) -> NDArray[np.floating]:
-    """float16 stays, everything else numeric becomes float32."""
+    """float16 is kept, other numeric types become float32."""
     array = np.asarray(values)
     if array.dtype == np.float16:
         return array

@@ -1,4 +1,4 @@
-"""MA-52: one list pickle per split, 28 joints, names like train/0003_01_0001; test labels are hidden."""
+"""MA-52: one pickled list per split, 28 joints, names like train/0003_01_0001; test labels are hidden."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from epam_data.taxonomy import TAXONOMIES
 
 
 def read_ma52(raw: RawSettings) -> Iterator[Clip | Problem]:
-    """Each clip of the splits that `raw.skeletons` holds.
+    """Each clip of the splits in `raw.skeletons`.
 
     Raises:
-        ValueError: a pickle cannot be used at all.
+        ValueError: a pickle cannot be read.
     """
     return read_clips(raw, _label)
 

@@ -17,22 +17,22 @@ NAME = re.compile(
 )
 NAME_EXAMPLE = "S001C001P001R001A001"
 
-# Of the 40 subjects, as Shahroudy et al., "NTU RGB+D: A Large Scale Dataset for 3D Human Activity Analysis", CVPR 2016.
+# Shahroudy et al., "NTU RGB+D: A Large Scale Dataset for 3D Human Activity Analysis", CVPR 2016; 40 subjects in total.
 _TRAIN_SUBJECTS = frozenset((1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38))
 
 
 @cache
 def missing_skeletons() -> frozenset[str]:
-    """The 302 recordings that the data set's authors list as without usable skeletons."""
+    """The 302 recordings that the authors list as having no usable skeletons."""
     text = resources.files("epam_data").joinpath("tables", "ntu60_missing_skeletons.txt").read_text("utf-8")
     return frozenset(line for line in text.splitlines() if line and not line.startswith("#"))
 
 
 def read_ntu60(raw: RawSettings) -> Iterator[Clip | Problem]:
-    """Each clip of `raw.protocol`; the listed recordings without skeletons are left out.
+    """Each clip of `raw.protocol`, without the recordings of `missing_skeletons`.
 
     Raises:
-        ValueError: a pickle cannot be used at all.
+        ValueError: a pickle cannot be read.
     """
     return read_clips(raw, action_label(READER.name_fields, NAME_EXAMPLE), excluded=missing_skeletons())
 
@@ -42,7 +42,7 @@ READER = Reader(
     skeleton="coco17",
     taxonomy=TAXONOMIES["ntu60"],
     name_pattern=NAME,
-    protocols={  # clips: those of the skeleton files, after the 302 without skeletons
+    protocols={  # num_clips: in the skeleton files, without the 302 above
         "xsub": Protocol(
             split_by="subject",
             values={"train": _TRAIN_SUBJECTS, "val": frozenset(range(1, 41)) - _TRAIN_SUBJECTS},

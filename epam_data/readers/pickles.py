@@ -12,15 +12,15 @@ import numpy as np
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """Old protocols write bytes as text and this call; only the one codec that they use."""
+    """Old pickle protocols store bytes as latin1 text and a call of this; no other codec is allowed."""
     if encoding != "latin1":
         raise ValueError(f"refused the codec {encoding!r}")
     return text.encode("latin1")
 
 
 def _numpy_globals() -> dict[tuple[str, str], Any]:
-    # Arrays name these functions by the module of the NumPy that wrote them: numpy.core (1.x) or numpy._core (2.x).
-    # They are taken from NumPy's own pickles, so that no private module is imported here.
+    # Pickled arrays name these functions by NumPy's module at the time: numpy.core (1.x) or numpy._core (2.x).
+    # Taking the functions from pickled values avoids importing a private module.
     reconstruct: Callable[..., Any] = np.empty(0).__reduce__()[0]  # type: ignore[assignment]
     scalar: Callable[..., Any] = np.float32(0).__reduce__()[0]  # type: ignore[assignment]
     frombuffer: Callable[..., Any] = np.empty(1).__reduce_ex__(5)[0]  # type: ignore[assignment]
@@ -41,12 +41,12 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 
 
 class _RefusedGlobal(ValueError):
-    """The pickle names something that it may not hold."""
+    """The pickle names a global that is not allowed."""
 
 
 class _DataUnpickler(pickle.Unpickler):
     def __init__(self, file: BinaryIO, source: str) -> None:
-        # latin1: NumPy arrays inside pickles of Python 2.
+        # latin1 is needed for NumPy arrays in Python 2 pickles.
         super().__init__(file, encoding="latin1")
         self.source = source
 
@@ -61,10 +61,10 @@ class _DataUnpickler(pickle.Unpickler):
 
 
 def load_pickle(path: Path) -> Any:
-    """What a pickle holds, without running anything that it names.
+    """The content of a pickle, without running any code from it.
 
     Raises:
-        ValueError: the file names another global (which one), or is no whole pickle.
+        ValueError: the file names a global that is not allowed, or is not a complete pickle.
     """
     try:
         with path.open("rb") as file:
@@ -75,6 +75,6 @@ def load_pickle(path: Path) -> Any:
         raise
     except (
         *(pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError),
-        *(OverflowError, MemoryError, SystemError),  # damaged bytes may ask for any size, and confuse NumPy
+        *(OverflowError, MemoryError, SystemError),  # damaged bytes may request any size or confuse NumPy
     ) as error:
-        raise ValueError(f"{path.name}: not a whole pickle ({error})") from error
+        raise ValueError(f"{path.name}: not a complete pickle ({error})") from error

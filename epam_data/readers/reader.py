@@ -1,4 +1,4 @@
-"""What is particular to one data set, as one value: `Reader`. Builds, checks and the synthetic data ask it."""
+"""`Reader`: everything specific to one data set, used by builds, checks and the synthetic data."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Protocol:
     """One official way to split a data set."""
 
     split_by: str | None = None
-    """The field of the clips' names that decides the split, as `subject`; None: names do not say."""
+    """The field of the clips' names that decides the split, such as `subject`; None: names do not tell."""
     values: Mapping[str, frozenset[int]] = field(default_factory=dict)
-    """Split -> values of the field whose clips are in it."""
+    """Split -> values of that field in the split."""
     num_clips: Mapping[str, int] = field(default_factory=dict)
-    """Split -> clips in the published skeleton files, where their number is known."""
+    """Split -> number of clips in the published skeleton files, if known."""
 
     def __post_init__(self) -> None:
         unknown = sorted({*self.values, *self.num_clips} - set(SPLITS))
@@ -38,28 +38,28 @@ class Protocol:
             raise ValueError(f"protocol: {self.split_by} {', '.join(map(str, twice))} must be in one split")
 
     def split_of(self, fields: Mapping[str, int]) -> str | None:
-        """The split of a clip whose name says `fields`; None: no split has this value, or names do not say."""
+        """The split of a clip with these name fields; None: no split has the value, or names do not tell."""
         value = fields.get(self.split_by or "")
         return next((split for split, values in self.values.items() if value in values), None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reader:
-    """How to read one data set, and what its names, joints, classes and protocols are."""
+    """How to read one data set, with its names, joints, classes and protocols."""
 
     read: Callable[[RawSettings], Iterator[Clip | Problem]]
-    """Raw files -> clips, each record that makes no clip as a `Problem`."""
+    """Raw files -> clips; an unusable record becomes a `Problem`."""
     skeleton: SkeletonLayout | str
     """The joints: a layout of your own, or the name of one in `epam_data.skeleton.LAYOUTS`."""
     taxonomy: Taxonomy
     """The classes; their coarse groups are optional."""
     protocols: Mapping[str | None, Protocol] = field(default_factory=dict)
-    """The official protocols by name, as `raw.protocol` has it; None: the only one of a data set."""
+    """The official protocols by name, for `raw.protocol`; key None: the data set has only one."""
     name_pattern: re.Pattern[str] | None = None
-    """Matches a whole name, without its folder. Its named groups are whole numbers: setup, camera, subject,
-    replication, action, as far as names have them. `action` counts from 1: the label is action - 1."""
+    """Matches a complete name without its folder. Its named groups are integers: setup, camera, subject, replication,
+    action, as far as names have them. `action` counts from 1: the label is action - 1."""
     files: Callable[[RawSettings], list[Path]] = skeleton_files
-    """The files that `read` reads: when one of them changes, a build does not go on with what it read before."""
+    """The files that `read` reads; if one of them changes, a build reads them again."""
 
     def __post_init__(self) -> None:
         if isinstance(self.skeleton, str):
@@ -67,7 +67,7 @@ class Reader:
                 allowed = f"{', '.join(LAYOUTS)}, or a SkeletonLayout"
                 raise ValueError(f"skeleton must be one of {allowed}, got {self.skeleton!r}")
         elif LAYOUTS.get(self.skeleton.name, self.skeleton) != self.skeleton:
-            raise ValueError(f"skeleton {self.skeleton.name}: this name is that of another layout, choose a new one")
+            raise ValueError(f"skeleton {self.skeleton.name}: another layout has this name, choose a new one")
         fields = self.name_pattern.groupindex if self.name_pattern else {}
         for name, protocol in self.protocols.items():
             if protocol.split_by and protocol.split_by not in fields:
@@ -80,6 +80,6 @@ class Reader:
         return LAYOUTS[self.skeleton] if isinstance(self.skeleton, str) else self.skeleton
 
     def name_fields(self, name: str) -> dict[str, int]:
-        """What the name of a clip says, by field; a folder in front does not count; empty for other names."""
+        """The fields in a clip's name, ignoring its folder; empty if the name does not match the pattern."""
         match = self.name_pattern.fullmatch(name.rpartition("/")[2]) if self.name_pattern else None
         return {name: int(text) for name, text in match.groupdict().items() if text} if match else {}

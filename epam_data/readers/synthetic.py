@@ -1,4 +1,4 @@
-"""The data set of `epam-data synth`: NTU RGB+D's names, layout and protocols, nothing left out."""
+"""The data set of `epam-data synth`: names, layout and protocols of NTU RGB+D, no excluded recordings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def read_synthetic(raw: RawSettings) -> Iterator[Clip | Problem]:
     """Each clip of `raw.protocol`.
 
     Raises:
-        ValueError: a pickle cannot be used at all.
+        ValueError: a pickle cannot be read.
     """
     return read_clips(raw, action_label(READER.name_fields, NAME_EXAMPLE))
 
@@ -26,7 +26,7 @@ READER = Reader(
     taxonomy=TAXONOMIES["synthetic"],
     name_pattern=NAME,
     protocols={
-        "xsub": Protocol(  # the first subjects of NTU RGB+D that train and that validate
+        "xsub": Protocol(  # the first training and validation subjects of NTU RGB+D
             split_by="subject",
             values={"train": frozenset((1, 2, 4, 5, 8, 9, 13, 14, 15, 16)), "val": frozenset((3, 6, 7, 10, 11))},
         ),

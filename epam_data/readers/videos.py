@@ -1,4 +1,4 @@
-"""Finding the video of a clip by its name."""
+"""Find the video of a clip by its name."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ class VideoFinder:
         self._listings: dict[PurePosixPath, frozenset[str]] = {}
 
     def find(self, name: str) -> str | None:
-        """The path below the root, or None.
+        """The path relative to the root, or None.
 
-        It is `NAME_rgb.avi`, `NAME_rgb.mp4`, `NAME.avi` or `NAME.mp4`, in the folder that `name` names or in the root.
+        Looks for `NAME_rgb.avi`, `NAME_rgb.mp4`, `NAME.avi` and `NAME.mp4` in the folder part of `name`, then in the
+        root.
         """
         path = PurePosixPath(name)
         for folder in dict.fromkeys((path.parent, PurePosixPath())):

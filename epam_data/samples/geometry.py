@@ -1,4 +1,4 @@
-"""Where a keypoint lies in a crop: arithmetic alone, so that loading needs no painter and no decoder."""
+"""Maps keypoints into a crop: plain arithmetic, so that loading imports neither the renderer nor the decoder."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ def to_heatmap_pixels(
     box: tuple[float, float, float, float],
     size: tuple[int, int],
 ) -> NDArray[np.float64]:
-    """Move keypoints from the skeleton's pixels through the video and the crop into an image of `size`.
+    """Map keypoints from skeleton pixels through the video and the crop to an image of `size`.
 
     Args:
         keypoints: (..., 2) x, y in pixels of `image_size`.
-        image_size: (H, W) in which the skeletons were found.
+        image_size: (H, W) of the image in which the skeletons were detected.
         video_size: (H, W) of the video.
         box: (x1, y1, x2, y2) of the crop in pixels of the video.
         size: (h, w) of the target: the heatmap, or the cropped frame.
 
     Returns:
         (..., 2) float64, (k * (W_video / W) - corner) * w / crop width in this order of operations: the bounds of a
-        Gaussian's window are truncated, so another order can move one by a pixel. Missing joints (0, 0) move as well:
-        find them before.
+        Gaussian's window are truncated, so another order can move one by a pixel. Missing joints (0, 0) move too:
+        find them first.
     """
     to_video = np.array([video_size[1] / image_size[1], video_size[0] / image_size[0]])
     corner = np.array(box[:2], np.float64)

@@ -1,8 +1,8 @@
 """Keypoints -> Gaussian heatmap volumes: one channel per joint, or one per limb.
 
-The semantics are those of MMAction2's `GeneratePoseTarget` with two differences: a joint that is missing in the
-skeleton's own pixels (both coordinates 0, or NaN) paints nothing, and limbs have channels of their own. The bounds of a
-window are taken in float64: mu +- 3 sigma in float32 falls on the other side of an integer about once per clip.
+This follows MMAction2's `GeneratePoseTarget` with two differences: a joint that is missing in skeleton pixels (both
+coordinates 0, or NaN) renders nothing, and limbs have separate channels. The bounds of a window are computed in
+float64: mu +- 3 sigma in float32 falls on the other side of an integer about once per clip.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def draw_joints(
     points, weights = _masked(keypoints, scores)
     _, num_frames, num_joints, _ = points.shape
     out = np.zeros((num_frames, num_joints, *size), np.float32)
-    _paint_joints(out, points, weights, _check_sigma(sigma_px))
+    _render_joints(out, points, weights, _check_sigma(sigma_px))
     return out
 
 
@@ -44,39 +44,39 @@ def draw_limbs(
     size: tuple[int, int],
     sigma_px: float,
 ) -> NDArray[np.float32]:
-    """One ridge per limb: the Gaussian of the distance to the segment, as high as its weaker end.
+    """One ridge per limb: the Gaussian of the distance to the segment, scaled by the lower score of its ends.
 
     Args:
         keypoints: (M, T, V, 2) x, y in heatmap pixels; NaN marks a missing joint.
-        scores: (M, T, V); a limb is as high as the lower score of its ends.
+        scores: (M, T, V).
         limbs: L pairs (start, end) of joints.
         size: (h, w) of the heatmap.
         sigma_px: standard deviation in heatmap pixels.
 
     Returns:
-        (T, L, h, w) float32. A limb with a missing end is empty; one shorter than a pixel is its start point.
+        (T, L, h, w) float32. A limb with a missing end is empty; a limb shorter than a pixel is only its start point.
     """
     points, weights = _masked(keypoints, scores)
     out = np.zeros((points.shape[1], len(limbs), *size), np.float32)
-    _paint_limbs(out, points, weights, np.array(limbs, np.int64).reshape(-1, 2), _check_sigma(sigma_px))
+    _render_limbs(out, points, weights, np.array(limbs, np.int64).reshape(-1, 2), _check_sigma(sigma_px))
     return out
 
 
 def generate_pose_heatmap(
     keypoints: NDArray[np.floating], img_size: int | tuple[int, int], sigma: float = 0.6
 ) -> NDArray[np.float32]:
-    """The joint heatmap of one person, for those who want nothing else of this package.
+    """The joint heatmap of one person, for use without the rest of this package.
 
     Args:
         keypoints: (T, V, 3) x, y, score in the pixels of the heatmap.
-        img_size: height and width of the heatmap, one number for a square.
+        img_size: height and width of the heatmap; a single number for a square.
         sigma: standard deviation in heatmap pixels.
 
     Returns:
         (V, T, H, W) float32.
 
     Raises:
-        ValueError: `keypoints` has another shape.
+        ValueError: `keypoints` has the wrong shape.
     """
     keypoints = np.asarray(keypoints)
     if keypoints.ndim != 3 or keypoints.shape[-1] != 3:
@@ -88,13 +88,13 @@ def generate_pose_heatmap(
 
 
 def quantise(heatmap: NDArray[np.float32], scale: float) -> NDArray[np.uint8]:
-    """Round a heatmap to 255 levels of `scale`: off by at most 0.5 / 255 of `scale` at each pixel."""
+    """Round a heatmap to 255 levels of `scale`; the error is at most 0.5 / 255 of `scale` per pixel."""
     levels: NDArray[np.uint8] = np.rint(heatmap * np.float32(255.0 / scale)).astype(np.uint8)
     return levels
 
 
 def heatmap_scale(scores: NDArray[np.floating]) -> float:
-    """The value that a stored 255 stands for: 1, or the largest score where published scores pass 1."""
+    """The value of a stored 255: 1, or the largest score if scores exceed 1."""
     finite = scores[np.isfinite(scores)]
     return max(1.0, float(finite.max())) if finite.size else 1.0
 
@@ -108,13 +108,13 @@ def _check_sigma(sigma_px: float) -> float:
 def _masked(
     keypoints: NDArray[np.floating], scores: NDArray[np.floating]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Contiguous float64 copies whose missing joints have weight 0."""
+    """Contiguous float64 copies; missing joints get weight 0."""
     if keypoints.ndim != 4 or keypoints.shape[-1] != 2 or scores.shape != keypoints.shape[:3]:
         raise ValueError(
             f"keypoints must be (M, T, V, 2) and scores (M, T, V), got {keypoints.shape} and {scores.shape}"
         )
-    # (0, 0) is no mark of a missing joint here: in a crop's pixels it is the corner.
-    heights = scores.astype(np.float64)  # a float32 of 1e-4 is a little less than that
+    # (0, 0) does not mean a missing joint here: in crop pixels it is the corner.
+    heights = scores.astype(np.float64)  # 1e-4 in float32 is slightly less than in float64
     visible = np.isfinite(keypoints).all(axis=-1) & np.isfinite(heights) & (heights >= MISSING_SCORE)
     weights = np.where(visible, heights, 0.0)
     return np.ascontiguousarray(keypoints, np.float64), np.ascontiguousarray(weights)
@@ -122,15 +122,15 @@ def _masked(
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _window(low_px: float, high_px: float, sigma: float, length: int) -> tuple[int, int]:
-    """First and one past the last pixel within 3 sigma of [low, high]; int() truncates towards zero."""
-    # Clamped first: a joint far outside would overflow the integer.
+    """First pixel within 3 sigma of [low, high], and one past the last; int() truncates towards zero."""
+    # Clamped first: a joint far outside the image would overflow the integer.
     first = max(min(low_px - 3.0 * sigma, 1e9), -1e9)
     last = max(min(high_px + 3.0 * sigma, 1e9), -1e9)
     return max(int(first), 0), min(int(last) + 1, length)
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _paint_joints(
+def _render_joints(
     out: NDArray[np.float32], points: NDArray[np.float64], weights: NDArray[np.float64], sigma: float
 ) -> None:
     num_persons, num_frames, num_joints = weights.shape
@@ -157,7 +157,7 @@ def _paint_joints(
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _paint_limbs(
+def _render_limbs(
     out: NDArray[np.float32],
     points: NDArray[np.float64],
     weights: NDArray[np.float64],
@@ -178,7 +178,7 @@ def _paint_limbs(
                 dx, dy = bx - ax, by - ay
                 squared_length = dx * dx + dy * dy
                 if squared_length < 1.0:
-                    # A point: its window and its height are the start joint's alone.
+                    # A point: window and height come from the start joint only.
                     weight = weights[person, frame, start]
                     bx, by, dx, dy = ax, ay, 0.0, 0.0
                 x1, x2 = _window(min(ax, bx), max(ax, bx), sigma, width)

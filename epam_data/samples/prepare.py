@@ -1,6 +1,6 @@
-"""Clip -> Sample: align skeleton and video, find the person box, crop, resize, draw the heatmap.
+"""Clip -> Sample: align skeleton and video, find the person box, crop, resize, render the heatmap.
 
-`person_box` and everything around the decoder are pure functions of their arguments.
+Everything except decoding is a pure function of its arguments.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from epam_data.taxonomy import Taxonomy
 def prepare(
     clip: Clip, settings: PrepareSettings, layout: SkeletonLayout, taxonomy: Taxonomy
 ) -> tuple[Sample, str | None]:
-    """Decode, crop and draw one clip.
+    """Decode and crop one clip, and render its heatmap.
 
     Args:
         clip: the recording.
         settings: sizes, box and heatmap.
-        layout: its joints.
-        taxonomy: its classes.
+        layout: joints of its skeletons.
+        taxonomy: classes of its data set.
 
     Returns:
-        The sample, and what had to be mended (None: nothing).
+        The sample, and a description of what had to be mended (None: nothing).
 
     Raises:
-        ValueError: the clip cannot be used; the message names it and says why.
+        ValueError: the clip cannot be used; the message names the clip and the reason.
     """
     _check_clip(clip, layout, taxonomy)
     assert clip.video is not None
@@ -40,23 +40,14 @@ def prepare(
     missing = joint_is_missing(clip.keypoints, clip.scores)
     if missing.all():
         raise ValueError(f"{clip.name}: no person, every joint of every frame is missing")
-    to_video = np.array([video_hw[1] / clip.image_size[1], video_hw[0] / clip.image_size[0]])
-    box = person_box(
-        clip.keypoints.astype(np.float64) * to_video,
-        missing,
-        video_hw,
-        padding=settings.box_padding,
-        threshold_px=settings.box_threshold_px,
-        pad_image=settings.pad_image,
-    )
-
+    box = _clip_box(clip, missing, video_hw, settings)
     skeleton_frames = clip.keypoints.shape[1]
     frames, video_frames = decode_crop(clip.video, box, settings.rgb_size_px, skeleton_frames, settings.decoder)
     mended = check_overlap(clip.name, video_frames, skeleton_frames, settings)
     num_frames = len(frames)
-    keypoints, missing = clip.keypoints[:, :num_frames], missing[:, :num_frames]
-    scores = np.where(missing, 0, clip.scores[:, :num_frames])
-    heights = scores if settings.use_scores else np.where(missing, 0.0, 1.0)
+    keypoints, scores = clip.keypoints[:, :num_frames], clip.scores[:, :num_frames]
+    missing = missing[:, :num_frames]
+    heights = np.where(missing, 0, scores) if settings.use_scores else np.where(missing, 0.0, 1.0)
     scale = heatmap_scale(heights)
     info = SampleInfo(
         key=clip.key,
@@ -77,7 +68,7 @@ def prepare(
         heatmap_scale=scale,
         skeleton=layout.name,
     )
-    stored = np.concatenate([keypoints, clip.scores[:, :num_frames, :, None]], axis=-1)
+    stored = np.concatenate([keypoints, scores[..., None]], axis=-1)
     heatmap = quantise(draw_heatmap(info, keypoints, heights, layout), scale)
     return Sample(info=info, keypoints=stored, heatmap=heatmap, frames=frames), mended
 
@@ -91,7 +82,7 @@ def draw_heatmap(
         info: geometry, kind and sigma.
         keypoints: (M, T, V, 2) in pixels of `info.image_size`.
         heights: (M, T, V) height of each joint's Gaussian; 0 where the joint is missing.
-        layout: the joints, and which of them limbs connect.
+        layout: the joints and limbs.
 
     Returns:
         (T, V, h, w) float32; V counts limbs where `info.heatmap_kind` is "limbs".
@@ -103,6 +94,19 @@ def draw_heatmap(
     return draw_joints(points, heights, size, info.sigma_px)
 
 
+def _clip_box(clip: Clip, missing: NDArray[np.bool_], video_hw: tuple[int, int], settings: PrepareSettings) -> Box:
+    """The `person_box` of a clip, in pixels of its video."""
+    to_video = np.array([video_hw[1] / clip.image_size[1], video_hw[0] / clip.image_size[0]])
+    return person_box(
+        clip.keypoints.astype(np.float64) * to_video,
+        missing,
+        video_hw,
+        padding=settings.box_padding,
+        threshold_px=settings.box_threshold_px,
+        pad_image=settings.pad_image,
+    )
+
+
 def person_box(
     keypoints: NDArray[np.floating],
     missing: NDArray[np.bool_],
@@ -112,46 +116,46 @@ def person_box(
     threshold_px: int = 10,
     pad_image: bool = False,
 ) -> Box:
-    """One square box around all persons of all frames (the semantics of MMAction2's `MMCompact`, `hw_ratio` 1).
+    """One square box around all persons in all frames, as MMAction2's `MMCompact` with `hw_ratio` 1.
 
     Args:
         keypoints: (..., 2) x, y in pixels of the video.
-        missing: (...) bool, joints that do not count.
+        missing: (...) bool, joints to ignore.
         video_hw: (H, W) of the video.
-        padding: share of the half sides that is added.
-        threshold_px: a box under this on either side gives the whole image.
-        pad_image: False clips the box to the image (it may then not be square).
+        padding: added to the half sides, as a share of them.
+        threshold_px: if either side of the box is shorter, the full image is used.
+        pad_image: False clips the box to the image, so it may not be square.
 
     Returns:
         (x1, y1, x2, y2), truncated towards zero.
     """
     height, width = video_hw
-    whole = (0, 0, width, height)
+    full_image = (0, 0, width, height)
     visible = keypoints[~missing]
     if not len(visible):
-        return whole
+        return full_image
     low, high = visible.min(axis=0), visible.max(axis=0)
     if (high - low < threshold_px).any():
-        return whole
+        return full_image
     centre = (low + high) / 2
     half = ((high - low) / 2 * (1 + padding)).max()
     (x1, y1), (x2, y2) = centre - half, centre + half
     if not pad_image:
         x1, y1, x2, y2 = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
     box = (int(x1), int(y1), int(x2), int(y2))
-    # A skeleton beside the image (bad scores, another video's pickle) leaves nothing to crop.
+    # A skeleton outside the image (bad scores, the pickle of another video) leaves nothing to crop.
     outside = min(box[2], width) - max(box[0], 0) < 1 or min(box[3], height) - max(box[1], 0) < 1
-    return whole if outside else box
+    return full_image if outside else box
 
 
 def check_overlap(name: str, video_frames: int, skeleton_frames: int, settings: PrepareSettings) -> str | None:
-    """Compare the lengths of video and skeleton; the shorter rules.
+    """Compare the lengths of video and skeleton; the shorter one is used.
 
     Returns:
-        None, or the sentence to report where they differ by more than `max_frame_difference`.
+        A message to report if they differ by more than `max_frame_difference`, else None.
 
     Raises:
-        ValueError: the shorter has under `min_overlap` of the longer.
+        ValueError: the shorter one has less than `min_overlap` of the frames of the longer.
     """
     shorter, longer = sorted((video_frames, skeleton_frames))
     counts = f"the video gives {video_frames} frames, the skeleton has {skeleton_frames}"
@@ -163,7 +167,7 @@ def check_overlap(name: str, video_frames: int, skeleton_frames: int, settings: 
 
 
 def _check_clip(clip: Clip, layout: SkeletonLayout, taxonomy: Taxonomy) -> None:
-    """Raise for a clip that cannot be used."""
+    """Raise a ValueError if the clip cannot be used."""
     num_persons, num_frames, num_joints, _ = clip.keypoints.shape
     if num_joints != len(layout.joints):
         raise ValueError(f"{clip.name}: {layout.name} has {len(layout.joints)} joints, got {num_joints}")

@@ -1,15 +1,14 @@
 """Decode one recording: the cropped, resized RGB frames of a person box.
 
-Frame i is the i-th frame that the decoder gives, never a time stamp: NTU's AVIs carry stamps that do not rise in
-decoding order. PyAV decodes to YUV and only the crop is converted to RGB; decord converts whole frames. Both use the
-same colour matrix, and the frames they give are equal (up to the place of chroma, where it is subsampled otherwise than
-in 8-bit 4:2:0).
+Frame i is the i-th decoded frame; time stamps are ignored, since those of NTU's AVIs do not increase in decoding order.
+PyAV decodes to YUV and converts only the crop to RGB; decord converts full frames. Both use the same colour matrix and
+return equal frames (except for chroma positions when the video is not 8-bit 4:2:0).
 
-Frames are upright: where the container says how the camera was held (phones do), they are turned. OpenCV, decord and
-FFmpeg's own tools do the same, so that is how a pose estimator saw them.
+Frames are turned upright if the container stores a rotation, as phone videos do. OpenCV, decord and FFmpeg's own tools
+do the same, so pose estimators saw the same frames.
 
-A frame that cannot be decoded fails its clip. What FFmpeg conceals by itself passes, with either decoder: a wrong bit
-can smear a frame, and a packet that its container lost is a frame less.
+A frame that cannot be decoded fails its clip. Errors that FFmpeg conceals are not detected, with either decoder: a
+wrong bit can smear a frame, and a packet missing from the container is a missing frame.
 """
 
 from __future__ import annotations
@@ -23,25 +22,23 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from epam_data.samples.settings import DECODERS
-
 Box = tuple[int, int, int, int]
-"""(x1, y1, x2, y2) in pixels of the video, x2 and y2 exclusive; may reach outside the image."""
+"""(x1, y1, x2, y2) in pixels of the video, x2 and y2 exclusive; may extend beyond the image."""
 
 
 _YUV_420 = ("yuv420p", "yuvj420p")
 
 _TURNS = {(1, 0, 0, 1): 0, (0, -1, 1, 0): 1, (-1, 0, 0, -1): 2, (0, 1, -1, 0): 3, (0, 0, 0, 0): 0}
-"""Quarter turns (as `np.rot90` counts) by the signs of a display matrix; some writers leave it empty."""
+"""Quarter turns for `np.rot90`, by the signs of a display matrix; some writers leave the matrix empty."""
 
 
 def video_size(path: Path) -> tuple[int, int]:
-    """(H, W) of the frames that `decode_crop` cuts from: of the first one, upright.
+    """(H, W) of the upright frames that `decode_crop` crops, read from the first one.
 
     Raises:
-        ValueError: the file is absent, empty, or no video; or it is to be shown otherwise than turned by quarters.
+        ValueError: the file is missing, empty or not a video, or its display matrix is not a quarter turn.
     """
-    # The display matrix is found on a decoded frame by every PyAV since 12; on the stream only by some.
+    # Every PyAV since 12 has the display matrix on decoded frames; only some versions have it on the stream.
     frame = next(_frames(path))
     height, width = int(frame.height), int(frame.width)
     return (width, height) if _quarter_turns(path, frame) % 2 else (height, width)
@@ -54,23 +51,23 @@ def decode_crop(
 
     Args:
         path: the recording.
-        box: what to crop; outside the image it is black.
+        box: region to crop; parts outside the image are black.
         size_px: height and width of the result.
         max_frames: frames to keep.
-        decoder: a name of `DECODERS`.
+        decoder: `pyav` or `decord`.
 
     Returns:
-        (T, size_px, size_px, 3) uint8 RGB with T <= max_frames, and the number of frames that the decoder gave.
+        (T, size_px, size_px, 3) uint8 RGB with T <= max_frames, and the number of decoded frames.
 
     Raises:
-        ValueError: unknown decoder, unreadable file, not one frame in it, a frame that cannot be decoded, frames of two
-            sizes, or a display matrix that is no turn by quarters.
+        ValueError: unknown decoder, unreadable file, no frames, a frame that cannot be decoded, frames of different
+            sizes, or a display matrix that is not a quarter turn.
     """
     if decoder not in DECODERS:
         raise ValueError(f"prepare.decoder must be one of {', '.join(DECODERS)}, got {decoder!r}")
     frames = np.empty((max_frames, size_px, size_px, 3), np.uint8)
     count = 0
-    for crop in _DECODE[decoder](path, box):
+    for crop in DECODERS[decoder](path, box):
         if count < max_frames:
             frames[count] = _resize(crop, size_px)
         count += 1
@@ -78,22 +75,22 @@ def decode_crop(
 
 
 def _open(path: Path) -> Any:
-    if not path.is_file():  # a FIFO would block for ever
+    if not path.is_file():  # a FIFO would block forever
         raise ValueError(f"{path.name}: {'not a regular' if path.exists() else 'no such'} file, expected a video")
     if path.stat().st_size == 0:
         raise ValueError(f"{path.name}: an empty file, expected a video")
     try:
         container = av.open(str(path))
     except (av.FFmpegError, OSError) as error:
-        # Only FFmpeg's own words: its whole message holds the absolute path, and a reason goes into the shards' folder.
+        # Only FFmpeg's reason: its full message has the absolute path, and reasons are stored beside the shards.
         raise ValueError(f"{path.name}: not a readable video ({error.strerror})") from error
     streams, kind = container.streams.video, container.format.name
     if kind.endswith("_pipe") or kind == "image2":
         problem = f"a still image ({kind}), expected a video"
     elif not streams:
-        problem = "holds no video stream"
+        problem = "has no video stream"
     elif streams[0].codec_context is None:  # a damaged header, or a codec that FFmpeg does not know
-        problem = "its video stream names no codec that can be decoded"
+        problem = "its video stream has an unknown codec"
     else:
         return container
     container.close()
@@ -101,7 +98,7 @@ def _open(path: Path) -> Any:
 
 
 def _frames(path: Path, *, key_frames_only: bool = False) -> Iterator[Any]:
-    """The decoded frames, as stored: all of one size, and at least one (but maybe no key frame: it can be trimmed)."""
+    """The decoded frames, not rotated: at least one, all of one size. A trimmed video may have no key frame."""
     with _open(path) as container:
         codec = container.streams.video[0].codec_context
         # One thread: a build runs one process per core, and frame threads would only add latency and memory.
@@ -114,16 +111,16 @@ def _frames(path: Path, *, key_frames_only: bool = False) -> Iterator[Any]:
                 size = size or (frame.width, frame.height)
                 if size != (frame.width, frame.height):
                     sizes = f"{size[0]} x {size[1]} to {frame.width} x {frame.height}"
-                    raise ValueError(f"{path.name}: the picture changes in mid-stream from {sizes} pixels")
+                    raise ValueError(f"{path.name}: the frame size changes from {sizes} pixels")
                 yield frame
         except av.FFmpegError as error:
             raise ValueError(f"{path.name}: decoding failed ({error.strerror})") from error
         if size is None and not key_frames_only:
-            raise ValueError(f"{path.name}: the decoder gave no frame")
+            raise ValueError(f"{path.name}: no frame could be decoded")
 
 
 def _quarter_turns(path: Path, frame: Any) -> int:
-    """How often `np.rot90` turns the stored frame until it is upright."""
+    """Number of `np.rot90` turns that make the stored frame upright."""
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return 0
@@ -131,14 +128,14 @@ def _quarter_turns(path: Path, frame: Any) -> int:
     signs = tuple(int(np.sign(value)) if abs(value) > 0.001 else 0 for value in (a, b, c, d))
     if signs not in _TURNS:
         matrix = f"{a:g} {b:g} {c:g} {d:g}"
-        raise ValueError(f"{path.name}: display matrix {matrix} is no turn by 0, 90, 180 or 270 degrees")
+        raise ValueError(f"{path.name}: display matrix {matrix} is not a rotation by 0, 90, 180 or 270 degrees")
     return _TURNS[signs]
 
 
 def _decode_pyav(path: Path, box: Box) -> Iterator[NDArray[np.uint8]]:
     turns = None
     for frame in _frames(path):
-        if turns is None:  # of the first frame only: to look at side data keeps its frame alive until the next gc
+        if turns is None:  # first frame only: reading side data keeps the frame alive until the next gc
             turns = _quarter_turns(path, frame)
         yield _crop_array(np.rot90(_to_rgb(frame), turns), box) if turns else _crop_frame(frame, box)
 
@@ -146,27 +143,27 @@ def _decode_pyav(path: Path, box: Box) -> Iterator[NDArray[np.uint8]]:
 def _decode_decord(path: Path, box: Box) -> Iterator[NDArray[np.uint8]]:
     import decord
 
-    # decord passes over mirrors and odd angles, stretches a second size to the first, and its errors say little.
+    # decord ignores mirroring and odd angles, stretches frames of a new size to the first, and its errors say little.
     video_size(path)
     for _ in _frames(path, key_frames_only=True):
         pass
     try:
-        # Unless told to tolerate nothing, it repeats the last frame for packets that gave none, as in a trimmed MP4.
+        # With the default tolerance, decord repeats the last frame for packets without one, as in a trimmed MP4.
         reader = decord.VideoReader(str(path), num_threads=1, fault_tol=1e-9)
         for index in range(len(reader)):
             image = reader[index].asnumpy()
-            # Where a padded row is a multiple of the width, decord takes the padding for channels: (H, W, 4) or more.
+            # If a padded row is a multiple of the width, decord reports the padding as channels: (H, W, 4) or more.
             height, width = image.shape[:2]
             yield _crop_array(image.reshape(height, -1)[:, : 3 * width].reshape(height, width, 3), box)
     except decord.DECORDLimitReachedError:
-        return  # the first repeated frame: there are no more
+        return  # frames are repeated from here on: the video has ended
     except (decord.DECORDError, RuntimeError, IndexError) as error:
-        # Without the clock, the C++ file and the absolute path: a reason must be the same in each build.
+        # Strip the time, the C++ file and the absolute path: a reason must be the same in every build.
         words = re.sub(r"\[[\d:]+\] \S+: ", "", str(error).splitlines()[0]).replace(str(path), path.name)
         raise ValueError(f"{path.name}: decoding failed ({words})") from error
 
 
-_DECODE = dict(zip(DECODERS, (_decode_pyav, _decode_decord), strict=True))
+DECODERS = {"pyav": _decode_pyav, "decord": _decode_decord}
 
 
 def _crop_frame(frame: Any, box: Box) -> NDArray[np.uint8]:
@@ -175,7 +172,7 @@ def _crop_frame(frame: Any, box: Box) -> NDArray[np.uint8]:
     # Chroma has one value for 2 x 2 pixels: crop outward to even corners, convert, then crop to the box.
     x1, y1 = max(box[0], 0) // 2 * 2, max(box[1], 0) // 2 * 2
     x2, y2 = min((box[2] + 1) // 2 * 2, frame.width), min((box[3] + 1) // 2 * 2, frame.height)
-    if x2 <= x1 or y2 <= y1:  # off the image
+    if x2 <= x1 or y2 <= y1:  # outside the image
         return _crop_array(_to_rgb(frame), box)
     packed = np.empty(((y2 - y1) * 3 // 2, x2 - x1), np.uint8)
     luma, chroma = packed[: y2 - y1], packed[y2 - y1 :].reshape(2, (y2 - y1) // 2, (x2 - x1) // 2)
@@ -189,7 +186,7 @@ def _crop_frame(frame: Any, box: Box) -> NDArray[np.uint8]:
 
 
 def _to_rgb(frame: Any) -> NDArray[np.uint8]:
-    """(H, W, 3); chroma that must be interpolated is so by FFmpeg's default, as OpenCV and decord have it."""
+    """(H, W, 3); chroma is interpolated with FFmpeg's default, as in OpenCV and decord."""
     image: NDArray[np.uint8] = frame.to_ndarray(format="rgb24", interpolation="BICUBIC")
     return image
 
@@ -199,7 +196,7 @@ def _plane(plane: Any) -> NDArray[np.uint8]:
 
 
 def _crop_array(image: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
-    """Crop (H, W, 3) to `box`; what lies outside the image is black."""
+    """Crop (H, W, 3) to `box`; parts outside the image are black."""
     height, width = image.shape[:2]
     x1, y1, x2, y2 = box
     inside = image[max(y1, 0) : max(min(y2, height), 0), max(x1, 0) : max(min(x2, width), 0)]
@@ -212,7 +209,7 @@ def _crop_array(image: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
 
 
 def _resize(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
-    """Bilinear; when shrinking, swscale widens it to the pixel's footprint, so that fine texture does not alias."""
+    """Bilinear. When shrinking, swscale widens the filter to the pixel's footprint, so fine texture does not alias."""
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
     resized: NDArray[np.uint8] = frame.reformat(size_px, size_px, "rgb24", interpolation="BILINEAR").to_ndarray()
     return resized

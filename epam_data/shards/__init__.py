@@ -1,1 +1,1 @@
-"""Sample <-> shard: the codecs of the members, tar files, index and manifest."""
+"""Sample <-> shard: member codecs, tar files, index and manifest."""

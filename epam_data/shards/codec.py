@@ -1,10 +1,10 @@
-"""Sample <-> the four members of a shard: the table of codecs, one row for each way to store a member.
+"""Sample <-> its four members in a shard, and the table of codecs: one row per way to store a member.
 
-Quantisation: a stored heatmap differs from the float one by at most `HEATMAP_TOLERANCE` of its scale; keypoints are
-stored untouched; frames are JPEGs. Every member opens without this package: `json`, `numpy.load`, `zstd -d`, `ffplay`.
+A stored heatmap differs from the float one by at most `HEATMAP_TOLERANCE` of its scale; keypoints are stored unchanged;
+frames are JPEGs. Every member can be opened without this package: `json`, `numpy.load`, `zstd -d`, `ffplay`.
 
-To add a codec: write its functions, add its row. A codec is named by the ending of its member, so that a tar says by
-itself how it is stored; `manifest.json` names the codecs of its shards.
+To add a codec, write its functions and add a row. A codec's name is the ending of its member, so a tar shows how it is
+stored; `manifest.json` names the codecs of its shards.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from epam_data.shards.head import HEAD, read_head, write_head
 from epam_data.shards.settings import ShardSettings
 
 ROLES = ("info", "keypoints", "heatmap", "frames")
-"""What the members of a sample are, in the order in which they lie in a shard."""
+"""The members of a sample, in the order of the shard."""
 
 INFO, KEYPOINTS, HEATMAP, FRAMES = range(len(ROLES))
 
@@ -39,12 +39,12 @@ Data = bytes | memoryview
 _USUAL_SETTINGS = ShardSettings()
 
 _NPY_ERRORS = (ValueError, TypeError, MemoryError, SyntaxError, tokenize.TokenError)
-"""What NumPy raises for a damaged array; its header is read as Python source, and a damaged size may be any."""
+"""What NumPy raises for a damaged array: it parses the header as Python source, and a damaged size can be anything."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayCodec:
-    """A way to store an array as a member. `decode` raises a ValueError for what is damaged."""
+    """A way to store an array as a member. `decode` raises a ValueError for damaged data."""
 
     encode: Callable[[NDArray[Any], ShardSettings], bytes]
     decode: Callable[[Data], NDArray[Any]]  # may be read-only
@@ -52,14 +52,14 @@ class ArrayCodec:
 
 @dataclass(frozen=True, kw_only=True)
 class FrameCodec:
-    """A way to store frames: each by itself, so that one is decoded without its neighbours, one after another.
+    """A way to store frames one after another, each decodable without the others.
 
-    `decode` and `size` raise a ValueError for what is damaged.
+    `decode` and `size` raise a ValueError for damaged data.
     """
 
     encode: Callable[[NDArray[np.uint8], ShardSettings], bytes]  # of one frame, (S, S, 3) RGB
     decode: Callable[[Data, NDArray[np.uint8]], None]  # one frame into (S, S, 3) RGB, C-ordered
-    size: Callable[[Data], tuple[int, int]]  # (H, W) of what is one whole frame by its marks; decodes no pixels
+    size: Callable[[Data], tuple[int, int]]  # (H, W) of one frame; checks its start and end, decodes no pixels
 
 
 def _npy(array: NDArray[Any]) -> bytes:
@@ -77,14 +77,14 @@ def _decode_npy(data: Data) -> NDArray[Any]:
         file = io.BytesIO(data)
         array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
         if file.tell() != len(data):
-            raise ValueError(f"{len(data) - file.tell()} bytes behind the array")
+            raise ValueError(f"{len(data) - file.tell()} bytes after the array")
     except _NPY_ERRORS as error:
         raise ValueError(f"damaged ({error})") from error
     return array
 
 
 def _encode_npy_zst(array: NDArray[Any], settings: ShardSettings) -> bytes:
-    # The content size goes into the frame's header, so that a reader can check it before it decodes.
+    # The compressor stores the content size in the header, so readers can check it before decoding.
     return zstandard.ZstdCompressor(level=settings.zstd_level).compress(_npy(array))
 
 
@@ -93,15 +93,15 @@ def _decode_npy_zst(data: Data) -> NDArray[np.uint8]:
         raw = zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
         start = 10 + int.from_bytes(raw[8:10], "little")
         shape = _bytes_shape(raw[:start])
-        # A view of the decompressed bytes: np.load would copy the volume once more.
+        # A view of the decompressed bytes: np.load would copy the volume again.
         return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
     except (zstandard.ZstdError, *_NPY_ERRORS) as error:
         raise ValueError(f"damaged ({error})") from error
 
 
-@lru_cache(maxsize=4096)  # NumPy compiles it as Python source, and clips of one length have the same
+@lru_cache(maxsize=4096)  # NumPy compiles the header as Python source; clips of equal length share it
 def _bytes_shape(header: bytes) -> tuple[int, ...]:
-    """What the header of a npy file of bytes says."""
+    """The array shape in the header of a uint8 npy file."""
     file = io.BytesIO(header)
     version = np.lib.format.read_magic(file)
     if version != (1, 0):
@@ -128,9 +128,9 @@ def _jpeg_size(data: Data) -> tuple[int, int]:
     try:
         height, width, _, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError as error:
-        raise ValueError(f"no JPEG ({error})") from error
+        raise ValueError(f"not a JPEG ({error})") from error
     if data[:2] != b"\xff\xd8" or data[-2:] != b"\xff\xd9":
-        raise ValueError("not one whole JPEG")
+        raise ValueError("not one complete JPEG")
     return height, width
 
 
@@ -146,9 +146,9 @@ CODECS: Mapping[str, Iterable[str]] = dict(
 
 @dataclass(frozen=True, kw_only=True)
 class MemberCodecs:
-    """The codec of each member, by name; the defaults are what a build writes, and what older manifests mean.
+    """The codec of each member, by name. Builds write the defaults; they also apply to older manifests without codecs.
 
-    The methods raise a ValueError that names the member where it is damaged.
+    If a member is damaged, the methods raise a ValueError that names it.
     """
 
     info: str = HEAD
@@ -163,7 +163,7 @@ class MemberCodecs:
 
     @property
     def endings(self) -> tuple[str, ...]:
-        """The endings of the members, in the order in which they lie in a shard."""
+        """The endings of the members, in the order of the shard."""
         return tuple(getattr(self, role) for role in ROLES)
 
     def decode_keypoints(self, data: Data) -> NDArray[np.floating]:
@@ -171,7 +171,7 @@ class MemberCodecs:
         return _decode_array(KEYPOINT_CODECS, self.keypoints, data)
 
     def decode_heatmap(self, data: Data) -> NDArray[np.uint8]:
-        """(T, V, h, w) uint8, maybe read-only."""
+        """(T, V, h, w) uint8, may be read-only."""
         return _decode_array(HEATMAP_CODECS, self.heatmap, data)
 
     def decode_frame(self, data: Data, out: NDArray[np.uint8], frame: int) -> None:
@@ -182,7 +182,7 @@ class MemberCodecs:
             raise ValueError(f"{self.frames}: frame {frame}: {error}") from error
 
     def frame_size(self, data: Data) -> tuple[int, int]:
-        """(H, W) of one frame, of which no pixel is decoded."""
+        """(H, W) of one frame, without decoding its pixels."""
         return FRAME_CODECS[self.frames].size(data)
 
 
@@ -194,21 +194,21 @@ def _decode_array(codecs: dict[str, ArrayCodec], name: str, data: Data) -> NDArr
 
 
 USUAL_CODECS = MemberCodecs()
-"""Those that a build writes."""
+"""The codecs that builds write."""
 
 MEMBERS = USUAL_CODECS.endings
-"""The endings of a sample's members as a build writes them."""
+"""The member endings that builds write."""
 
 
 def encode(
     sample: Sample, settings: ShardSettings = _USUAL_SETTINGS, codecs: MemberCodecs = USUAL_CODECS
 ) -> dict[str, bytes]:
-    """The members of a sample, by ending, in the order of a shard; the same sample gives the same bytes.
+    """The members of a sample, by ending, in the order of the shard; equal samples give equal bytes.
 
     Args:
-        sample: what to store.
-        settings: quality and level.
-        codecs: of the members.
+        sample: the sample to store.
+        settings: JPEG quality and zstd level.
+        codecs: codec of each member.
     """
     frames = [FRAME_CODECS[codecs.frames].encode(frame, settings) for frame in sample.frames]
     members = {
@@ -220,10 +220,10 @@ def encode(
 
 
 def decode(members: Mapping[str, bytes]) -> Sample:
-    """The sample that `encode` stored; frames within the JPEG's loss, everything else exact.
+    """The sample that `encode` stored; frames with JPEG loss, everything else exact.
 
     Raises:
-        ValueError: a member is absent or damaged; the key is named.
+        ValueError: a member is missing or damaged; names the key.
     """
     if absent := absent_members(members):
         raise ValueError(f"the sample lacks {', '.join(absent)}")
@@ -242,6 +242,6 @@ def decode(members: Mapping[str, bytes]) -> Sample:
 
 
 def absent_members(endings: Container[str]) -> list[str]:
-    """What a sample with members of these endings lacks, in the words of what a build writes."""
+    """The missing members of a sample with these endings, by their endings in `MEMBERS`."""
     present = [any(name in endings for name in names) for names in CODECS.values()]
     return [ending for ending, is_there in zip(MEMBERS, present, strict=True) if not is_there]

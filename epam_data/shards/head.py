@@ -1,4 +1,4 @@
-"""`KEY.json`, the head of a sample: what it is, where its frames lie, and the checksums of its members."""
+"""`KEY.json`, the head of a sample: its description, the offsets of its frames, the checksums of its members."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ HEAD = "json"
 
 @dataclass(frozen=True, kw_only=True)
 class MemberTable:
-    """What `KEY.json` says of the other members."""
+    """The part of `KEY.json` about the other members."""
 
-    frame_offsets: list[int]  # T + 1: frame i lies from offset i to offset i + 1 of its member, bytes
+    frame_offsets: list[int]  # T + 1 byte offsets: frame i is from offset i to offset i + 1 of its member
     crc32: dict[str, int] = field(default_factory=dict)  # of each member, by ending
     frame_crc32: list[int] | None = None  # of each frame; None: an older shard
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleHead:
-    """What `KEY.json` says."""
+    """The content of `KEY.json`."""
 
     info: SampleInfo
     members: MemberTable
 
     def check(self, ending: str, data: bytes | memoryview) -> None:
-        """Refuse a member that is not what `KEY.json` was written with; one of which it says nothing passes.
+        """Compare a member with its CRC-32 in `KEY.json`; members without one pass.
 
         Raises:
-            ValueError: the member's CRC-32 is another.
+            ValueError: the CRC-32 differs.
         """
         crc32 = self.members.crc32
         if ending in crc32 and crc32[ending] != checksum(ending, data):
@@ -56,11 +56,11 @@ class _Name:
 
 
 def read_head(data: bytes | memoryview) -> SampleHead:
-    """What `KEY.json` says; further fields are ignored, so that version 1 can grow.
+    """Parse `KEY.json`; unknown fields are ignored, so that version 1 can be extended.
 
     Raises:
-        ValueError: no JSON, a field is absent or cannot be, the offsets do not fit the number of frames, or the version
-            is newer than this code; the key is named.
+        ValueError: not JSON, a field is missing or invalid, the offsets do not match the number of frames, or the
+            version is newer than this code; names the key.
     """
     name = decode_json(data, _Name, "KEY.json")
     check_version(name.schema, name.key)
@@ -75,25 +75,26 @@ def read_head(data: bytes | memoryview) -> SampleHead:
 
 
 def write_head(info: SampleInfo, frames: list[bytes], members: dict[str, bytes]) -> bytes:
-    """`KEY.json` of a sample; the same sample gives the same bytes.
+    """`KEY.json` of a sample; equal samples give equal bytes.
 
     Args:
-        info: what the sample is.
+        info: description of the sample.
         frames: each encoded frame.
         members: the other members, by ending.
     """
     offsets = [0]
     for frame in frames:
         offsets.append(offsets[-1] + len(frame))
-    # A reader of single frames cannot check the member as a whole, and libjpeg sees few of the bits that may flip.
+    # Frames have their own checksums: a reader of single frames cannot check the whole member, and libjpeg misses most
+    # flipped bits.
     table = {"frame_offsets": offsets, "frame_crc32": list(map(zlib.crc32, frames))}
     values = {"schema": SCHEMA_VERSION, **asdict(info), **table, "crc32": {}}
-    whole = {HEAD: _json(values), **members}
-    return _json({**values, "crc32": {ending: checksum(ending, data) for ending, data in whole.items()}})
+    all_members = {HEAD: _json(values), **members}
+    return _json({**values, "crc32": {ending: checksum(ending, data) for ending, data in all_members.items()}})
 
 
 def checksum(ending: str, data: bytes | memoryview) -> int:
-    """CRC-32 of a member, as `crc32` in `KEY.json` says it; of `KEY.json`, of all but the object `crc32` itself."""
+    """CRC-32 of a member, as stored in `KEY.json`; for `KEY.json` itself, without the object `crc32`."""
     if ending != HEAD:
         return zlib.crc32(data)
     before, _, rest = bytes(data).partition(b'"crc32":{')

@@ -1,4 +1,4 @@
-"""`index.h5`: where each sample of a directory of shards lies."""
+"""`index.h5`: the location of each sample in a directory of shards."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Index:
         )
 
     def rows_of(self, shards: Sequence[int]) -> NDArray[np.int64]:
-        """Numbers of the rows whose samples lie in these shards (`Manifest.shards_of`)."""
+        """Numbers of the rows of these shards (see `Manifest.shards_of`)."""
         return np.flatnonzero(np.isin(self.shard, shards))
 
     @cached_property
@@ -68,7 +68,7 @@ _DTYPES = {
 
 def index_bytes(shards: list[ShardSummary]) -> bytes:
     """The content of `index.h5`; equal shards give equal bytes."""
-    import h5py  # here and below: the loader's workers, to whom an index travels, start without it
+    import h5py  # here and below: loader workers unpickle an index but do not need h5py
 
     rows = [(number, row) for number, shard in enumerate(shards) for row in shard.rows]
     columns: dict[str, list[Any]] = {
@@ -93,10 +93,10 @@ def load_index(root: Path | str, *, sha256: str | None = None) -> Index:
 
     Args:
         root: the directory or URL.
-        sha256: what the manifest says of it; None: not compared.
+        sha256: expected hash, from the manifest; None: not compared.
 
     Raises:
-        ValueError: the file is absent or damaged, a column is, a key is not ASCII, or it is not the manifest's.
+        ValueError: the file or a column is missing or damaged, a key is not ASCII, or the hash differs.
     """
     import h5py
 
@@ -104,7 +104,7 @@ def load_index(root: Path | str, *, sha256: str | None = None) -> Index:
     if data is None:
         raise ValueError(f"{root}/{INDEX}: not a readable index (there is no such file)")
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
-        raise ValueError(f"{root}/{INDEX}: is not the index of {MANIFEST}: it is damaged, or of another build")
+        raise ValueError(f"{root}/{INDEX}: does not match {MANIFEST}: it is damaged or from another build")
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
             columns = {name: file[name][()] for name in _DTYPES}

@@ -1,7 +1,7 @@
-"""The byte layout of a shard: a plain tar file, in which the index finds each sample.
+"""The byte layout of a shard: a plain tar file with an index of its samples.
 
-A sample is four members in the order of `codec.ROLES`, each a 512-byte header and its bytes padded to 512. So the
-offset of a sample and the sizes of its members say where everything lies.
+A sample is four members in the order of `codec.ROLES`, each a 512-byte header followed by its bytes, padded to 512. The
+offset of a sample and the sizes of its members therefore locate every member.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class IndexRow:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardSummary:
-    """A finished shard: what the manifest and the index say of it."""
+    """A finished shard, as the manifest and the index describe it."""
 
     name: str  # without ".tar"
     split: str
@@ -49,7 +49,7 @@ class ShardSummary:
 
 
 def padded(size: int) -> int:
-    """A number of bytes, rounded up to whole blocks of a tar."""
+    """A number of bytes, rounded up to full tar blocks."""
     return -(-size // BLOCK) * BLOCK
 
 
@@ -69,29 +69,29 @@ class MemberHeader:
 
     @property
     def end(self) -> int:
-        """Where its content and the padding behind it end."""
+        """Where the padding after its content ends."""
         return self.start + padded(self.size)
 
 
 def read_header(block: bytes | memoryview, position: int) -> MemberHeader:
-    """The header of a member.
+    """Parse the header of a member.
 
-    The tar module reads a header, but must not walk the file: it takes a damaged header for the end of the archive.
+    `tarfile` parses single headers here but must not walk the file: it treats a damaged header as the end.
 
     Args:
         block: `BLOCK` bytes.
-        position: where they lie in the shard.
+        position: offset of the block in the shard.
 
     Raises:
-        ValueError: they are no header of a member.
+        ValueError: the block is not the header of a regular file.
     """
     try:
         header = tarfile.TarInfo.frombuf(bytes(block), "utf-8", "strict")
     except (tarfile.HeaderError, UnicodeDecodeError) as error:
         raise ValueError(str(error)) from error
     if not header.isreg():
-        raise ValueError(f"{header.name} is no regular file")
-    if header.size < 0:  # a walk would go back, and never end
+        raise ValueError(f"{header.name} is not a regular file")
+    if header.size < 0:  # a walk would go backwards and never end
         raise ValueError(f"{header.name} has {header.size} bytes")
     key, _, ending = header.name.partition(".")
     return MemberHeader(key=key, ending=ending, header=position, size=header.size)

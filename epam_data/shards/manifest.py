@@ -1,4 +1,4 @@
-"""`manifest.json`: what a directory of shards holds and what it was made from."""
+"""`manifest.json`: the content and the origin of a directory of shards."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MANIFEST, INDEX, PROBLEMS = "manifest.json", "index.h5", "problems.jsonl"
 
 
 READ_ATTEMPTS = 8
-"""Of reading shards by URL: a training run outlives a minute without network."""
+"""Attempts per read of shards by URL, so that a training run survives a minute without network."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,33 +47,33 @@ class ShardEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """`manifest.json`: what the shards are and what they were made from."""
+    """`manifest.json`: the content and the origin of the shards."""
 
     dataset: str
     protocol: str | None
     skeleton: str  # joint layout
     joints: tuple[str, ...]
-    flip_pairs: tuple[tuple[int, int], ...] | None = None  # of a layout that is not in `LAYOUTS`, see `SkeletonLayout`
-    limbs: tuple[tuple[int, int], ...] | None = None  # the same
+    flip_pairs: tuple[tuple[int, int], ...] | None = None  # only for layouts outside `LAYOUTS`, see `SkeletonLayout`
+    limbs: tuple[tuple[int, int], ...] | None = None  # only for layouts outside `LAYOUTS`
     taxonomy: str
     classes: tuple[str, ...]
     groups: tuple[str, ...]
-    coarse_of: tuple[int, ...]  # coarse label of each class; empty where there are no groups
-    prepare: PrepareSettings  # those of the build
+    coarse_of: tuple[int, ...]  # coarse label of each class; empty without groups
+    prepare: PrepareSettings  # settings of the build
     shard: ShardSettings
     codecs: MemberCodecs = USUAL_CODECS
     sources: dict[str, str]  # skeleton pickles: name -> sha256
-    versions: dict[str, str]  # tools that the bytes depend on
+    versions: dict[str, str]  # versions of the tools that the bytes depend on
     problems: dict[str, int]  # number of clips by action, see `schema.Problem`
     index_sha256: str
     shards: tuple[ShardEntry, ...]
 
     @property
     def layout(self) -> SkeletonLayout:
-        """The joints: the known layout of that name, or the one that the manifest itself describes.
+        """The joints: the known layout of that name, or the one described in the manifest.
 
         Raises:
-            ValueError: there is neither, or what the manifest describes is no layout.
+            ValueError: neither exists, or the described layout is invalid.
         """
         if self.skeleton in LAYOUTS:
             return LAYOUTS[self.skeleton]
@@ -90,7 +90,7 @@ class Manifest:
         return self.layout.num_channels(self.prepare.heatmap_kind)
 
     def shards_of(self, split: str) -> list[int]:
-        """Numbers of the shards of a split."""
+        """Indices into `shards` of the shards of a split."""
         return [number for number, shard in enumerate(self.shards) if shard.split == split]
 
     def to_json(self) -> bytes:
@@ -106,12 +106,12 @@ def load_manifest(root: Path | str) -> Manifest:
     """Read `manifest.json` of a shard directory, or of shards by URL (s3://bucket/ntu60).
 
     Raises:
-        ValueError: there is none (the build is not finished, or this is no shard directory), it is no manifest, or
-            its schema is newer than this code.
+        ValueError: the file is missing (the build is not finished, or this is not a shard directory), is not a
+            manifest, or has a newer schema than this code.
     """
     data = read_small_file(root, MANIFEST)
     if data is None:
-        raise ValueError(f"{root}: holds no {MANIFEST}; no shard directory, or its build is not finished")
+        raise ValueError(f"{root}: no {MANIFEST} found; not a shard directory, or its build is not finished")
     path = f"{root}/{MANIFEST}"
     raw = decode_json(data, _Raw, path)
     check_version(raw.schema, root)
@@ -122,7 +122,7 @@ def load_manifest(root: Path | str) -> Manifest:
     for section, kind in (("prepare", PrepareSettings), ("shard", ShardSettings)):
         found, known = getattr(raw, section), [each.name for each in fields(kind)]
         absent, unknown = [name for name in known if name not in found], [name for name in found if name not in known]
-        if absent and unknown:  # an older manifest lacks settings, a newer one has more: this one's are damaged
+        if absent and unknown:  # older manifests lack settings, newer ones have more; both means damage
             raise ValueError(f"{path}: {section} lacks {', '.join(absent)}, and has {', '.join(unknown)} instead")
     try:
         _ = manifest.layout
@@ -139,7 +139,7 @@ class _Raw:
 
 
 def read_small_file(root: Path | str, name: str) -> bytes | None:
-    """A small file of a shard directory or URL; None where there is none."""
+    """A small file of a shard directory or URL; None if it does not exist."""
     if is_url(root):
         return RemoteFolder(str(root), attempts=READ_ATTEMPTS).read(name)
     try:

@@ -1,4 +1,4 @@
-"""Reading a shard: at any place of it, or from front to back."""
+"""Read a shard: at random offsets, or from start to end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from epam_data.system.file_reads import disable_readahead, read_exactly
 
 
 class ShardReader:
-    """Random access to the bytes of the shards in one folder; keeps a few files open, safe over forks."""
+    """Random access to the bytes of the shards in one folder; keeps some files open; safe to use after a fork."""
 
     _MAX_OPEN = 64
 
@@ -24,14 +24,14 @@ class ShardReader:
         self.folder, self.names = folder, tuple(names)
         self._descriptors: OrderedDict[int, int] = OrderedDict()
 
-    def __getstate__(self) -> dict[str, Any]:  # descriptors do not travel to another process
+    def __getstate__(self) -> dict[str, Any]:  # descriptors cannot be pickled
         return {**self.__dict__, "_descriptors": OrderedDict()}
 
     def read(self, shard: int, offset: int, num_bytes: int) -> bytes:
         """`num_bytes` from `offset` of a shard.
 
         Raises:
-            ValueError: the shard is absent, unreadable or ends before; it is named.
+            ValueError: the shard is missing, unreadable or too short; names the shard.
         """
         return read_exactly(self.descriptor(shard), offset, num_bytes, what=f"{self.names[shard]}.tar")
 
@@ -46,7 +46,7 @@ class ShardReader:
             os.close(self._descriptors.popitem()[1])
 
     def descriptor(self, shard: int) -> int:
-        """That of an open shard; raises as `read` does."""
+        """File descriptor of a shard, opened if needed; raises as `read` does."""
         if shard in self._descriptors:
             self._descriptors.move_to_end(shard)
             return self._descriptors[shard]
@@ -65,17 +65,17 @@ class ShardReader:
 
 
 def read_shard(path: Path, endings: Sequence[str] = MEMBERS) -> Iterator[tuple[str, int, dict[str, bytes]]]:
-    """Read a shard front to back without an index.
+    """Read a shard from start to end without an index.
 
     Args:
         path: the shard.
-        endings: of its members, in their order.
+        endings: of its members, in order.
 
     Yields:
         (key, offset of its first header, members by ending), in the order of the file.
 
     Raises:
-        ValueError: a member's name has no valid key, a sample is not the four members in order, or the tar is cut.
+        ValueError: a member has an invalid key, a sample is not the four members in order, or the tar is truncated.
     """
     key, offset, end, members = "", 0, 0, dict[str, bytes]()
     try:
@@ -100,9 +100,9 @@ def read_shard(path: Path, endings: Sequence[str] = MEMBERS) -> Iterator[tuple[s
         raise ValueError(f"{path.name}: damaged tar ({error})") from error
     if members:
         raise ValueError(f"{path.name}: {key} lacks {', '.join(endings[len(members) :])}")
-    # The tar module takes a damaged header, or the end of the file, for the end of the archive: look for its mark.
+    # tarfile treats a damaged header and the end of the file as the end of the archive, so check its end marker.
     with path.open("rb") as file:
         file.seek(end)
         rest = file.read()
         if len(rest) < 2 * BLOCK or rest.strip(b"\0"):
-            raise ValueError(f"{path.name}: damaged or cut short at byte {end}, behind {key or 'no sample'}")
+            raise ValueError(f"{path.name}: damaged or cut short at byte {end}, after {key or 'no sample'}")

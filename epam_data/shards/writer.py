@@ -1,4 +1,4 @@
-"""Writing a shard: a tar file that appears whole, whose bytes depend on the samples alone."""
+"""Write a shard atomically: a tar file whose bytes depend only on the samples."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from epam_data.system.files import path_in_errors, sync_folder, temporary_path
 
 
 class ShardWriter:
-    """Writes one shard under a temporary name; `finish` makes it appear, whole.
+    """Writes one shard under a temporary name; `finish` gives it its final name.
 
     Use as a context manager: leaving it without `finish` removes the temporary file.
     """
@@ -49,7 +49,7 @@ class ShardWriter:
         for ending in endings:
             header = tarfile.TarInfo(f"{check_key(info.key)}.{ending}")
             header.size = len(members[ending])
-            header.mode = 0o644  # everything else stays zero, so that equal samples make equal bytes
+            header.mode = 0o644  # everything else stays zero, so that equal samples give equal bytes
             self._tar.addfile(header, io.BytesIO(members[ending]))
         self._rows.append(
             IndexRow(
@@ -79,7 +79,7 @@ class ShardWriter:
 
 
 class _HashingFile:
-    """A file opened for writing that knows the hash and the length of what went through it."""
+    """A file opened for writing that tracks the hash and the length of the written data."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._file, self.sha256, self.num_bytes = path, path.open("wb"), hashlib.sha256(), 0
@@ -99,5 +99,5 @@ class _HashingFile:
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):  # `sync` has said so; what is thrown away may be cut
+        with contextlib.suppress(OSError):  # `sync` has raised it already; an unfinished file may be incomplete
             self._file.close()

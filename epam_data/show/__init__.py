@@ -1,1 +1,1 @@
-"""A shard or a sample as words, pictures, films and pages."""
+"""Shows a shard or a sample as text, pictures, videos and pages."""

@@ -1,4 +1,4 @@
-"""Words about shards, or about one clip of them: in a folder, in one .tar without a manifest, or at a URL of either."""
+"""Text about shards or one clip: in a folder, in a single .tar without a manifest, or at a URL of either."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Members = dict[str, bytes]
 
 
 def describe(location: str) -> str:
-    """A directory of shards or one shard, as a table of lines.
+    """A text table about a directory of shards or one shard.
 
     Raises:
-        ValueError: nothing is there, or no shards.
+        ValueError: the location does not exist, or is not a shard or a shard directory.
     """
     return describe_shard(location) if is_shard(location) else describe_directory(location)
 
 
 def describe_directory(location: str) -> str:
-    """What the manifest says, as a table of lines."""
+    """A text table of the manifest."""
     manifest = load_manifest(location)
     setting = manifest.prepare
     lines = [
@@ -50,30 +50,30 @@ def describe_directory(location: str) -> str:
 
 
 def describe_shard(location: str) -> str:
-    """The clips of one shard, as its own JSON says; no manifest is asked."""
+    """A text table of the clips in one shard, from their `KEY.json`; reads no manifest."""
     lines = [f"{location}", f"  {'clip':<24} {'split':<6} {'label':>6} {'frames':>7} {'kB':>9}"]
     total, count, end = 0, 0, 0
     with open_binary(location) as file:
         file.seek(0, os.SEEK_END)
-        num_there = file.tell()
+        num_bytes = file.tell()
         for key, ranges in _clips_of_tar(file, location):
-            size = sum(num_bytes for _, num_bytes in ranges.values())
-            end = max(offset + padded(num_bytes) for offset, num_bytes in ranges.values())
-            whole = HEAD in ranges and sum(ranges[HEAD]) <= num_there
-            values = json.loads(_read_at(file, *ranges[HEAD])) if whole else {}
+            size = sum(length for _, length in ranges.values())
+            end = max(offset + padded(length) for offset, length in ranges.values())
+            has_head = HEAD in ranges and sum(ranges[HEAD]) <= num_bytes
+            values = json.loads(_read_at(file, *ranges[HEAD])) if has_head else {}
             label = "hidden" if values.get("label") is None else str(values["label"])
             split, frames = values.get("split", "?"), values.get("num_frames", "?")
             absent = absent_members(ranges)
             lacks = f"  lacks {', '.join(absent)}" if absent else ""
             lines.append(f"  {key:<24} {split:<6} {label:>6} {frames:>7} {size / 1e3:>9.1f}{lacks}")
             total, count = total + size, count + 1
-    if num_there < end + 2 * BLOCK:
-        lines.append(f"  cut short: the file ends at byte {num_there}, expected at {end + 2 * BLOCK} or later")
+    if num_bytes < end + 2 * BLOCK:
+        lines.append(f"  cut short: the file ends at byte {num_bytes}, expected at {end + 2 * BLOCK} or later")
     return "\n".join([*lines, f"  {f'{count} clips':<24} {'':<6} {'':>6} {'':>7} {total / 1e3:>9.1f}"])
 
 
 def read_sample(location: str | Path, key: str) -> tuple[Sample, Members]:
-    """One clip by its key, and its members as they are stored.
+    """One clip by its key, and its stored members.
 
     Args:
         location: a folder or a .tar, or an fsspec URL of one.
@@ -87,7 +87,7 @@ def read_sample(location: str | Path, key: str) -> tuple[Sample, Members]:
 
 
 def describe_sample(sample: Sample, members: Members) -> str:
-    """Members, shapes and JSON of a sample."""
+    """Text with the members, shapes and JSON of a sample."""
     key = sample.info.key
     lines = [f"{key}.{ending:<16} {len(data):>9} bytes" for ending, data in members.items()]
     for name in ("keypoints", "heatmap", "frames"):
@@ -102,10 +102,10 @@ def is_shard(location: str) -> bool:
 
 
 def open_binary(location: str) -> BinaryIO:
-    """Open a file of this machine, or of any fsspec URL: a shard at a URL is read in pieces, not fetched whole.
+    """Open a local file or any fsspec URL; a shard at a URL is read in parts, not downloaded completely.
 
     Raises:
-        ValueError: there is none, or the URL's protocol needs a package that is not installed.
+        ValueError: the file does not exist, or the URL's protocol needs a package that is not installed.
     """
     try:
         if not is_url(location):
@@ -118,7 +118,7 @@ def open_binary(location: str) -> BinaryIO:
         raise ValueError(f"{location}: {error}; pip install 'epam[s3]'") from None
     except FileNotFoundError:
         raise ValueError(f"{location}: no such file") from None
-    except Exception as error:  # each store's package has errors of its own: no credentials, no route, no such protocol
+    except Exception as error:  # each store's package has its own errors: no credentials, no route, unknown protocol
         raise ValueError(f"{location}: cannot be opened ({error})") from error
 
 
@@ -164,7 +164,7 @@ def _clips_of_tar(file: BinaryIO, location: str) -> Iterator[tuple[str, dict[str
         try:
             member = read_header(block, position)
         except ValueError as error:
-            raise ValueError(f"{location}: no tar header at byte {position} ({error})") from error
+            raise ValueError(f"{location}: invalid tar header at byte {position} ({error})") from error
         if clip is None or clip[0] != member.key:
             if clip:
                 yield clip
@@ -181,7 +181,7 @@ def _read_at(file: BinaryIO, offset: int, num_bytes: int) -> bytes:
 
 
 def _totals(manifest: Manifest) -> list[str]:
-    """Clips and bytes of each split, and of all."""
+    """Clips and bytes of each split and in total."""
     lines = []
     for split in (*dict.fromkeys(shard.split for shard in manifest.shards), "all"):
         shards = [shard for shard in manifest.shards if split in (shard.split, "all")]

@@ -1,52 +1,40 @@
-"""A film of a sample: frame, skeleton and heatmap side by side, as an H.264 video."""
+"""Write a sample as an H.264 video: frame, skeleton and heatmap side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import av
 from PIL import Image, ImageDraw, ImageFont
 
+from epam_data.samples.video_writer import write_h264
 from epam_data.schema import Sample
 from epam_data.show.picture import overlay
 from epam_data.skeleton import SkeletonLayout
 
-_FPS = 30  # of every data set that is read
+_FPS = 30  # of all built-in data sets
 _FONT_PX, _LINE_PX = 16, 22
 
 
 def write_film(sample: Sample, path: Path, caption: Sequence[str] = (), layout: SkeletonLayout | None = None) -> None:
-    """Write every frame's `overlay`, with the lines of a caption below.
+    """Write the `overlay` of every frame, with the lines of a caption below.
 
     Args:
-        sample: what to show.
-        path: the video; its ending chooses the container (.mp4, .mkv, ...).
+        sample: the sample to show.
+        path: the video; its ending selects the container (.mp4, .mkv, ...).
         caption: lines of text.
         layout: see `overlay`.
 
     Raises:
-        ValueError: FFmpeg knows no container for the ending.
+        ValueError: FFmpeg has no container for the ending.
     """
-    try:
-        container = av.open(str(path), "w")
-    except (av.FFmpegError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be written as a video ({error}); an .mp4 can") from error
-    with container:
-        stream = container.add_stream("libx264", rate=_FPS)
-        first = _with_caption(overlay(sample, 0, layout=layout), caption)
-        stream.width, stream.height = first.width // 2 * 2, first.height // 2 * 2  # chroma is stored at half size
-        stream.pix_fmt = "yuv420p"  # what browsers and presentations play
-        stream.options = {"crf": "18", "preset": "veryfast"}
-        for number in range(sample.info.num_frames):
-            image = _with_caption(overlay(sample, number, layout=layout), caption)
-            image = image.crop((0, 0, stream.width, stream.height))
-            container.mux(stream.encode(av.VideoFrame.from_image(image)))
-        container.mux(stream.encode())
+    numbers = range(sample.info.num_frames)
+    images = (_with_caption(overlay(sample, number, layout=layout), caption) for number in numbers)
+    write_h264(path, images, fps=_FPS, options={"crf": "18", "preset": "veryfast"})
 
 
 def _with_caption(image: Image.Image, lines: Sequence[str]) -> Image.Image:
-    """The picture, and white lines of text on black below it."""
+    """The picture with white text on black below it."""
     if not lines:
         return image
     font = ImageFont.load_default(_FONT_PX)

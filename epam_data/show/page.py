@@ -1,4 +1,4 @@
-"""What the report pages share: templates and their style sheet, the style of plots, pictures inside the page."""
+"""Shared parts of the report pages: templates, plot style, embedded pictures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import jinja2
 from matplotlib.figure import Figure
 from PIL import Image
 
-BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#6b7280"  # told apart by colour-blind eyes, too
+BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#6b7280"  # safe for colour-blind readers
 
 STYLE = {
     "font.family": "sans-serif",
@@ -19,23 +19,23 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": GREY,
-    "svg.fonttype": "none",  # text stays text: sharp, small, and in the reader's own font
+    "svg.fonttype": "none",  # keep text as text: sharp and small
     "svg.hashsalt": "epam",  # the same report gives the same bytes
 }
-"""Settings of matplotlib for every plot: `with matplotlib.rc_context(STYLE)`."""
+"""matplotlib settings of every plot: `with matplotlib.rc_context(STYLE)`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """One picture."""
+    """One plot."""
 
     title: str
-    words: str  # what it shows, in figures: the text alternative
+    words: str  # its main numbers: the text alternative
     url: str  # the SVG as a data URL
 
 
 def environment(*packages: str) -> jinja2.Environment:
-    """Templates of these packages, the first that has a name counts; of ours there is `report.css` for all pages."""
+    """Templates of these packages; the first package that has a name is used. All pages use our `report.css`."""
     return jinja2.Environment(
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader(package) for package in packages]),
         autoescape=True,
@@ -45,14 +45,14 @@ def environment(*packages: str) -> jinja2.Environment:
 
 
 def new_axes(x: str, y: str, height: float = 2.6, width: float = 4.2) -> Any:
-    """Axes of a figure of their own, with these labels; sizes in inches."""
+    """Axes of a new figure with these labels; sizes in inches."""
     axes = Figure(figsize=(width, height), layout="constrained").subplots()  # needs no display, unlike pyplot
     axes.set(xlabel=x, ylabel=y)
     return axes
 
 
 def finish_plot(title: str, words: str, axes: Any) -> Plot:
-    """The figure of these axes as a picture."""
+    """The figure of these axes as a `Plot`."""
     buffer = io.BytesIO()
     axes.figure.savefig(buffer, format="svg", metadata={"Date": None})
     url = "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,4 +1,4 @@
-"""Pictures of a sample: a frame, the frame with its skeleton, and the frame under its heatmap."""
+"""Pictures of a sample: a frame, the frame with its skeleton, and the frame with its heatmap."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from epam_data.schema import Sample
 from epam_data.skeleton import LAYOUTS, SkeletonLayout, joint_is_missing
 
 _HOT = np.array([255.0, 90.0, 20.0])  # colour of a heatmap's peak, on a dim grey frame
-_SIDES = {"left": (86, 180, 233), "right": (230, 159, 0)}  # the person's own; told apart by colour-blind eyes, too
+_SIDES = {"left": (86, 180, 233), "right": (230, 159, 0)}  # the person's left and right; safe for colour-blind readers
 _MIDDLE, _JOINT = (240, 240, 240), (255, 255, 255)
-_MIN_PANEL_PX = 192  # smaller frames are enlarged, or the skeleton would hide them
+_MIN_PANEL_PX = 192  # smaller frames are enlarged, so that the skeleton does not hide them
 
 
 def overlay(sample: Sample, frame: int, *, layout: SkeletonLayout | None = None, flip: bool = False) -> Image.Image:
-    """Frame, frame with skeleton, and frame under its heatmap, side by side.
+    """Frame, frame with skeleton, and frame with heatmap, side by side.
 
     Args:
-        sample: what to show.
+        sample: the sample to show.
         frame: 0 ... T - 1.
-        layout: the joints, as the manifest says; None: the known one that the sample names, else joints without limbs.
-        flip: show the mirror image as training sees it: joints change sides, so each keeps its side's colour.
+        layout: the manifest's joints; None: the built-in layout that the sample names, else joints without limbs.
+        flip: show the mirror image as in training, with left and right joints swapped: left keeps its colour.
     """
     info = sample.info
     rgb, heat = sample.frames[frame], sample.heatmap[frame].max(axis=0)
@@ -32,7 +32,7 @@ def overlay(sample: Sample, frame: int, *, layout: SkeletonLayout | None = None,
         sample.keypoints[:, frame, :, :2], info.image_size, info.video_size, info.box, (size, size)
     )
     missing = joint_is_missing(sample.keypoints[:, frame, :, :2], sample.keypoints[:, frame, :, 2])
-    layout = layout or LAYOUTS.get(info.skeleton) or _nameless(sample)
+    layout = layout or LAYOUTS.get(info.skeleton) or _unknown_layout(sample)
     if flip:
         rgb, heat = rgb[:, ::-1], heat[:, ::-1]
         points[..., 0] = size - 1 - points[..., 0]
@@ -58,7 +58,7 @@ def contact_sheet(
 
 
 def as_text(image: Image.Image, columns: int) -> str:
-    """The picture as lines for a terminal of 24-bit colour: each character is two pixels, one above the other."""
+    """The picture as lines for a terminal with 24-bit colour; each character shows two pixels, one above the other."""
     height = max(2, round(image.height * columns / image.width / 2) * 2)
     pixels = np.asarray(image.convert("RGB").resize((columns, height), Image.Resampling.BOX)).tolist()
     lines = []
@@ -72,15 +72,15 @@ def as_text(image: Image.Image, columns: int) -> str:
 
 
 def with_heatmap(plain: Image.Image, heat: NDArray[np.uint8]) -> Image.Image:
-    """A frame, grey and dim, under a heatmap (h, w) of any size; 255 is its peak."""
+    """A dimmed grey frame with a heatmap (h, w) of any size on top; 255 is the peak."""
     weight = np.asarray(Image.fromarray(np.ascontiguousarray(heat)).resize(plain.size, Image.Resampling.BILINEAR))
-    share = np.sqrt(weight[..., None].astype(np.float64) / 255)  # a Gaussian of 0.6 pixels is a faint dot otherwise
+    share = np.sqrt(weight[..., None].astype(np.float64) / 255)  # brightens Gaussians, faint dots at 0.6 pixels
     grey = np.asarray(plain.convert("L"))[..., None] * 0.75
     return Image.fromarray((grey * (1 - share) + _HOT * share).astype(np.uint8))
 
 
-def _nameless(sample: Sample) -> SkeletonLayout:
-    """The joints of a sample whose layout only its manifest knows."""
+def _unknown_layout(sample: Sample) -> SkeletonLayout:
+    """Numbered joints without limbs, for a layout that is not built in."""
     joints = tuple(f"joint_{number}" for number in range(sample.keypoints.shape[2]))
     return SkeletonLayout(name=sample.info.skeleton, joints=joints, flip_pairs=(), limbs=())
 

@@ -1,6 +1,6 @@
 """Shards -> batches: exact epochs that do not depend on ranks or workers. The only part that needs torch.
 
-The names below are loaded when they are asked for: the loader's worker processes use this package without torch.
+The names below are loaded on first use: the loader's worker processes use this package without torch.
 """
 
 from __future__ import annotations

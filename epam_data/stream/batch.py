@@ -1,4 +1,4 @@
-"""`Batch`: what a trainer receives: uint8 pixels, and what the device is to do to them."""
+"""`Batch`: the trainer's input: uint8 pixels and the operations to apply to them on the device."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from epam_data.stream.loading.slots import SharedSlots
 from epam_data.stream.order.draws import Draw
 
 _IN_FLIGHT: deque[tuple[torch.cuda.Event, Batch]] = deque()
-"""Batches that a GPU is still copying: their memory must not be used again before."""
+"""Batches that a GPU is still copying; their memory must not be reused until it is done."""
 
 _OF_SAMPLES = ("position", "label", "coarse_label")
 """Tensors with one row per sample; the others have one per clip."""
@@ -27,37 +27,38 @@ _OF_SAMPLES = ("position", "label", "coarse_label")
 class Batch:
     """B samples of one rank, N = B * C clips; all tensors on one device.
 
-    A sample has C clips: 1 in training, `num_clips` in evaluation. They lie one after another: sample b has the clips
-    b * C ... b * C + C - 1. What belongs to a sample counts B, what belongs to a clip counts N.
+    A sample has C clips: 1 in training, `num_clips` in evaluation. Sample b has the clips b * C ... b * C + C - 1.
+    Tensors with one row per sample have B rows, those with one row per clip have N.
     """
 
-    # A name stands behind those that it begins (rgb_frames, then rgb): torch 2.13's export mixes them up otherwise.
+    # A name that is a prefix of another comes after it (rgb_frames, then rgb): torch 2.13's export confuses them
+    # otherwise.
     keys: list[str]  # B sample keys
-    position: Tensor  # (B,) int64, place of each sample in the epoch's order
+    position: Tensor  # (B,) int64, position of each sample in the epoch
     label: Tensor  # (B,) int64, -1: hidden
     coarse_label: Tensor  # (B,) int64, -1: hidden, or no groups
-    rgb_size_px: int  # height and width of the frames that the device is to make
-    heatmap_size_px: int  # and of the heatmaps
+    rgb_size_px: int  # height and width of the finished frames
+    heatmap_size_px: int  # height and width of the finished heatmaps
     rgb_frames: Tensor  # (N, T) int64, frame numbers in the recording
     rgb: Tensor  # (N, T, S, S, 3) uint8, as stored
     pose_frames: Tensor  # (N, T') int64
-    flip: Tensor  # (N,) bool, to be mirrored on the device
+    flip: Tensor  # (N,) bool, True: mirror it on the device
     # Either stored heatmaps ...
     heatmap_scale: Tensor | None = None  # (N,) float32, the value of a stored 255
     heatmap: Tensor | None = None  # (N, T', V, h, w) uint8
-    # ... or the keypoints to draw them from, in pixels of the heatmap.
+    # ... or keypoints to render them from, in heatmap pixels.
     keypoints: Tensor | None = None  # (N, M, T', V, 3) float64: x, y, height; height 0: missing
-    # None: nothing of this is to be done to any clip.
-    crop: Tensor | None = None  # (N, 4) float32, box x1, y1, x2, y2 as shares of the stored frame
+    # None: not applied to any clip.
+    crop: Tensor | None = None  # (N, 4) float32, box x1, y1, x2, y2 as fractions of the stored frame
     colour: Tensor | None = None  # (N, 2) float32, factors of brightness and contrast
 
     @classmethod
     def of(cls, keys: list[str], arrays: dict[str, NDArray[Any]], sizes_px: tuple[int, int]) -> Batch:
-        """A batch over the memory of `arrays`, whose first rows hold the samples of `keys`.
+        """A batch that shares memory with `arrays`, whose first rows are the samples of `keys`.
 
         Args:
             keys: B keys.
-            arrays: the tensors by name, for B samples or more.
+            arrays: the tensors by name, with room for at least B samples.
             sizes_px: `rgb_size_px` and `heatmap_size_px`.
         """
         capacity, num = len(arrays["label"]), len(keys)
@@ -76,7 +77,7 @@ class Batch:
         return len(self.rgb) // len(self)
 
     def to(self, device: torch.device | str) -> Batch:
-        """The batch on another device; copies overlap with work there if the batch is pinned."""
+        """The batch on another device; if the batch is pinned, the copy overlaps with work there."""
         moved = self._map(lambda tensor: tensor.to(device, non_blocking=True))
         if moved.label.is_cuda and not self.label.is_cuda:
             copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
@@ -87,7 +88,7 @@ class Batch:
         return moved
 
     def pin_memory(self) -> Batch:
-        """The batch in page-locked memory of its own."""
+        """A copy of the batch in page-locked memory."""
         return self._map(Tensor.pin_memory)
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
@@ -98,15 +99,15 @@ class Batch:
         return Batch(**moved)
 
 
-# So that a module that takes a batch can be exported: with `keys=[]`, since a program knows no names.
+# Lets torch.export handle modules that take a batch, with `keys=[]`.
 torch.export.register_dataclass(Batch, serialized_type_name="epam_data.Batch")
 
 
 def read_batch(reader: ClipReader, rows: NDArray[np.int64], positions: NDArray[np.int64], draws: list[Draw]) -> Batch:
-    """A batch with memory of its own: the samples of `rows` (B,), with B * C draws, sample by sample.
+    """A batch in its own memory: the samples of `rows` (B,), with B * C draws, sample by sample.
 
     Raises:
-        ValueError: a sample cannot be read, or the settings do not allow it, see `ClipReader.fill_sample`.
+        ValueError: a sample cannot be read, or does not fit the settings, see `ClipReader.fill_sample`.
     """
     num_clips = len(draws) // len(rows)
     decoder = reader.decoder
@@ -120,10 +121,10 @@ def read_batch(reader: ClipReader, rows: NDArray[np.int64], positions: NDArray[n
 
 
 def page_lock(slots: SharedSlots) -> None:
-    """Page-lock shared memory for as long as it is mapped, so that copies from it to a GPU overlap with work there.
+    """Page-lock shared memory until it is unmapped, so that copies from it to a GPU overlap with work there.
 
     Raises:
-        RuntimeError: CUDA refuses.
+        RuntimeError: CUDA cannot lock it.
     """
     address, num_bytes = slots.address_and_size
     cuda = torch.cuda.cudart()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Samples that cannot be read: the error that names them, and the record of what was done about them."""
+"""Samples that cannot be read: the error, and the record of what replaced them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 class DamageError(ValueError):
-    """A sample is not there as the index says; names its shard and key."""
+    """A sample cannot be read as the index describes it; names its shard and key."""
 
     def __init__(self, shard: str, key: str, reason: str) -> None:
         super().__init__(shard, key, reason)
@@ -18,18 +18,18 @@ class DamageError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Damage:
-    """A damaged sample that an epoch went on without."""
+    """A damaged sample that an epoch replaced or left out."""
 
     position: int
-    """Its place in the epoch."""
+    """Its position in the epoch."""
     shard: str
-    """The file that should hold it."""
+    """Its shard file."""
     key: str
     """Its key."""
     reason: str
     """Why it cannot be read."""
     stand_in: str | None
-    """Key of the sample that the batch holds in its place; None: nothing does (evaluation)."""
+    """Key of the sample that replaces it in the batch; None: left out (evaluation)."""
 
     def __str__(self) -> str:
         return f"{self.shard}: {self.key}: {self.reason}"

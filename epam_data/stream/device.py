@@ -1,6 +1,6 @@
-"""Finish a batch on its device: crops, heatmaps, colours, flips, normalisation and layout, for the whole batch at once.
+"""Finish a batch on its device: crops, heatmaps, colours, flips, normalisation and layout, for all clips at once.
 
-Nothing is drawn at random here: the batch says what is to be done to each clip, so that CPU and GPU give the same.
+Nothing is random here: the batch contains the random choices, so CPU and GPU give the same result.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ RGB_STD = (58.395, 57.12, 57.375)
 """Mean and standard deviation of ImageNet on 0 ... 255, as in the published recipes."""
 
 GREY = (0.299, 0.587, 0.114)
-"""Shares of red, green and blue in the grey of a pixel (ITU-R BT.601, as torchvision's)."""
+"""Weights of red, green and blue in the grey value of a pixel (ITU-R BT.601, as in torchvision)."""
 
 
 class BatchFinisher(nn.Module):
-    """uint8 batch -> what a model takes. Has no parameters; works the same on CPU and GPU.
+    """uint8 batch -> model input. Has no parameters; works the same on CPU and GPU.
 
-    Can be compiled. Can be exported for batches of one shape: `torch.export.export(finisher, (batch,))`, where the keys
-    of the batch are an empty list; to load such a program, torch wants `torch.serialization.add_safe_globals([Batch])`.
+    Can be compiled. Can be exported for batches of one shape: `torch.export.export(finisher, (batch,))` with an empty
+    list of keys; loading such a program needs `torch.serialization.add_safe_globals([Batch])`.
 
     Args:
-        flip_order: V numbers: the channel whose mirror image each heatmap channel becomes.
-        sigma_px: standard deviation of drawn Gaussians, in heatmap pixels.
+        flip_order: V numbers: for each heatmap channel, the channel it is copied from in a mirrored clip.
+        sigma_px: standard deviation of rendered Gaussians, in heatmap pixels.
     """
 
     flip_order: Tensor
@@ -56,14 +56,14 @@ class BatchFinisher(nn.Module):
         """Normalised frames and float heatmaps of all clips.
 
         Returns:
-            (N, 3, T, S, S) float32, mean 0 and standard deviation 1 of natural images; (N, V, T', h, w) float32,
+            (N, 3, T, S, S) float32, normalised with ImageNet's mean and standard deviation; (N, V, T', h, w) float32,
             0 to the largest score.
         """
         rgb, pose = self.clips(batch)
         return (rgb - self.mean) / self.std, pose
 
     def clips(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The same with frames in 0 ... 255, for a model that normalises them itself."""
+        """Like `forward`, with frames in 0 ... 255, for a model that normalises them itself."""
         mirrored = batch.flip.view(-1, 1, 1, 1, 1)
         rgb = batch.rgb.permute(0, 1, 4, 2, 3).float()  # (N, T, 3, S, S)
         if batch.crop is not None:
@@ -94,15 +94,15 @@ class BatchFinisher(nn.Module):
 
 
 def resized_crop(images: Tensor, box: Tensor, size_px: int) -> Tensor:
-    """A part of each image at another size, bilinear between pixel centres, as OpenCV resizes a cropped image.
+    """Crop and resize each image, bilinear between pixel centres, as OpenCV resizes a cropped image.
 
     Args:
         images: (N, C, H, W) float.
-        box: (N, 4) x1, y1, x2, y2 as shares of the image.
+        box: (N, 4) x1, y1, x2, y2 as fractions of the image.
         size_px: height and width of the result.
 
     Returns:
-        (N, C, size_px, size_px) float. Only pixels of the box count: at its edge its last pixel is repeated.
+        (N, C, size_px, size_px) float. Only pixels inside the box are used; its edge pixels are repeated.
     """
     height, width = images.shape[2:]
     first, last = box.view(-1, 2, 2, 1).unbind(1)  # (N, 2, 1): x and y
@@ -116,7 +116,7 @@ def resized_crop(images: Tensor, box: Tensor, size_px: int) -> Tensor:
 
 
 def draw_joints(keypoints: Tensor, size_px: int, sigma_px: float) -> Tensor:
-    """One Gaussian per visible joint, persons combined by maximum: what `epam_data.samples.heatmap.draw_joints` draws.
+    """One Gaussian per visible joint, persons combined by maximum, as in `epam_data.samples.heatmap.draw_joints`.
 
     Args:
         keypoints: (N, M, V, T', 3) float64: x, y in heatmap pixels, height; finite, height 0: missing.
@@ -130,7 +130,7 @@ def draw_joints(keypoints: Tensor, size_px: int, sigma_px: float) -> Tensor:
     columns = _curve(x, size_px, sigma_px)
     rows = _curve(y, size_px, sigma_px) * height.float()[..., None]
     heatmap = rows[:, 0, ..., :, None] * columns[:, 0, ..., None, :]
-    for person in range(1, keypoints.shape[1]):  # one at a time: all at once would take M times the memory
+    for person in range(1, keypoints.shape[1]):  # one at a time, to save memory
         heatmap = torch.maximum(heatmap, rows[:, person, ..., :, None] * columns[:, person, ..., None, :])
     return heatmap
 
@@ -139,7 +139,7 @@ def _curve(centre: Tensor, size_px: int, sigma_px: float) -> Tensor:
     """exp(-(pixel - centre)^2 / 2 sigma^2) for the pixels from int(centre - 3 sigma) to int(centre + 3 sigma), else 0.
 
     Args:
-        centre: (...) float64, since bounds in float32 fall on the other side of an integer about once per clip.
+        centre: (...) float64: float32 bounds fall on the other side of an integer about once per clip.
         size_px: number of pixels.
         sigma_px: standard deviation in pixels.
 

@@ -1,15 +1,14 @@
-"""Shards that can only be read front to back, by plain `webdataset`: `pipe:` commands and any URL that it knows.
+"""Read shards sequentially with plain `webdataset`: from `pipe:` commands and any URL that it supports.
 
-Where shards lie in a folder or in a store that gives ranges of bytes, `Stream` is the better choice. This one cannot
-do what needs an index:
+If the shards are in a folder or in a store with byte ranges, use `Stream`. Without an index, this stream has limits:
 
-- no resume inside an epoch: what came before would have to be read again;
-- shards, not samples, are dealt to ranks and loader processes, so what a global batch holds depends on their numbers,
-  and an epoch is approximate: a rank takes its share of steps, begins its shards anew when they do not suffice, and
-  leaves samples out when it has more. `window_shards` has no meaning;
-- samples are shuffled in a buffer, behind the order of the shards: neighbours stay nearer than in `Stream`.
+- no resume inside an epoch, since the earlier samples would have to be read again;
+- shards, not samples, are distributed over ranks and loader processes, so the content of a global batch depends on
+  their numbers. Epochs are approximate: every rank takes the same number of steps, repeats its shards if it runs out
+  and skips samples left over. `window_shards` is not used;
+- after the shards, samples are shuffled only within a buffer: neighbours stay closer together than in `Stream`.
 
-What is drawn for a sample (frames, flip, crop, colours) is a function of (seed, epoch, key) all the same.
+The random draws for a sample (frames, flip, crop, colours) are still a function of (seed, epoch, key).
 """
 
 from __future__ import annotations
@@ -36,17 +35,17 @@ from epam_data.stream.settings import StreamSettings
 
 
 class SequentialStream:
-    """Training batches of shards that are read front to back.
+    """Training batches from shards that are read from start to end.
 
     Args:
-        urls: of training shards, as `webdataset` takes them: `pipe:ssh host cat train-000000.tar`, `https://…`. Each
-            must hold the name of its shard.
+        urls: URLs of training shards for `webdataset`: `pipe:ssh host cat train-000000.tar`, `https://…`. Each must
+            contain the name of its shard.
         manifest: of those shards; `load_manifest` reads it from a folder or URL.
-        settings: clips and batches. What needs an index is refused: balance, on_damage, cache_dir.
+        settings: clips and batches. Settings that need an index are refused: balance, on_damage, cache_dir.
         seed: of the experiment.
         rank: of this process, 0 ... world - 1.
-        world: number of ranks; there must be a shard for each loader process of each rank.
-        shuffle_samples: samples that are held to be shuffled, by each loader process, encoded.
+        world: number of ranks; each loader process of each rank needs at least one shard.
+        shuffle_samples: size of each loader process's shuffle buffer, in encoded samples.
 
     Raises:
         ValueError: settings, ranks and shards do not fit.
@@ -69,7 +68,7 @@ class SequentialStream:
         defaults = StreamSettings()
         for name in ("balance", "class_weights", "on_damage", "cache_dir"):
             if getattr(settings, name) != getattr(defaults, name):
-                raise ValueError(f"stream.{name} needs an index, which a sequential stream has not")
+                raise ValueError(f"stream.{name} needs an index, which a sequential stream does not have")
         if settings.batch_size % world:
             raise ValueError(f"stream.batch_size must be a multiple of {world} ranks, got {settings.batch_size}")
         self._readers = world * max(settings.workers, 1)
@@ -84,10 +83,10 @@ class SequentialStream:
         return sum(self._num_samples.values()) // self.settings.batch_size
 
     def epoch(self, epoch: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch, for this rank; as many on each rank.
+        """The batches of one epoch for this rank; every rank gets the same number.
 
         Raises:
-            ValueError: a sample is damaged, or a shard has more or fewer than the manifest says; it is named.
+            ValueError: a sample is damaged, or a shard has more or fewer samples than the manifest says; names it.
             OSError: a URL cannot be read.
         """
         workers = self.settings.workers
@@ -97,11 +96,11 @@ class SequentialStream:
             yield batch
 
     def read(self, epoch: int, reader: int) -> Iterator[Batch]:
-        """Batches of one of the readers, without end: what a loader process runs.
+        """Endless batches of one reader; runs in a loader process.
 
         Args:
             epoch: from 0.
-            reader: 0 ... ranks * loader processes - 1; reader r has every so-many-th shard of the epoch's order.
+            reader: r of R = ranks * loader processes; it reads every R-th shard of the epoch's order, starting at r.
         """
         order = generator(Purpose.SHARD_ORDER, self.seed, epoch).permutation(len(self.urls))
         urls = [self.urls[number] for number in order[reader :: self._readers]]
@@ -113,21 +112,21 @@ class SequentialStream:
             yield self._batch(batch, epoch)
 
     def _samples(self, url: str) -> Iterator[dict[str, Any]]:
-        """The samples of one shard, counted: the tar module takes a damaged header for the end of the archive."""
+        """The samples of one shard; checks their number, since tarfile treats a damaged header as the end."""
         count = 0
         try:
             for sample in webdataset.DataPipeline(webdataset.SimpleShardList([url]), webdataset.tarfile_to_samples()):
                 yield sample
                 count += 1
         except (tarfile.TarError, EOFError) as error:
-            raise OSError(f"{url}: cannot be read as a tar behind {count} samples ({error.args[0]})") from error
+            raise OSError(f"{url}: cannot be read as a tar after {count} samples ({error.args[0]})") from error
         if count != self._num_samples[url]:
-            raise ValueError(f"{url}: gave {count} samples, the manifest says {self._num_samples[url]}")
+            raise ValueError(f"{url}: has {count} samples, the manifest says {self._num_samples[url]}")
 
     def _batch(self, samples: list[dict[str, Any]], epoch: int) -> Batch:
         decoder, settings = self._decoder, self.settings
         arrays = decoder.layout(len(samples), 1, settings.rgb_frames, settings.pose_frames).fresh()
-        arrays["position"].fill(-1)  # there is no order of all
+        arrays["position"].fill(-1)  # there is no global order
         for row, members in enumerate(samples):
             try:
                 self._put(members, epoch, {name: array[row : row + 1] for name, array in arrays.items()})
@@ -155,19 +154,19 @@ class SequentialStream:
 
 
 def _num_samples(url: str, manifest: Manifest) -> int:
-    """Samples of the shard whose name a URL holds.
+    """Number of samples of the shard named in a URL.
 
     Raises:
-        ValueError: it holds none of a training shard.
+        ValueError: the URL does not contain the name of one training shard.
     """
     found = [shard for shard in manifest.shards if f"{shard.name}.tar" in url]
     if len(found) != 1 or found[0].split != "train":
-        raise ValueError(f"{url}: must hold the name of one training shard of the manifest, as train-000000.tar")
+        raise ValueError(f"{url}: must contain the name of one training shard in the manifest, like train-000000.tar")
     return found[0].num_samples
 
 
 class _Batches(IterableDataset[Batch]):
-    """One epoch of this rank, as torch's loader wants it."""
+    """One epoch of this rank, for torch's `DataLoader`."""
 
     def __init__(self, stream: SequentialStream, epoch: int) -> None:
         self._stream, self._epoch = stream, epoch

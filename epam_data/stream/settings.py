@@ -3,120 +3,88 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
-SAMPLINGS = ("aligned", "independent", "linspace")
-HEATMAPS = ("stored", "drawn")
-TRAIN_CROPS = ("none", "random_resized", "centre")
-EVAL_CROPS = ("none", "centre")
-BALANCES = ("none", "class", "sqrt")
-ON_DAMAGE = ("raise", "skip")
-MAX_CLIPS = 10
+from annotated_types import Ge, Gt, Interval
+
+from epam_data.system.checked_fields import Factor, Share, check_fields
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamSettings:
     """How clips are cut from samples and put into batches."""
 
-    batch_size: int = 16
+    batch_size: Annotated[int, Ge(1)] = 16
     """Samples per batch, over all ranks together."""
-    rgb_frames: int = 16
+    rgb_frames: Annotated[int, Ge(1)] = 16
     """RGB frames per clip."""
-    pose_frames: int = 48
+    pose_frames: Annotated[int, Ge(1)] = 48
     """Heatmap frames per clip."""
-    sampling: str = "aligned"
+    sampling: Literal["aligned", "independent", "linspace"] = "aligned"
     """`aligned`: RGB takes every (pose_frames / rgb_frames)-th heatmap frame; `independent`: each at random;
     `linspace`: evenly spaced from the first frame to the last, not random."""
-    num_clips: int = 1
-    """Clips per sample in evaluation, 1 to 10; their predictions are averaged. Training uses one."""
+    num_clips: Annotated[int, Interval(ge=1, le=10)] = 1
+    """Clips per sample in evaluation; their predictions are averaged. Training uses one."""
     eval_flip: bool = False
     """Also evaluate the mirror image of each clip, and average the predictions."""
-    flip: float = 0.5
+    flip: Share = 0.5
     """Probability of the mirror image (with left and right joints swapped) in training."""
-    heatmap: str = "stored"
+    heatmap: Literal["stored", "drawn"] = "stored"
     """`stored`: heatmaps from the shards; `drawn`: made from the keypoints, on the device, as crops need it."""
-    max_persons: int = 2
+    max_persons: Annotated[int, Ge(1)] = 2
     """Largest number of persons whose heatmaps are `drawn`; samples with more are refused."""
-    train_crop: str = "none"
+    train_crop: Literal["none", "random_resized", "centre"] = "none"
     """`none`: frames as stored; `random_resized`: a random box, resized to crop_px; `centre`: as in `eval_crop`."""
-    eval_crop: str = "none"
+    eval_crop: Literal["none", "centre"] = "none"
     """`none`: frames as stored; `centre`: frames resized to resize_px, then their middle of crop_px."""
-    crop_px: int = 224
+    crop_px: Annotated[int, Ge(1)] = 224
     """Height and width of the frames after a crop."""
-    resize_px: int = 256
+    resize_px: Annotated[int, Ge(1)] = 256
     """Height and width of the frames before a centre crop."""
     crop_area: tuple[float, float] = (0.56, 1.0)
     """Smallest and largest share of the picture that `random_resized` takes."""
-    brightness: float = 0.0
+    brightness: Share = 0.0
     """In training, multiply colours by a random factor from 1 - this to 1 + this."""
-    contrast: float = 0.0
+    contrast: Share = 0.0
     """The same for the difference between colours and the mean grey of their frame."""
-    balance: str = "none"
+    balance: Literal["none", "class", "sqrt"] = "none"
     """Share of a class in an epoch: `none`: its share of the samples; `class`: equal; `sqrt`: by the square root."""
-    class_weights: tuple[float, ...] = ()
+    class_weights: tuple[Factor, ...] = ()
     """One factor per class on its share in an epoch; empty: all 1."""
-    window_shards: int = 16
+    window_shards: Annotated[int, Ge(1)] = 16
     """Number of shards whose samples are shuffled together."""
-    on_damage: str = "raise"
+    on_damage: Literal["raise", "skip"] = "raise"
     """If a sample cannot be read: `raise` an error, or `skip` it: another one replaces it (evaluation leaves it out),
     and the end of the epoch lists it."""
-    workers: int = 2
+    workers: Annotated[int, Ge(0)] = 2
     """Loader processes per rank; 0: load in the training process."""
-    timeout_seconds: float = 300.0
+    timeout_seconds: Annotated[float, Gt(0)] = 300.0
     """Seconds to wait for a loader process before failing; after ten, a warning names it."""
     cache_dir: str = ""
     """For shards by URL: a local folder to download whole shards to, shared by all processes. Empty: only the bytes of
     the clips are downloaded, and not kept."""
-    cache_bytes: int = 100_000_000_000
+    cache_bytes: Annotated[int, Ge(1)] = 100_000_000_000
     """Largest total size of the files in cache_dir; the least recently used shards are deleted first."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "rgb_frames", "pose_frames", "max_persons", "crop_px", "resize_px", "window_shards"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"stream.{name} must be >= 1, got {getattr(self, name)}")
-        if self.cache_bytes < 1:
-            raise ValueError(f"stream.cache_bytes must be >= 1, got {self.cache_bytes}")
-        if not self.timeout_seconds > 0:
-            raise ValueError(f"stream.timeout_seconds must be > 0, got {self.timeout_seconds}")
-        if self.workers < 0:
-            raise ValueError(f"stream.workers must be >= 0, got {self.workers}")
-        choices = {
-            "sampling": SAMPLINGS,
-            "heatmap": HEATMAPS,
-            "train_crop": TRAIN_CROPS,
-            "eval_crop": EVAL_CROPS,
-            "balance": BALANCES,
-            "on_damage": ON_DAMAGE,
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"stream.{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
-        for name in ("flip", "brightness", "contrast"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"stream.{name} must be in 0..1, got {getattr(self, name)}")
-        self._check_frames()
-        self._check_crops()
-        if not all(0 <= weight < float("inf") for weight in self.class_weights):
-            raise ValueError(f"stream.class_weights must be finite and >= 0, got {self.class_weights}")
-
-    def _check_frames(self) -> None:
+        check_fields(self, "stream")
         if self.sampling == "aligned" and self.pose_frames % self.rgb_frames:
             raise ValueError(
                 "stream.pose_frames must be a multiple of rgb_frames for aligned sampling, "
                 f"got {self.pose_frames} and {self.rgb_frames}"
             )
-        if not 1 <= self.num_clips <= MAX_CLIPS:
-            raise ValueError(f"stream.num_clips must be in 1..{MAX_CLIPS}, got {self.num_clips}")
         if self.sampling == "linspace" and self.num_clips > 1:
             raise ValueError(
                 f"stream.num_clips must be 1 for linspace, whose clips are all the same, got {self.num_clips}"
             )
+        self._check_crops()
 
     def _check_crops(self) -> None:
         for name in ("train_crop", "eval_crop"):
             if getattr(self, name) != "none" and self.heatmap == "stored":
                 raise ValueError(
-                    f"stream.heatmap must be drawn where stream.{name} is {getattr(self, name)}, got stored: the "
-                    "Gaussians of a stored heatmap would be cut and stretched, those of a drawn one keep their sigma"
+                    f"stream.heatmap must be drawn if stream.{name} is {getattr(self, name)}, got stored: a crop cuts "
+                    "and stretches the Gaussians of a stored heatmap, those of a drawn one keep their sigma"
                 )
         if self.crop_px > self.resize_px and "centre" in (self.train_crop, self.eval_crop):
             raise ValueError(f"stream.crop_px must be <= resize_px {self.resize_px}, got {self.crop_px}")
@@ -129,15 +97,15 @@ class StreamSettings:
         return self.train_crop if training else self.eval_crop
 
     def sizes(self, rgb_size_px: int, heatmap_size_px: int, *, training: bool) -> tuple[int, int]:
-        """Height and width of the frames and the heatmaps that a model sees.
+        """Sizes (height = width) of a model's input frames and heatmaps.
 
         Args:
-            rgb_size_px: of the stored frames.
-            heatmap_size_px: of the stored heatmaps; a crop keeps its ratio to the frames.
-            training: with the crop of training, or that of evaluation.
+            rgb_size_px: size of the stored frames.
+            heatmap_size_px: size of the stored heatmaps; a crop keeps its ratio to the frames.
+            training: use the training crop, else the evaluation crop.
 
         Raises:
-            ValueError: no whole number of heatmap pixels would keep the ratio.
+            ValueError: the ratio would give a fractional number of heatmap pixels.
         """
         if self.crop(training) == "none":
             return rgb_size_px, heatmap_size_px

@@ -20,25 +20,25 @@ from epam_data.system.remote import is_url
 class Stream:
     """Batches of one split of a shard directory.
 
-    In training an epoch gives each sample once (balanced: each class its share, see `balance.py`), shuffled, minus the
-    last partial global batch, and every rank takes the same number of steps. In evaluation it gives each sample exactly
-    once over all ranks, in storage order, unpadded.
+    A training epoch has each sample once (balanced: each class with its share, see `balance.py`), shuffled, without the
+    last partial global batch; every rank takes the same number of steps. An evaluation epoch has each sample exactly
+    once over all ranks, in storage order, without padding.
 
     Args:
         root: the shard directory, or its URL (s3://bucket/ntu60), see `StreamSettings.cache_dir`.
         split: `train`, `val` or `test`.
         settings: clips and batches.
-        training: shuffle, draw at random and flip; False: repeatable draws.
-        seed: of the experiment; order and draws are functions of (seed, epoch, position) alone.
+        training: shuffle, with random draws and flips; False: repeatable draws.
+        seed: of the experiment; order and draws depend only on (seed, epoch, position).
         rank: of this process, 0 ... world - 1.
         world: number of ranks.
         pin_memory: page-lock the batches, for a GPU.
 
     Attributes:
-        damage: with `on_damage: skip`, the damaged samples in the batches that the last epoch has given to this rank.
+        damage: with `on_damage: skip`, the damaged samples among the last epoch's batches of this rank.
 
     Raises:
-        ValueError: the directory, the split or the batch size does not fit.
+        ValueError: the directory, the split or the batch size is invalid.
     """
 
     def __init__(
@@ -69,17 +69,17 @@ class Stream:
         self._pin_memory = pin_memory
         self.damage: list[Damage] = []
 
-    def __getstate__(self) -> dict[str, Any]:  # another process starts a loader of its own
+    def __getstate__(self) -> dict[str, Any]:  # another process starts its own loader
         return {name: value for name, value in self.__dict__.items() if name not in ("_loader", "_running")}
 
     @property
     def index(self) -> Index:
-        """Where the samples of all splits lie, with their labels."""
+        """Location and labels of the samples of all splits."""
         return self._reader.index
 
     @property
     def clip_sizes_px(self) -> tuple[int, int]:
-        """Height and width of the frames and of the heatmaps that a model sees."""
+        """Sizes (height = width) of a model's input frames and heatmaps."""
         return self._reader.clip_sizes_px
 
     @property
@@ -88,22 +88,22 @@ class Stream:
         return self._reader.num_samples
 
     def __len__(self) -> int:
-        """Batches of this rank in a whole epoch."""
+        """Batches of this rank in a complete epoch."""
         return self._reader.num_steps
 
     def epoch(self, epoch: int = 0, *, consumed: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch, for this rank.
+        """The batches of one epoch for this rank.
 
-        A batch stays as it is while anything refers to it or to one of its tensors; then its memory is used again.
+        A batch is valid while anything refers to it or to one of its tensors; after that its memory is reused.
 
         Args:
             epoch: from 0.
-            consumed: samples of this epoch that all ranks together have had already (a multiple of the global batch);
-                the stream goes on behind them, whatever number of ranks had them.
+            consumed: samples of this epoch that all ranks together have already consumed (a multiple of the global
+                batch); the stream continues after them. The number of ranks may have changed.
 
         Raises:
-            ValueError: `consumed` is no multiple of the global batch, or a clip cannot be read.
-            LoaderError: a worker died, or does not answer.
+            ValueError: `consumed` is not a multiple of the global batch, or a clip cannot be read.
+            LoaderError: a worker died or does not answer.
         """
         if consumed % self.settings.batch_size:
             raise ValueError(
@@ -114,18 +114,18 @@ class Stream:
         self.damage = []
         batches = self._loader.run((epoch, step) for step in range(first, len(self)))
         for (keys, damage), arrays in batches:
-            if self._running is not running:  # both would draw from one loader
-                raise RuntimeError("another epoch of this stream was begun; a stream gives one epoch at a time")
+            if self._running is not running:  # both would use the same loader
+                raise RuntimeError("another epoch of this stream was started; a stream runs one epoch at a time")
             self.damage += damage
-            if not keys:  # all that an evaluation has here is damaged
+            if not keys:  # evaluation: all samples of this step are damaged
                 continue
             batch = Batch.of(keys, arrays, self.clip_sizes_px)
-            del arrays  # the batch alone keeps its memory
+            del arrays  # only the batch keeps the memory alive
             yield batch.pin_memory() if self._pin_memory and not self.settings.workers else batch
             del batch
 
     def read_step(self, epoch: int, step: int) -> Batch:
-        """The batch of one step, a pure function of its arguments; `epoch` reads the same in the loader's processes."""
+        """The batch of one step, a pure function of its arguments; `epoch` gives the same batches."""
         arrays = self._reader.layout.fresh()
         keys, _ = self._reader.fill((epoch, step), arrays)
         return Batch.of(keys, arrays, self.clip_sizes_px)

@@ -1,1 +1,1 @@
-"""What the operating system offers: files that appear whole, locks, processes that can be killed, remote folders."""
+"""Operating system services: atomic file writes, locks, processes that can be killed, remote folders."""

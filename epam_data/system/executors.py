@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -13,8 +15,11 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
+from annotated_types import Ge
+
+from epam_data.system.checked_fields import check_fields
 from epam_data.system.isolated import end_with_parent
 
 _log = logging.getLogger(__name__)
@@ -23,49 +28,44 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 MAX_POOLS = 5
-"""Pools that `run_local` starts, without one result in between, before it gives up on workers that die."""
+"""`run_local` gives up after this many process pools in a row died without returning a result."""
 
-EXECUTORS = ("local", "dask")
-
-_DASK_SECONDS = 10  # for the scheduler to answer
+_DASK_SECONDS = 10  # timeout for connecting to the scheduler
 
 
 class WorkersDiedError(RuntimeError):
-    """Workers were started again and again, and died."""
+    """Workers kept dying after being restarted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutorSettings:
     """Where tasks run; what they do does not depend on it."""
 
-    executor: str = "local"
+    executor: Literal["local", "dask"] = "local"
     """Where shards are processed: in `local` processes, or on a `dask` cluster. The results are the same."""
-    workers: int = 0
+    workers: Annotated[int, Ge(0)] = 0
     """Processes on this machine; 0 runs everything in this process."""
     dask_address: str | None = None
     """Scheduler of the Dask cluster, such as tcp://host:8786; null: `workers` Dask processes on this machine."""
 
     def __post_init__(self) -> None:
-        if self.executor not in EXECUTORS:
-            raise ValueError(f"executor must be one of {', '.join(EXECUTORS)}, got {self.executor!r}")
-        if self.workers < 0:
-            raise ValueError(f"workers must be >= 0, got {self.workers}")
+        check_fields(self)
         if self.dask_address is not None and self.executor != "dask":
             raise ValueError(f"dask_address belongs to executor dask, got executor {self.executor!r}")
 
 
 def available_cores() -> int:
-    """Cores that this process may use (a container or Slurm may allow fewer than the machine has)."""
+    """Number of cores this process may use (a container or Slurm may allow fewer than the machine has)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def on_all_cores() -> ExecutorSettings:
-    """A process on each core of this machine."""
+    """Settings with one local process per core."""
     return ExecutorSettings(workers=available_cores())
 
 
 def local_executor(num_workers: int) -> Executor:
-    """Processes of this machine. They are spawned: a fork would copy threads and locks of the parent's libraries."""
+    """A local process pool. It spawns: a fork would copy threads and locks of the parent's libraries."""
     return ProcessPoolExecutor(
         num_workers,
         mp_context=multiprocessing.get_context("spawn"),
@@ -75,12 +75,12 @@ def local_executor(num_workers: int) -> Executor:
 
 
 def run(function: Callable[[Task], Result], tasks: list[Task], settings: ExecutorSettings) -> Iterator[Result]:
-    """Run `function` over `tasks` where the settings say, and give the results as they come, in any order.
+    """Run `function` over `tasks` on the configured executor; results come in order of completion.
 
     Raises:
-        WorkersDiedError: processes of this machine die again and again.
-        ValueError: Dask is not installed, or nobody answers at its address.
-        Exception: whatever a task raises; tasks that have not begun are then cancelled.
+        WorkersDiedError: worker processes keep dying.
+        ValueError: Dask is not installed, or no scheduler answers at its address.
+        Exception: whatever a task raises; tasks that have not started are then cancelled.
     """
     if settings.executor == "dask":
         return run_dask(function, tasks, settings)
@@ -96,10 +96,10 @@ def run_tasks(
     """Run `function` over `tasks` on any executor; see `run`.
 
     Args:
-        executor: where.
-        function: what.
+        executor: where to run.
+        function: what to run.
         tasks: its arguments.
-        stop: called if anything goes wrong, to end the executor's tasks; None: those that have not begun are cancelled.
+        stop: called on any error, to end the executor's tasks; None: tasks that have not started are cancelled.
     """
     futures = [executor.submit(function, task) for task in tasks]
     try:
@@ -107,7 +107,7 @@ def run_tasks(
             yield future.result()
     except BaseException:
         if stop is not None:
-            stop()  # and nothing is cancelled: the pool of dead processes would trip over a cancelled future
+            stop()  # cancel nothing: a pool whose processes died fails on cancelled futures
         else:
             for future in futures:
                 future.cancel()
@@ -115,9 +115,9 @@ def run_tasks(
 
 
 def run_local(function: Callable[[Task], Result], tasks: list[Task], num_workers: int) -> Iterator[Result]:
-    """`run` in processes of this machine; with 0 workers or one task, in this one.
+    """`run` in local processes; with 0 workers or a single task, in this process.
 
-    A worker that dies (killed for memory, or by hand) takes the pool with it; the tasks that were left go to a new one.
+    A worker that dies (out of memory, or killed by hand) breaks the pool; a new pool takes the remaining tasks.
     """
     if num_workers == 0 or len(tasks) < 2:
         yield from map(function, tasks)
@@ -135,19 +135,19 @@ def run_local(function: Callable[[Task], Result], tasks: list[Task], num_workers
             return
         except BrokenProcessPool:
             deaths += 1
-            _log.warning("a worker process died; %d tasks go to new ones", len(left))
+            _log.warning("a worker process died; restarting workers for the remaining %d tasks", len(left))
     raise WorkersDiedError(f"worker processes died {MAX_POOLS} times in a row; is the machine out of memory?")
 
 
 def _kill_children_but(others: set[BaseProcess]) -> None:
-    # Leaving the executor would wait for the tasks that run: minutes, after Ctrl-C or on a full disk. What they wrote
-    # so far has no final name.
+    # Leaving the executor would wait minutes for running tasks, even after Ctrl-C or on a full disk. Killing them is
+    # safe: their output has no final name yet.
     for child in set(multiprocessing.active_children()) - others:
         child.kill()
 
 
 def run_dask(function: Callable[[Task], Result], tasks: list[Task], settings: ExecutorSettings) -> Iterator[Result]:
-    """`run` on a Dask cluster; it gives the tasks of a dead worker to others."""
+    """`run` on a Dask cluster, which moves the tasks of a dead worker to other workers."""
     try:
         from distributed import Client, KilledWorker, LocalCluster
     except ImportError:
@@ -167,23 +167,24 @@ def run_dask(function: Callable[[Task], Result], tasks: list[Task], settings: Ex
             raise ValueError(f"{address}: no Dask scheduler answers ({error})") from error
         yield from run_tasks(client.get_executor(retries=MAX_POOLS), function, tasks)
     except KilledWorker as error:
-        raise WorkersDiedError(f"Dask gave a task up, since its workers died again and again: {error}") from error
+        raise WorkersDiedError(f"Dask gave up on a task because its workers kept dying: {error}") from error
     except BaseException:
-        if cluster is not None:  # closing it would wait for the tasks that run
+        if cluster is not None:  # closing it would wait for running tasks
             for nanny in cluster.workers.values():
                 nanny.auto_restart = False
             _kill_children_but(others)
         raise
     finally:
-        if client is not None:
-            client.close(timeout=1)
-        if cluster is not None:
-            cluster.close(timeout=1)
+        # A busy machine takes longer to close: that must not hide an error, nor fail a build that has all its results.
+        for opened in (client, cluster):
+            if opened is not None:
+                with contextlib.suppress(asyncio.TimeoutError):
+                    opened.close(timeout=1)
 
 
 @dataclass(frozen=True)
 class _Numbered:
-    """The function, with the number of the task in front of its result."""
+    """Returns the task's number together with the function's result."""
 
     function: Callable[[Any], Any]
 
@@ -192,7 +193,7 @@ class _Numbered:
 
 
 def _start_worker(parent: int, folder: Path) -> None:
-    # Ctrl-C goes to the whole terminal group; the parent alone decides what happens.
+    # Ctrl-C reaches every process of the terminal; only the parent decides what to do.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent(parent)
-    os.chdir(folder)  # multiprocessing goes to where the parent was at first: paths may be relative to where it is now
+    os.chdir(folder)  # multiprocessing starts in the parent's first folder; relative paths need its current one

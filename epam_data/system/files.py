@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and what they hold."""
+"""Atomic file writes and file hashes."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 PARTIAL = ".partial"
-"""Ending of a file that is being written; its name starts with a dot, and a killed process may leave it behind."""
+"""Ending of a file being written; its name starts with a dot. A killed process may leave one."""
 
 
 def temporary_path(path: Path) -> Path:
-    """Where to write what will be `path`: beside it, under a name that no other process of any host takes."""
+    """A temporary name beside `path`, unique across processes and hosts."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{PARTIAL}")
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that becomes `path`, whole and synced, when the block ends; nothing does if it raises."""
+    """A file to write. It is synced and renamed to `path` when the block ends; if the block raises, it is removed."""
     temporary = temporary_path(path)
     try:
         with path_in_errors(path), temporary.open("wb") as file:
@@ -35,14 +35,14 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 
 def atomic_write_bytes(path: Path, data: bytes) -> None:
-    """Write a small file so that it appears whole or not at all."""
+    """Write a small file atomically."""
     with atomic_write(path) as file:
         file.write(data)
 
 
 @contextlib.contextmanager
 def path_in_errors(path: Path) -> Iterator[None]:
-    """Put the path into an OSError that lacks it: writing to a full disk says only that some disk is full."""
+    """Add the path to an OSError that lacks it: a write to a full disk does not name the file."""
     try:
         yield
     except OSError as error:

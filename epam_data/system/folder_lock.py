@@ -1,4 +1,4 @@
-"""One build per directory at a time: a lock file that names its holder, and that a dead holder leaves without harm."""
+"""One build per directory at a time: a lock file that names its holder and does not outlive it."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from typing import Any
 
 from epam_data.system.files import path_in_errors
 
-_BEAT_SECONDS = 10.0
+_TOUCH_SECONDS = 10.0
 _RETRY_SECONDS = 0.2
 STALE_SECONDS = 120.0
-"""A lock of another host that was not touched for so long is taken over."""
+"""A lock from another host is taken over when it was not touched for this long."""
 
 
 class FolderLock:
-    """Holds `folder/lock` while it is entered.
+    """Context manager that holds `folder/lock`.
 
-    On the holder's own host a lock is stale when its process is gone. From other hosts that cannot be seen, so the
-    holder touches the file every ten seconds, and a lock older than `STALE_SECONDS` is stale.
+    On the holder's host a lock is stale when its process is gone. Other hosts cannot see that, so the holder touches
+    the file every ten seconds, and a lock older than `STALE_SECONDS` is stale.
 
     Args:
-        folder: it must exist.
-        name: of the lock file; parts of one build that may run side by side have names of their own.
-        against: pattern of the other locks that exclude this one.
-        beside: pattern of those among them that do not.
-        wait: wait for a live holder rather than refuse.
+        folder: must exist.
+        name: of the lock file; parts of one build that may run in parallel use different names.
+        against: pattern of other locks that conflict with this one.
+        beside: pattern of exceptions to `against`.
+        wait: wait for a live holder instead of raising.
 
     Raises:
-        ValueError: on entering, if another live process holds it; host, process and start are named.
+        ValueError: on entering, if another live process holds it; names its host, process and start time.
     """
 
     def __init__(
         self, folder: Path, name: str = "lock", *, against: str = "", beside: str = "", wait: bool = False
     ) -> None:
         self._path, self._against, self._beside, self._wait = folder / name, against, beside, wait
-        self._content = _myself()
+        self._content = _this_process()
         self._released = threading.Event()
 
     def __enter__(self) -> FolderLock:
@@ -56,7 +56,7 @@ class FolderLock:
             if not harmless and self._holder_is_alive(other):
                 self._release()
                 raise ValueError(self._refusal(other))
-        threading.Thread(target=self._beat, daemon=True).start()
+        threading.Thread(target=self._keep_fresh, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -64,11 +64,11 @@ class FolderLock:
         self._release()
 
     def _release(self) -> None:
-        if _read(self._path) == self._content:  # else it was taken over: it is another's now
+        if _read(self._path) == self._content:  # otherwise another process took it over
             self._path.unlink(missing_ok=True)
 
     def _take(self) -> bool:
-        # Written under another name and linked: the lock never exists without its content.
+        # Written under another name, then linked, so the lock never exists without its content.
         mine = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}")
         try:
             with path_in_errors(mine), mine.open("w") as file:
@@ -83,13 +83,13 @@ class FolderLock:
         return True
 
     def _holder_is_alive(self, path: Path) -> bool:
-        """Whether a live process holds a lock; a dead one's is removed."""
+        """Whether a live process holds a lock; removes the lock of a dead one."""
         holder = _read(path)
-        if holder is None and not path.exists():  # released in this moment
+        if holder is None and not path.exists():  # just released
             return False
         if holder is not None and _is_alive(holder, path):
             return True
-        # Moved aside, not removed: between reading and moving, another may have taken the lock over.
+        # Moved aside, not removed: another process may have taken the lock over since we read it.
         aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         with contextlib.suppress(FileNotFoundError):
             path.rename(aside)
@@ -102,28 +102,28 @@ class FolderLock:
     def _refusal(self, path: Path) -> str:
         holder = _read(path) or {"pid": "?", "host": "?", "since": "a moment ago"}
         return (
-            f"{self._path.parent}: another build is at work here: process {holder['pid']} on {holder['host']}, "
-            f"since {holder['since']}; wait for it, or end it"
+            f"{self._path.parent}: another build is running here: process {holder['pid']} on {holder['host']}, "
+            f"since {holder['since']}; wait for it or stop it"
         )
 
-    def _beat(self) -> None:
-        while not self._released.wait(_BEAT_SECONDS):
+    def _keep_fresh(self) -> None:
+        while not self._released.wait(_TOUCH_SECONDS):
             with contextlib.suppress(FileNotFoundError):
                 if _read(self._path) == self._content:
                     os.utime(self._path)
 
 
 def live_holders(folder: Path, pattern: str = "lock*") -> list[dict[str, Any]]:
-    """Who holds the locks of a folder: host, pid and since."""
+    """The live holders of a folder's locks: host, pid and since."""
     found = ((path, _read(path)) for path in sorted(folder.glob(pattern)))
     return [holder for path, holder in found if holder is not None and _is_alive(holder, path)]
 
 
-def _myself() -> dict[str, Any]:
+def _this_process() -> dict[str, Any]:
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "born": _born(os.getpid()),
+        "born": _start_time(os.getpid()),
         "token": uuid.uuid4().hex,
         "since": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
@@ -146,13 +146,13 @@ def _is_alive(holder: dict[str, Any], path: Path) -> bool:
         os.kill(holder["pid"], 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's process, so it lives
+    except PermissionError:  # another user's process, so it is alive
         return True
-    return bool(_born(holder["pid"]) == holder["born"])  # else the number was given to another process
+    return bool(_start_time(holder["pid"]) == holder["born"])  # otherwise the pid was reused
 
 
-def _born(pid: int) -> str | None:
-    """When a process started, in the kernel's own count; None where that cannot be read."""
+def _start_time(pid: int) -> str | None:
+    """Start time of a process in kernel ticks; None if it cannot be read."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except OSError:

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import gc
 import os
+import pickle
 import resource
 import signal
 import socket
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -38,6 +40,22 @@ class CallFailedError(RuntimeError):
 
 class ProcessStartError(OSError):
     """The machine cannot start a process now: out of memory, processes or files. No call is to blame."""
+
+
+class ChildTraceback(Exception):
+    """The cause of an exception that a function raised in the child: the traceback, which does not travel by pickle.
+
+    Args:
+        text: the traceback as Python prints it.
+        file: of its innermost frame, where the exception was raised.
+    """
+
+    def __init__(self, text: str, file: str) -> None:
+        super().__init__(text, file)
+        self.text, self.file = text, file
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.text}"""'
 
 
 class _ChildDiedError(Exception):
@@ -66,32 +84,33 @@ class IsolatedProcess:
         Raises:
             CallFailedError: the call took too long, or the child died.
             ProcessStartError: the machine cannot start a child.
-            Exception: whatever the function raises.
+            TypeError: the function, an argument or the result cannot be pickled; the message names it.
+            Exception: whatever the function raises, with a `ChildTraceback` as its cause.
         """
         with self._one_at_a_time:
-            return self._call(function, arguments)
+            return self._call(_pickled_call(function, arguments))
 
-    def _call(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    def _call(self, question: bytes) -> Any:
         for attempt in range(_ATTEMPTS):
             if self._calls >= self._calls_per_process:
                 self.close()
             self._calls += 1
             try:
-                succeeded, value = self._exchange((Path.cwd(), function, arguments))
+                value, error, origin = self._exchange(question)
             except _ChildDiedError as error:
                 if attempt == _ATTEMPTS - 1:
                     raise CallFailedError(f"the decoding process died {_ATTEMPTS} times: {error}") from error
                 continue
-            if succeeded:
-                return value
-            raise value
+            if error is not None:
+                raise error from origin
+            return value
         raise AssertionError("unreachable")
 
-    def _exchange(self, question: Any) -> Any:
-        """Send the child a question and wait for its answer."""
+    def _exchange(self, question: bytes) -> Any:
+        """Send the child a question and wait for its answer: see `_answer`."""
         pipe = self._pipe or self._start()
         try:
-            pipe.send(question)
+            pipe.send_bytes(question)
             if not pipe.poll(self._timeout_seconds):
                 raise CallFailedError(f"took over {self._timeout_seconds:g} s and was stopped")
             return pipe.recv()
@@ -160,6 +179,46 @@ def _watch(parent: int) -> None:
     os._exit(1)
 
 
+def _pickled_call(function: Callable[..., Any], arguments: tuple[Any, ...]) -> bytes:
+    try:
+        return pickle.dumps((Path.cwd(), function, arguments))
+    except Exception as error:
+        parts = {"the function": function} | {f"argument {n}": value for n, value in enumerate(arguments, 1)}
+        what = next((what for what, part in parts.items() if not _can_be_pickled(part)), "the call")
+        raise TypeError(f"{_name(function)}: {what} cannot be pickled for the decoding process: {error}") from error
+
+
+def _can_be_pickled(value: Any) -> bool:
+    try:
+        pickle.loads(pickle.dumps(value))
+    except Exception:  # pickling runs the code of any class
+        return False
+    return True
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return getattr(function, "__qualname__", repr(function))
+
+
+def _answer(question: bytes) -> bytes:
+    """The pickled answer to a call: (what it returned, None, None), or (None, what it raised, its traceback)."""
+    try:
+        folder, function, arguments = pickle.loads(question)
+        os.chdir(folder)  # paths may be relative to where the caller is now
+        result = function(*arguments)
+        try:
+            return pickle.dumps((result, None, None))
+        except Exception as error:
+            raise TypeError(f"{_name(function)} returned what cannot be pickled: {error}") from error
+    except Exception as error:  # the boundary: it goes to the caller, whatever it is
+        traceback.clear_frames(error.__traceback__)  # their variables may be what used up the memory
+        innermost = traceback.extract_tb(error.__traceback__)[-1]
+        origin = ChildTraceback("".join(traceback.format_exception(error)), innermost.filename)
+        if _can_be_pickled(error):
+            return pickle.dumps((None, error, origin))
+        return pickle.dumps((None, CallFailedError(f"{type(error).__name__}: {error}"), origin))
+
+
 def _serve(descriptor: int, parent: int, memory_bytes: int) -> None:
     """The child: answer calls until the pipe closes."""
     end_with_parent(parent)
@@ -168,24 +227,21 @@ def _serve(descriptor: int, parent: int, memory_bytes: int) -> None:
     pipe = Connection(descriptor)
     while True:
         try:
-            folder, function, arguments = pipe.recv()
+            question = pipe.recv_bytes()
         except (EOFError, ConnectionError):
             return
         try:
-            os.chdir(folder)  # paths may be relative to where the caller is now
-            answer = (True, function(*arguments))
-        except Exception as error:  # the boundary: it goes to the caller, whatever it is
-            answer = (False, error)
-        try:
-            pipe.send(answer)
+            pipe.send_bytes(_answer(question))
         except ConnectionError:  # nobody is left to hear it
             return
         # What calls leave behind in reference cycles can be large (a PyAV frame holds its decoder's pictures), and
         # Python would wait for many calls. What was there before, the modules, need not be looked at again.
-        del function, arguments, answer
+        del question
         gc.collect()
         gc.freeze()
 
 
 if __name__ == "__main__":
-    _serve(*map(int, sys.argv[1:]))
+    from epam_data.system import isolated  # what is pickled here must not be called __main__.something
+
+    isolated._serve(*map(int, sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""Files that processes lock with the kernel's help (flock): a lock ends with the process that holds it."""
+"""File locks by flock: the kernel releases a lock when its process ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from epam_data.system.files import path_in_errors
 
 
 def remove(path: Path) -> bool:
-    """Remove a file, unless somebody has locked it; returns whether it is gone."""
+    """Remove a file unless it is locked; returns whether it is gone."""
     try:
         descriptor = open_locked(path, os.O_RDWR, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
@@ -22,7 +22,7 @@ def remove(path: Path) -> bool:
 
 
 def release(descriptor: int) -> None:
-    """Unlock and close. To close is not enough: a process that was forked meanwhile would keep the lock."""
+    """Unlock and close. Closing alone is not enough: a process forked in the meantime would keep the lock."""
     fcntl.flock(descriptor, fcntl.LOCK_UN)
     os.close(descriptor)
 
@@ -36,16 +36,16 @@ def is_at(path: Path, descriptor: int) -> bool:
 
 
 def open_locked(path: Path, flags: int, lock: int) -> int | None:
-    """Open and lock a file; None: it is gone, or was renamed or removed before the lock came.
+    """Open and lock a file; None if it does not exist, or was renamed or removed before it was locked.
 
     Raises:
-        BlockingIOError: somebody else has locked it, and `lock` does not wait.
+        BlockingIOError: another process has locked it, and `lock` does not wait.
     """
     with path_in_errors(path):
         try:
             descriptor = os.open(path, flags, 0o666)
         except FileNotFoundError:
-            if flags & os.O_CREAT:  # it is the folder that is gone
+            if flags & os.O_CREAT:  # the folder is missing
                 raise
             return None
     try:

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, logged lines elsewhere (on a cluster)."""
+"""Progress of long tasks: a bar on a terminal, log lines elsewhere (for example on a cluster)."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from typing import Any
 _log = logging.getLogger(__name__)
 
 OnProgress = Callable[[int, int, str], None]
-"""What long work calls: units done so far, units in all, and a note. The first call says where the work begins."""
+"""Callback for long tasks: units done, total units, and a note. The first call gives the starting count."""
 
 _LINE_EVERY_SECONDS = 10.0
 
 
 def silent(done: int, total: int, note: str) -> None:
-    """Show nothing."""
+    """An `OnProgress` that shows nothing."""
 
 
 class Progress:
-    """Shows what it is called with, with rate and time left; an `OnProgress` and a context manager.
+    """An `OnProgress` and context manager that shows the count, the rate and the time left.
 
     Args:
-        what: words in front of the figures.
-        unit: of what is counted, plural.
+        what: label before the figures.
+        unit: plural name of what is counted.
     """
 
     def __init__(self, what: str, unit: str) -> None:
         self._what, self._unit = what, unit
         self._bar: Any = None
-        self._begun: tuple[float, int] | None = None  # when, and with how many units done
-        self._last_line = (time.monotonic(), -1)  # when, and with how many units done
+        self._first: tuple[float, int] | None = None  # start time and units done at that time
+        self._last_line = (time.monotonic(), -1)  # time of the last line and its units done
 
     def __enter__(self) -> Progress:
         return self
@@ -42,7 +42,7 @@ class Progress:
             self._bar.close()
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
-        """Show that `done` of `total` are done."""
+        """Show `done` of `total`."""
         if not _log.isEnabledFor(logging.INFO):
             return
         if sys.stderr.isatty():
@@ -54,12 +54,12 @@ class Progress:
             self._bar.update(done - self._bar.n)
             return
         now = time.monotonic()
-        if self._begun is None:
-            self._begun = (now, done)
+        if self._first is None:
+            self._first = (now, done)
         since, last_done = self._last_line
         if done != last_done and (done >= total or now - since >= _LINE_EVERY_SECONDS):
             self._last_line = (now, done)
-            rate = (done - self._begun[1]) / max(now - self._begun[0], 1e-9)
+            rate = (done - self._first[1]) / max(now - self._first[0], 1e-9)
             left = (
                 f"{duration((total - done) / max(rate, 1e-9))} left"
                 if rate > 0 or done >= total
@@ -70,7 +70,7 @@ class Progress:
 
 
 def volume(num_bytes: float) -> str:
-    """A number of bytes in the unit that fits: `780.0 kB`, `2.1 MB`, `44.9 GB`."""
+    """A number of bytes with a fitting unit: `780.0 kB`, `2.1 MB`, `44.9 GB`."""
     for unit, size in (("GB", 1e9), ("MB", 1e6)):
         if num_bytes >= size:
             return f"{num_bytes / size:.1f} {unit}"
@@ -78,12 +78,12 @@ def volume(num_bytes: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time span in the two units that matter: `7 s`, `3 min 05 s`, `16 h 40 min`, `3 d 04 h`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
+    """A duration in its two largest units: `7 s`, `3 min 05 s`, `16 h 40 min`, `3 d 04 h`."""
+    rounded = round(seconds)
+    if rounded < 60:
+        return f"{rounded} s"
+    if rounded < 3600:
+        return f"{rounded // 60} min {rounded % 60:02d} s"
+    if rounded < 86400:
+        return f"{rounded // 3600} h {rounded % 3600 // 60:02d} min"
+    return f"{rounded // 86400} d {rounded % 86400 // 3600:02d} h"

@@ -1,4 +1,4 @@
-"""JSON -> typed values. What does not fit is named by its place, with what was expected and what came."""
+"""JSON -> typed values. Errors name the field, what was expected and what was found."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import re
 from collections.abc import Hashable
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args
 
 import msgspec
+
+from epam_data.system.checked_fields import allowed, field_kinds
 
 T = TypeVar("T")
 
@@ -19,42 +21,52 @@ def decode_json(data: bytes | memoryview, kind: type[T], what: str) -> T:
 
     Args:
         data: the text, UTF-8.
-        kind: a dataclass (keys that it does not have are ignored, fields with a default may be absent), or what types
-            make: `dict[str, int]`. Types are strict: no text for a number, no true for 1, no fraction for an integer.
-        what: the file or the clip, for errors.
+        kind: a dataclass (unknown keys are ignored, fields with a default may be absent) or a type such as
+            `dict[str, int]`. Types are strict: no text for a number, no true for 1, no fraction for an integer.
+        what: the file or clip, for errors.
 
     Raises:
-        ValueError: no JSON, or a value does not fit; its field is named.
+        ValueError: not JSON, or a value has the wrong type; names its field.
     """
     try:
         value: T = _decoder(cast(Hashable, kind)).decode(data)
     except msgspec.ValidationError as error:
-        raise ValueError(f"{what}: {_in_words(error, data)}") from error
+        raise ValueError(f"{what}: {_in_words(error, data, kind)}") from error
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{what}: no JSON ({error})") from error
+        raise ValueError(f"{what}: not JSON ({error})") from error
     return value
 
 
-@lru_cache  # a decoder takes longer to make than to use
+@lru_cache  # a decoder takes longer to create than to run
 def _decoder(kind: Hashable) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind)
 
 
-def _in_words(error: msgspec.ValidationError, data: bytes | memoryview) -> str:
+def _in_words(error: msgspec.ValidationError, data: bytes | memoryview, kind: Any) -> str:
     """From "Expected `int`, got `str` - at `$.sizes[1]`" to "sizes[1]: expected int, got x"."""
-    if isinstance(error.__cause__, ValueError):  # a dataclass has checked itself, and says what it is about
+    if isinstance(error.__cause__, ValueError):  # from a dataclass that checks itself
         return str(error.__cause__)
     message, _, path = str(error).replace("`", "").partition(" - at $")
     message = message.replace("Object missing required field", "lacks")
     if message.startswith("Expected "):
         message = message[0].lower() + message.partition(", got ")[0][1:]
-        with suppress(ValueError, LookupError, TypeError, RecursionError):  # the text may be no JSON further on
+        with suppress(ValueError, LookupError, TypeError, RecursionError):  # the rest of the text may not be JSON
             message += f", got {_value_at(json.loads(bytes(data)), path)!s:.80}"
+    if message.startswith("Invalid enum value "):
+        with suppress(LookupError, TypeError):  # below a dict or a union, `_kind_at` does not find it
+            message = f"expected {allowed(_kind_at(kind, path))}, got {message.removeprefix('Invalid enum value ')}"
     return f"{path.removeprefix('.')}: {message}" if path else message
 
 
+def _kind_at(kind: Any, path: str) -> Any:
+    """The type of a value, such as that at ".shards[3].name"."""
+    for name, number in re.findall(r"\.(\w+)|\[(\d+)\]", path):
+        kind = get_args(kind)[0] if number else field_kinds(kind)[name]
+    return kind
+
+
 def _value_at(values: Any, path: str) -> Any:
-    """What stands at ".shards[3].name"; of a key that is written as [...], the whole object."""
+    """The value at ".shards[3].name"; for a key written as [...], the object that has it."""
     for name, number in re.findall(r"\.(\w+)|\[(\d+)\]", path):
         values = values[int(number)] if number else values[name]
     return values

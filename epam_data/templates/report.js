@@ -1,5 +1,5 @@
 "use strict";
-// Sorts and filters the table of problems. Without this script, the page shows all of them in the check's own order.
+// Sorts and filters the table of problems. Without this script, the page shows all of them in the check's order.
 (() => {
   const table = document.getElementById("problems");
   if (!table) return;

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from epam_data.samples.settings import PrepareSettings
+from epam_data.system.checked_fields import check_fields
 from epam_model.commands.by_dataset import build_for_dataset
 from epam_model.networks.settings import ModelSettings
 from epam_model.networks.table import NETWORKS
 from epam_model.weights.convert import convert, model_formats, to_published
 from epam_model.weights.weight_file import read_state_dict
-
-FORMATS = ("ours", "published")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,16 +27,15 @@ class ConvertCommand:
     """File to write: {"state_dict": ...}."""
     partial: bool = False
     """Also convert a file with only part of the network: a backbone without its head, or one stream of two."""
-    to: str = "ours"
-    """Names to write: `ours`, or `published`: EPAM-Net's own, or MMAction2's for RGBPoseConv3D and PCAN."""
+    to: Literal["ours", "published"] = "ours"
+    """Names to write; `published`: EPAM-Net's own, or MMAction2's for RGBPoseConv3D and PCAN."""
     dataset: str = "ntu60"
     """Data set: its classes and joints set the size of the network."""
     prepare: PrepareSettings = field(default_factory=PrepareSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
 
     def __post_init__(self) -> None:
-        if self.to not in FORMATS:
-            raise ValueError(f"to must be one of {', '.join(FORMATS)}, got {self.to!r}")
+        check_fields(self)
 
 
 def convert_command(command: ConvertCommand) -> int:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from torch import nn
 
+from epam_data.schema import Split
 from epam_data.stream import BatchFinisher, Stream, StreamSettings
+from epam_data.system.checked_fields import check_fields
 from epam_data.system.files import file_sha256
 from epam_model.evaluate.restore import restore
 from epam_model.networks.settings import ModelSettings
 from epam_model.ranks.distributed import Ranks, choose_device
-from epam_model.reports.overlay import KINDS as OVERLAY_KINDS
+from epam_model.ranks.launch import Device
+from epam_model.reports.overlay import Kind as OverlayKind
 from epam_model.reports.overlay import write_overlay
-from epam_model.tools.features import KINDS, extract, model_outputs
+from epam_model.tools.features import Kind, extract, model_outputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,26 +37,21 @@ class FeaturesCommand:
     """A checkpoint of `epam-model train`."""
     out: Path
     """HDF5 file to write."""
-    split: str = "val"
-    """Split to use: `train`, `val` or `test`."""
-    kind: str = "pooled"
+    split: Split = "val"
+    """Split to use."""
+    kind: Kind = "pooled"
     """`pooled`: mean over time and space; `full`: (C, T, H, W) of each clip."""
-    overlay: int = 0
+    overlay: Annotated[int, Ge(0)] = 0
     """Also draw the attention map over the frames of this many clips, in the folder <out>_overlay (EPAM-Net)."""
-    overlay_kind: str = "picture"
-    """What to draw: `picture` or `video`."""
-    device: str = "auto"
-    """Device: `auto` (a GPU if there is one), `cpu` or `cuda`."""
+    overlay_kind: OverlayKind = "picture"
+    """What to draw."""
+    device: Device = "auto"
+    """Device; `auto`: a GPU if there is one."""
     stream: StreamSettings = field(default_factory=StreamSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
-        if self.overlay < 0:
-            raise ValueError(f"overlay must be >= 0, got {self.overlay}")
-        if self.overlay_kind not in OVERLAY_KINDS:
-            raise ValueError(f"overlay_kind must be one of {', '.join(OVERLAY_KINDS)}, got {self.overlay_kind!r}")
+        check_fields(self)
         if self.overlay and self.stream.eval_crop != "none":
             raise ValueError("overlay draws on stored frames: it needs stream.eval_crop none")
         if self.stream.num_clips != 1 or self.stream.eval_flip:

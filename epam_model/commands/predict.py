@@ -10,16 +10,19 @@ from pathlib import Path
 from epam_data.build.recording import SPLIT, recording_shards
 from epam_data.readers import find_reader
 from epam_data.samples.settings import PrepareSettings
+from epam_data.schema import Split
 from epam_data.shards.manifest import Manifest
 from epam_data.show.describe import read_sample
 from epam_data.show.film import write_film
 from epam_data.stream import StreamSettings
+from epam_data.system.checked_fields import check_fields
 from epam_model.commands.test import TestCommand, predictions_of
-from epam_model.evaluate.metrics import SCORES
+from epam_model.evaluate.metrics import Scores
 from epam_model.evaluate.predict import TOP_CLASSES, Prediction, Predictions, most_probable
 from epam_model.evaluate.submission import write_submission
 from epam_model.networks.settings import ModelSettings
 from epam_model.ranks.distributed import Ranks, choose_device, distributed
+from epam_model.ranks.launch import Device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +43,12 @@ class PredictCommand:
     """CSV file to write: names and probabilities."""
     submission: Path | None = None
     """A .csv or .zip to write for MA-52's evaluation server: labels of actions and body groups."""
-    split: str = "test"
-    """Split to use: `train`, `val` or `test`."""
-    scores: str = "fused"
-    """Scores to rank classes by: `fused`, `fused_2_1`, `fused_1_2` (RGB to pose), `rgb`, `pose` or `logit_sum`."""
-    device: str = "auto"
-    """Device: `auto` (a GPU if there is one), `cpu` or `cuda`."""
+    split: Split = "test"
+    """Split to use."""
+    scores: Scores = "fused"
+    """Scores to rank classes by; `fused_2_1` counts RGB twice, `fused_1_2` the pose."""
+    device: Device = "auto"
+    """Device; `auto`: a GPU if there is one."""
     stream: StreamSettings = field(default_factory=StreamSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
 
@@ -54,6 +57,7 @@ class PredictCommand:
     prepare: PrepareSettings = field(default_factory=PrepareSettings)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if (self.shards is None) == (self.video is None):
             raise ValueError("predict needs either --shards or --video")
         if self.video is None and self.out is None and self.submission is None:
@@ -64,8 +68,6 @@ class PredictCommand:
             raise ValueError("--overlay needs --video")
         if self.video is not None:
             find_reader(self.dataset)  # its error lists the data sets
-        if self.scores not in SCORES:
-            raise ValueError(f"scores must be one of {', '.join(SCORES)}, got {self.scores!r}")
 
 
 def predict_command(command: PredictCommand) -> int:
@@ -106,7 +108,7 @@ def _predict_video(command: PredictCommand) -> int:
     return 0
 
 
-def _test_of(command: PredictCommand, shards: str, split: str, stream: StreamSettings) -> TestCommand:
+def _test_of(command: PredictCommand, shards: str, split: Split, stream: StreamSettings) -> TestCommand:
     return TestCommand(shards=shards, checkpoint=command.checkpoint, split=split, stream=stream, model=command.model)
 
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
 from epam_data.samples.settings import PrepareSettings
 from epam_data.stream import StreamSettings
+from epam_data.system.checked_fields import check_fields
 from epam_model.commands.by_dataset import build_for_dataset, clip_shapes
 from epam_model.networks.settings import ModelSettings
 from epam_model.ranks.distributed import choose_device
+from epam_model.ranks.launch import Device
 from epam_model.tools import profile
 
 
@@ -23,12 +27,12 @@ class ProfileCommand:
 
     dataset: str = "ntu60"
     """Data set: its classes and joints set the size of the network."""
-    batch_sizes: list[int] = field(default_factory=lambda: [1, 4, 8, 16, 64, 256])
+    batch_sizes: list[Annotated[int, Ge(1)]] = field(default_factory=lambda: [1, 4, 8, 16, 64, 256])
     """Batch sizes to time."""
-    variants: list[str] = field(default_factory=lambda: ["fp32", "bf16", "fp32-folded"])
-    """Variants to time: fp32, bf16, fp32-folded (batch norms folded), fp32-compiled, bf16-compiled."""
-    device: str = "auto"
-    """Device: `auto` (a GPU if there is one), `cpu` or `cuda`."""
+    variants: list[profile.Variant] = field(default_factory=lambda: ["fp32", "bf16", "fp32-folded"])
+    """Variants to time; fp32-folded: batch norms folded."""
+    device: Device = "auto"
+    """Device; `auto`: a GPU if there is one."""
     budget_seconds: float = 20.0
     """Skip rows of which one pass would take longer, estimated from the smaller batch before."""
     json: Path | None = None
@@ -38,10 +42,9 @@ class ProfileCommand:
     model: ModelSettings = field(default_factory=ModelSettings)
 
     def __post_init__(self) -> None:
-        if unknown := [variant for variant in self.variants if variant not in profile.VARIANTS]:
-            raise ValueError(f"variants must be of {', '.join(profile.VARIANTS)}, got {', '.join(unknown)}")
-        if not self.batch_sizes or min(self.batch_sizes) < 1:
-            raise ValueError(f"batch_sizes must be >= 1, got {self.batch_sizes}")
+        check_fields(self)
+        if not self.batch_sizes:
+            raise ValueError("batch_sizes must name at least one size")
 
 
 def profile_command(command: ProfileCommand) -> int:

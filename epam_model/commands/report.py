@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from epam_data.schema import Split
 from epam_data.stream import StreamSettings
 from epam_model.commands.test import TestCommand, predictions_of, write_page
 from epam_model.networks.settings import ModelSettings
 from epam_model.ranks.distributed import Ranks, distributed, gather
+from epam_model.ranks.launch import Device
 from epam_model.weights.checkpoint import load_checkpoint
 
 
@@ -20,10 +22,10 @@ class ReportCommand:
     """Folder of the run, such as work_dirs/ntu60_xsub."""
     shards: str
     """Folder of the shards, or their URL (s3://bucket/ntu60)."""
-    split: str = "val"
-    """Split to use: `train` or `val`."""
-    device: str = "auto"
-    """Device: `auto` (a GPU if there is one), `cpu` or `cuda`."""
+    split: Split = "val"
+    """Split to use."""
+    device: Device = "auto"
+    """Device; `auto`: a GPU if there is one."""
 
 
 def report_command(command: ReportCommand) -> int:
@@ -34,7 +36,7 @@ def report_command(command: ReportCommand) -> int:
 
 
 def report_run(
-    run: Path, shards: Path | str, ranks: Ranks, *, split: str = "val", stream: StreamSettings | None = None
+    run: Path, shards: Path | str, ranks: Ranks, *, split: Split = "val", stream: StreamSettings | None = None
 ) -> None:
     """Write `report.html` into the folder of a run; all ranks must call it.
 

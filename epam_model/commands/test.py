@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from epam_data.schema import Split
 from epam_data.shards.manifest import Manifest
 from epam_data.stream import Stream, StreamSettings
 from epam_model.evaluate.damage_report import damage_report
@@ -17,6 +18,7 @@ from epam_model.evaluate.predict import Predictions, collect, metrics_of
 from epam_model.evaluate.restore import restore
 from epam_model.networks.settings import ModelSettings
 from epam_model.ranks.distributed import Ranks, distributed
+from epam_model.ranks.launch import Device
 from epam_model.weights.checkpoint import Checkpoint, load_checkpoint
 
 _log = logging.getLogger(__name__)
@@ -30,15 +32,15 @@ class TestCommand:
     """Folder of the shards, or their URL (s3://bucket/ntu60)."""
     checkpoint: Path
     """A checkpoint of `epam-model train`."""
-    split: str = "val"
-    """Split to use: `train`, `val` or `test`."""
+    split: Split = "val"
+    """Split to use."""
     json: Path | None = None
     """JSON file to write the metrics to."""
     report: Path | None = None
     """Folder for a page with metrics, confusions, worst classes and mistakes (report.html), and for the confusion
     matrix of each stream and fusion (confusion_<scores>.csv)."""
-    device: str = "auto"
-    """Device: `auto` (a GPU if there is one), `cpu` or `cuda`."""
+    device: Device = "auto"
+    """Device; `auto`: a GPU if there is one."""
     stream: StreamSettings = field(default_factory=StreamSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -18,7 +19,8 @@ FUSIONS = {"fused": (1, 1), "fused_2_1": (2, 1), "fused_1_2": (1, 2)}
 LOGIT_SUM = "logit_sum"
 """EPAM-Net's published fusion: the sum of the streams' logits."""
 
-SCORES = ("fused", "rgb", "pose", "fused_2_1", "fused_1_2", LOGIT_SUM)
+Scores = Literal["fused", "rgb", "pose", "fused_2_1", "fused_1_2", "logit_sum"]
+SCORES: tuple[str, ...] = get_args(Scores)
 """Scores that can rank the classes, see `score_tables`."""
 
 

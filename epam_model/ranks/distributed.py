@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from torch import distributed as dist
 from torch.distributed.nn.functional import all_reduce
 from torch.nn.parallel import DistributedDataParallel
 
-from epam_model.ranks.launch import DEVICES, find_launch
+from epam_model.ranks.launch import Device, find_launch
 
 Value = TypeVar("Value")
 
@@ -87,8 +87,8 @@ def choose_device(name: str, local_rank: int) -> torch.device:
     Raises:
         ValueError: an unknown name, no GPU, or fewer GPUs than processes.
     """
-    if name not in DEVICES:
-        raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {name!r}")
+    if name not in get_args(Device):
+        raise ValueError(f"device must be one of {', '.join(get_args(Device))}, got {name!r}")
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from pathlib import Path
+from typing import Literal, get_args
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from epam_data.samples.video_writer import write_h264
 from epam_data.show.picture import with_heatmap
 from epam_data.stream import BatchFinisher, Stream
 from epam_data.stream.device import RGB_MEAN, RGB_STD
 
-KINDS = ("picture", "video")
+Kind = Literal["picture", "video"]
 _HOT = np.array([255.0, 60.0, 20.0])
 _STRENGTH = 0.65  # opacity of the colour where attention is highest
 _COLUMNS = 8
@@ -94,12 +94,12 @@ def write_overlay(
     Raises:
         ValueError: the kind is unknown, or numbers of frames differ.
     """
-    if kind not in KINDS:
-        raise ValueError(f"overlay_kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    if kind not in get_args(Kind):
+        raise ValueError(f"overlay_kind must be one of {', '.join(get_args(Kind))}, got {kind!r}")
     images = [Image.fromarray(frame) for frame in attention_frames(frames, attention)]
     target = path.with_name(path.name + {"picture": ".png", "video": ".mp4"}[kind])
     if kind == "video":
-        _write_video(target, images)
+        write_h264(target, images, fps=_FPS)
         return target
     width, height = images[0].size
     sheet = Image.new("RGB", (width * min(len(images), _COLUMNS), height * -(-len(images) // _COLUMNS)))
@@ -107,14 +107,3 @@ def write_overlay(
         sheet.paste(image, (number % _COLUMNS * width, number // _COLUMNS * height))
     sheet.save(target)
     return target
-
-
-def _write_video(path: Path, images: list[Image.Image]) -> None:
-    with av.open(str(path), "w") as container:
-        video = container.add_stream("libx264", rate=Fraction(_FPS))
-        video.width, video.height, video.pix_fmt = images[0].width // 2 * 2, images[0].height // 2 * 2, "yuv420p"
-        for image in images:
-            for packet in video.encode(av.VideoFrame.from_image(image.crop((0, 0, video.width, video.height)))):
-                container.mux(packet)
-        for packet in video.encode():
-            container.mux(packet)

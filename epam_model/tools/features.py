@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import h5py
 import numpy as np
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from epam_data.stream import Batch, BatchFinisher, Stream
+from epam_data.system.files import atomic_write
 from epam_model.evaluate.predict import evaluating
 
-KINDS = ("pooled", "full")
+Kind = Literal["pooled", "full"]
 
 Columns = dict[str, NDArray[Any]]
 
@@ -56,8 +57,8 @@ def extract(
         ValueError: the kind is unknown, the file exists, its parts belong to another computation, or damaged samples
             would be left out.
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    if kind not in get_args(Kind):
+        raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {kind!r}")
     if out.exists():
         raise ValueError(f"{out}: already exists")
     if stream.settings.on_damage != "raise":
@@ -129,9 +130,8 @@ def _finished_parts(parts: Path, identity: str) -> int:
 
 
 def _write_tables(path: Path, tables: Any, identity: str, num_rows: int | None = None) -> None:
-    """Write tables one after another to a temporary file, then rename it."""
-    temporary = path.with_name(f".{path.name}.partial")
-    with h5py.File(temporary, "w") as file:
+    """Write tables one after another, so that the file appears complete or not at all."""
+    with atomic_write(path) as target, h5py.File(target.name, "w") as file:
         file.attrs["identity"] = identity
         row = 0
         for table in tables:
@@ -141,7 +141,6 @@ def _write_tables(path: Path, tables: Any, identity: str, num_rows: int | None =
                     _create(file, name, values, num_rows or count)
                 file[name][row : row + count] = values
             row += count
-    temporary.replace(path)
 
 
 def _create(file: h5py.File, name: str, values: NDArray[Any], num_rows: int) -> None:

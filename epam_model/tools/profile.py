@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from epam_model.networks.fold import fold_batch_norms
 from epam_model.networks.heads import Logits
 from epam_model.networks.two_streams import HasParts
 
-VARIANTS = ("fp32", "bf16", "fp32-folded", "fp32-compiled", "bf16-compiled")
+Variant = Literal["fp32", "bf16", "fp32-folded", "fp32-compiled", "bf16-compiled"]
 """`folded`: batch norms are folded into convolutions, only for evaluation."""
 
 _SECONDS = 1.0  # shortest time for which a row is measured
@@ -81,7 +81,7 @@ def measure_speed(
         model: maps (rgb, pose) to `Logits`; on the device of the clips.
         rgb: (B, 3, T, H, W).
         pose: (B, V, T', h, w).
-        variant: one of `VARIANTS`.
+        variant: a `Variant`.
         training: True: a forward and a backward pass; False: a forward pass in evaluation mode.
         budget_seconds: a pass that takes longer is not repeated.
     """

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal, get_args
 
-SCHEDULES = ("cosine", "multistep", "constant")
+Schedule = Literal["cosine", "multistep", "constant"]
+SCHEDULES: tuple[str, ...] = get_args(Schedule)
 
 
 def learning_rate(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+import math
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
+from annotated_types import Ge, Interval
+
+from epam_data.system.checked_fields import BelowOne, Factor, check_fields
 from epam_model.losses.settings import LossSettings
-from epam_model.ranks.launch import DEVICES
-from epam_model.train.schedule import SCHEDULES
+from epam_model.ranks.launch import Device
+from epam_model.train.schedule import Schedule
 
-OPTIMIZERS = ("sgd", "adamw")
-PRECISIONS = ("fp32", "bf16", "fp16")
+Precision = Literal["fp32", "bf16", "fp16"]
 """The keys of `gradient_step.DTYPES`, without importing torch."""
 
 
@@ -17,107 +21,88 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 class LearningRateFactors:
     """Factors of the learning rate, by part of the network."""
 
-    rgb: float = 1.0
+    rgb: Factor = 1.0
     """For the RGB stream."""
-    pose: float = 1.0
+    pose: Factor = 1.0
     """For the pose stream."""
-    joint: float = 1.0
+    joint: Factor = 1.0
     """For what joins the streams: attention, lateral connections, interaction."""
-    head: float = 1.0
+    head: Factor = 1.0
     """For the classifiers and their embeddings."""
 
     def __post_init__(self) -> None:
-        for name in (each.name for each in fields(self)):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"train.lr_factors.{name} must be >= 0, got {getattr(self, name)}")
+        check_fields(self, "train.lr_factors")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
     """How a model is trained."""
 
-    epochs: int = 80
+    epochs: Annotated[int, Ge(1)] = 80
     """Passes over the training split."""
     lr: float = 0.006
     """Learning rate at the end of the warm-up, for the global batch."""
     lr_factors: LearningRateFactors = field(default_factory=LearningRateFactors)
-    schedule: str = "cosine"
+    schedule: Schedule = "cosine"
     """`cosine`: from lr down to min_lr, per step; `multistep`: times gamma at each milestone; `constant`."""
-    min_lr: float = 1e-6
+    min_lr: Factor = 1e-6
     """Learning rate at the end of the cosine."""
     milestones: tuple[float, ...] = ()
     """Epochs after which `multistep` lowers the rate, such as 20 40."""
-    gamma: float = 0.1
+    gamma: Factor = 0.1
     """Factor on the rate at each milestone."""
     warmup_epochs: float = 5.0
     """Epochs of linear warm-up; a fraction is allowed."""
-    optimizer: str = "sgd"
-    """`sgd` or `adamw`."""
-    momentum: float = 0.9
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """Optimiser."""
+    momentum: BelowOne = 0.9
     """Momentum of SGD."""
     nesterov: bool = False
     """Use Nesterov's momentum with SGD."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[BelowOne, BelowOne] = (0.9, 0.999)
     """Of AdamW: decay rates of the running means of gradients and of their squares."""
-    weight_decay: float = 2e-4
+    weight_decay: Factor = 2e-4
     """On all trained weights: an L2 penalty with SGD, decoupled with AdamW."""
-    clip_norm: float = 40.0
+    clip_norm: Factor = 40.0
     """Largest norm of the gradient over all weights; longer gradients are scaled down. 0: no limit."""
-    accumulate: int = 1
+    accumulate: Annotated[int, Ge(1)] = 1
     """Parts in which a rank computes its share of a batch, adding up their gradients: the same batch in less memory.
     Batch norms and prototypes see one part at a time."""
-    precision: str = "fp32"
+    precision: Precision = "fp32"
     """`fp32`; `bf16` or `fp16`: mixed precision, fp16 with its loss scaled. Weights and losses stay float32."""
     compile: bool = False
     """Compile the network with torch.compile: the first steps take minutes, later ones are faster."""
-    ema_decay: float = 0.0
+    ema_decay: BelowOne = 0.0
     """Decay of an exponential moving average of the weights, such as 0.999; the average is then evaluated, and restored
     from checkpoints. 0: none."""
     loss: LossSettings = field(default_factory=LossSettings)
-    max_skipped_steps: int = 0
+    max_skipped_steps: Annotated[int, Ge(0)] = 0
     """Steps to skip because loss or gradient is not finite; one more stops the run."""
     shuffle_labels: bool = False
     """Shuffle the training labels over the training set, as a control: accuracy must stay near chance."""
-    seed: int = 0
+    seed: Annotated[int, Ge(0)] = 0
     """Seed of the weights, the order of the clips, augmentation and dropout."""
     best_by: str = ""
     """Measure of val that decides which checkpoint is best, such as top1_pose; empty: fused top-1 if there is one."""
-    patience: int = 0
+    patience: Annotated[int, Ge(0)] = 0
     """Stop after this many epochs without a new best; 0: never."""
-    keep_last: int = 3
+    keep_last: Annotated[int, Ge(1)] = 3
     """Checkpoints to keep besides the best: if the last is damaged, the run continues from the one before."""
-    checkpoint_steps: int = 0
+    checkpoint_steps: Annotated[int, Ge(0)] = 0
     """Steps between checkpoints within an epoch; 0: only at the end of each epoch."""
-    log_steps: int = 20
+    log_steps: Annotated[int, Ge(1)] = 20
     """Steps between log lines."""
     sync_bn: bool = True
     """Batch norms use the clips of all ranks."""
-    device: str = "auto"
-    """Device: `auto` (a GPU if there is one), `cpu` or `cuda`."""
-    num_threads: int = 0
+    device: Device = "auto"
+    """Device; `auto`: a GPU if there is one."""
+    num_threads: Annotated[int, Ge(0)] = 0
     """CPU threads per rank; 0: torch decides."""
-    timeout_seconds: float = 600.0
+    timeout_seconds: Annotated[float, Interval(gt=0, lt=math.inf)] = 600.0
     """Seconds a rank waits for the others before failing."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "accumulate", "keep_last", "log_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"train.{name} must be >= 1, got {getattr(self, name)}")
-        for name in ("seed", "num_threads", "checkpoint_steps", "patience", "max_skipped_steps"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"train.{name} must be >= 0, got {getattr(self, name)}")
-        for name in ("min_lr", "weight_decay", "clip_norm", "gamma"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"train.{name} must be >= 0, got {getattr(self, name)}")
-        choices = {"schedule": SCHEDULES, "optimizer": OPTIMIZERS, "precision": PRECISIONS, "device": DEVICES}
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"train.{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
-        if not 0 < self.timeout_seconds < float("inf"):
-            raise ValueError(f"train.timeout_seconds must be > 0, got {self.timeout_seconds}")
-        self._check_rates()
-
-    def _check_rates(self) -> None:
+        check_fields(self, "train")
         lowest = self.min_lr if self.schedule == "cosine" else 0.0
         if not lowest <= self.lr < float("inf"):
             raise ValueError(f"train.lr must be >= min_lr {lowest}, got {self.lr}")
@@ -132,10 +117,5 @@ class TrainSettings:
             )
         if list(self.milestones) != sorted(set(self.milestones)) or not all(m > 0 for m in self.milestones):
             raise ValueError(f"train.milestones must be epochs > 0 that rise, got {self.milestones}")
-        for name, value in (("momentum", self.momentum), ("ema_decay", self.ema_decay)):
-            if not 0 <= value < 1:
-                raise ValueError(f"train.{name} must be in 0..1 without 1, got {value}")
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"train.betas must be in 0..1 without 1, got {self.betas}")
         if self.nesterov and not self.momentum:
             raise ValueError("train.nesterov needs train.momentum > 0, got 0")

@@ -77,7 +77,7 @@ def an_empty_shard(root: Path) -> Finding:
 @damage
 def an_unlisted_shard(root: Path) -> Finding:
     shutil.copy(root / f"{SHARD}.tar", root / "train-000099.tar")
-    return Finding(check="index", shard="train-000099", what="a shard that the manifest does not list")
+    return Finding(check="index", shard="train-000099", what="the manifest does not list this shard")
 
 
 @damage
@@ -99,28 +99,28 @@ def a_tar_without_its_end(root: Path) -> Finding:
     _, start, size = place(root, 3, "rgb.mjpeg")
     end = start + -(-size // 512) * 512
     change_bytes(root / f"{SHARD}.tar", lambda data: data.__delitem__(slice(end + 512, None)))
-    return Finding(check="tar", shard=SHARD, offset=end, what="cut short: 512 bytes behind the last member")
+    return Finding(check="tar", shard=SHARD, offset=end, what="cut short: 512 bytes after the last member")
 
 
 @damage
 def bytes_behind_the_end(root: Path) -> Finding:
     size = (root / f"{SHARD}.tar").stat().st_size
     change_bytes(root / f"{SHARD}.tar", lambda data: data.extend(b"x" * 512))
-    return Finding(check="tar", shard=SHARD, offset=size, what="bytes behind the end of the archive")
+    return Finding(check="tar", shard=SHARD, offset=size, what="bytes after the end of the archive")
 
 
 @damage
 def a_flipped_bit_in_a_header(root: Path) -> Finding:
     key, start, _ = place(root, 2, "keypoints.npy")
     in_tar(root / f"{SHARD}.tar", start - 512 + 3)
-    return found_in("keypoints.npy", key, "no valid member header (bad checksum)", "tar", start - 512)
+    return found_in("keypoints.npy", key, "invalid member header (bad checksum)", "tar", start - 512)
 
 
 @damage
 def a_header_of_zeros(root: Path) -> Finding:
     key, start, _ = place(root, 2, "json")
     change_bytes(root / f"{SHARD}.tar", lambda data: data.__setitem__(slice(start - 512, start), bytes(512)))
-    return found_in("json", key, "no valid member header", "tar", start - 512)
+    return found_in("json", key, "invalid member header", "tar", start - 512)
 
 
 @damage
@@ -167,7 +167,7 @@ def a_flipped_bit_in_a_jpeg(root: Path) -> Finding:
     key, start, _ = place(root, 1, "rgb.mjpeg")
     offsets = json.loads(next(m for k, _, m in read_shard(root / f"{SHARD}.tar") if k == key)["json"])["frame_offsets"]
     in_tar(root / f"{SHARD}.tar", start + offsets[3] + 1)
-    return found_in("rgb.mjpeg", key, "frame 3 is no JPEG", "frames", start + offsets[3])
+    return found_in("rgb.mjpeg", key, "frame 3 is not a JPEG", "frames", start + offsets[3])
 
 
 @damage
@@ -177,9 +177,7 @@ def swapped_members(root: Path) -> Finding:
     names = [(f"{key}.{e}", m[e]) for (key, _, m), endings in zip(samples, order, strict=True) for e in endings]
     write_tar(root / f"{SHARD}.tar", names)
     key, start, _ = place(root, 1, "keypoints.npy")
-    return found_in(
-        "keypoints.npy", key, f"out of place: the index has this member's header at byte {start - 512}", "tar"
-    )
+    return found_in("keypoints.npy", key, f"misplaced: the index has this member's header at byte {start - 512}", "tar")
 
 
 @damage
@@ -214,7 +212,7 @@ def a_clip_twice(root: Path) -> Finding:
     samples = list(read_shard(root / f"{SHARD}.tar"))
     members = [(f"{k}.{e}", data) for k, _, m in [*samples, samples[0]] for e, data in m.items()]
     write_tar(root / f"{SHARD}.tar", members)
-    return found_in("json", samples[0][0], "the member stands more than once in the shard", "tar")
+    return found_in("json", samples[0][0], "the member is in the shard more than once", "tar")
 
 
 @damage
@@ -278,7 +276,7 @@ member_damage("bytes_behind_the_frames", "rgb.mjpeg", "frames", "frame_offsets e
 member_damage("bytes_behind_the_zstd_frame", "heatmap.npy.zst", "heatmap", "unused data")(
     lambda members: {**members, "heatmap.npy.zst": members["heatmap.npy.zst"] + b"\0"}
 )
-member_damage("bytes_behind_the_keypoints", "keypoints.npy", "keypoints", "3 bytes behind the array")(
+member_damage("bytes_after_the_keypoints", "keypoints.npy", "keypoints", "3 bytes after the array")(
     lambda members: {**members, "keypoints.npy": members["keypoints.npy"] + b"abc"}
 )
 
@@ -288,7 +286,7 @@ def _(members):
     return with_frame(members, 2, simplejpeg.encode_jpeg(np.zeros((32, 32, 3), np.uint8)))
 
 
-@member_damage("a_frame_without_its_end", "rgb.mjpeg", "frames", "frame 2 is not one whole JPEG")
+@member_damage("a_frame_without_its_end", "rgb.mjpeg", "frames", "frame 2 is not one complete JPEG")
 def _(members):
     offsets = json.loads(members["json"])["frame_offsets"]
     return with_frame(members, 2, members["rgb.mjpeg"][offsets[2] : offsets[3] - 2])
@@ -327,7 +325,9 @@ def _(members):
     return with_sample(members, heatmap=decode(members).heatmap[..., ::-1].copy())
 
 
-@member_damage("a_heatmap_of_another_sigma", "heatmap.npy.zst", "heatmap", "the mass of a channel is no Gaussian's")
+@member_damage(
+    "a_heatmap_of_another_sigma", "heatmap.npy.zst", "heatmap", "the mass of a channel is not that of a Gaussian"
+)
 def _(members):
     wide = np.sqrt(decode(members).heatmap / 255) * 255  # the square root of a Gaussian: sigma is sqrt(2) times as much
     return with_sample(members, heatmap=wide.astype(np.uint8))
@@ -341,7 +341,7 @@ def _(members):
 
 
 @member_damage(
-    "a_box_beside_the_person", "keypoints.npy", "alignment", "of the visible joints inside the image lie outside"
+    "a_box_beside_the_person", "keypoints.npy", "alignment", "of the visible joints inside the image are outside"
 )
 def _(members):
     return with_json(members, box=[0, 0, 20, 20])
@@ -354,7 +354,7 @@ def _(members):
 
 
 @member_damage(
-    "another_image_size", "keypoints.npy", "alignment", "of the visible joints lie outside the 128 x 96 image"
+    "another_image_size", "keypoints.npy", "alignment", "of the visible joints are outside the 128 x 96 image"
 )
 def _(members):
     return with_json(members, image_size=[24, 32])
@@ -383,7 +383,7 @@ def with_frame(members: dict[str, bytes], number: int, jpeg: bytes) -> dict[str,
 def another_index(root: Path) -> Finding:
     with (root / INDEX).open("ab") as file:
         file.write(b"x")
-    return Finding(check="index", what="index.h5 is not the one that the manifest was written with")
+    return Finding(check="index", what="the sha256 of index.h5 is not the manifest's")
 
 
 @damage
@@ -398,7 +398,7 @@ def a_wrong_count(root: Path) -> Finding:
 def a_key_twice(root: Path) -> Finding:
     key = load_index(root).keys[0]
     change_index(root, keys={6: key})
-    return Finding(check="index", key=key.decode(), what="the key stands 2 times in the index")
+    return Finding(check="index", key=key.decode(), what="the key is in the index 2 times")
 
 
 @damage

@@ -6,6 +6,8 @@ import pytest
 from epam_data.readers import RawSettings
 from epam_data.recipe import FLAT, ConfigError, parse_command, recipe_keys
 from epam_data.samples.settings import PrepareSettings
+from epam_data.system.checked_fields import Factor
+from tests.paths import PIPELINES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +25,7 @@ class Bake:
     """These eggs: 100 % of them."""
     size: int | str | None = None
     heat: float = 180.0
+    weights: tuple[Factor, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +97,7 @@ def test_all_errors_come_at_once_with_the_nearest_names(recipe):
         "bake: raw.videos is required: give --raw.videos or set it in the recipe",
         "bake: raw.skeletons is required: give --raw.skeletons or set it in the recipe",
         "bake: out is required: give --out or set it in the recipe",
-        "bake: prepare.box_padding must be float, got 'much'",
+        "bake: prepare.box_padding must be float >= 0, got 'much'",
         "bake: layers must be int, got 'two'",
     ]
 
@@ -113,6 +116,24 @@ def test_values_out_of_range_come_with_all_other_errors(recipe):
     ]
 
 
+def test_ranges_and_choices_are_refused_all_at_once_and_each_once(recipe):
+    path = recipe("prepare: {rgb_size_px: 2, sigma_px: .nan, heatmap_kind: bones, decoder: vlc}\n")
+    with pytest.raises(ConfigError) as caught:
+        parse(
+            path, *RAW, "--out", "o", "--prepare.min_overlap", "1.5", "--prepare.decoder", "7", "--weights", "1", "-2"
+        )
+    assert str(caught.value).splitlines() == [
+        "bake: prepare.rgb_size_px must be >= 8, got 2",
+        "bake: prepare.heatmap_kind must be one of joints, limbs, got 'bones'",
+        "bake: prepare.sigma_px must be > 0, got nan",
+        "bake: prepare.min_overlap must be in 0..1, got 1.5",
+        "bake: prepare.decoder must be one of pyav, decord, got '7'",
+        "bake: weights must be >= 0 and finite, got -2",
+    ]
+    with pytest.raises(ConfigError, match=r"^bake: prepare\.rgb_size_px must be int >= 8, got 'two'$"):
+        parse(*RAW, "--out", "o", "--prepare.rgb_size_px", "two")
+
+
 def test_a_wrong_value_in_a_list_or_of_a_union_is_one_error(recipe):
     with pytest.raises(ConfigError) as caught:
         parse(recipe("only: [a, [b]]\nsize: {a: 1}\n"), *RAW, "--out", "o")
@@ -120,7 +141,7 @@ def test_a_wrong_value_in_a_list_or_of_a_union_is_one_error(recipe):
         "bake: unknown key 'size.a'; did you mean 'size'?",
         "bake: only must be tuple[str, ...], got ['a', ['b']]",
     ]
-    with pytest.raises(ConfigError, match=r"^bake: size must be int \| str \| None, got \[1\]$"):
+    with pytest.raises(ConfigError, match=r"^bake: size must be int \| str \| null, got \[1\]$"):
         parse(recipe("size: [1]\n"), *RAW, "--out", "o")
 
 
@@ -169,7 +190,8 @@ def test_keys_of_a_flat_section_have_no_prefix_and_keep_its_defaults(recipe):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (("nowhere.yaml",), r"nowhere\.yaml: no such recipe"),
+        (("nowhere.yaml",), r"nowhere\.yaml: no such recipe; epam comes with demo\.yaml, ma52\.yaml, "),
+        (("elsewhere/pipelines/demo.yaml",), r"^elsewhere/pipelines/demo\.yaml: no such recipe"),
         (("--out",), r"--out needs a value"),
         (("--out", "--fast"), r"--out needs a value"),
         (("word",), r"unexpected argument 'word'; options are written --key value"),
@@ -178,6 +200,18 @@ def test_keys_of_a_flat_section_have_no_prefix_and_keep_its_defaults(recipe):
 def test_unusable_command_lines_are_refused(argv: tuple[str, ...], message: str):
     with pytest.raises(ConfigError, match=message):
         parse(*argv)
+
+
+@pytest.mark.parametrize("name", ["demo.yaml", "pipelines/demo.yaml"])
+def test_a_recipe_that_epam_comes_with_is_found_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
+):
+    monkeypatch.chdir(tmp_path)
+    assert parse(name, *RAW, "--out", "o").raw.protocol == "xsub"
+    assert caplog.messages == [f"recipe: {PIPELINES / 'demo.yaml'}"], "so that nobody takes it for a file of their own"
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("raw: {protocol: xview}\n")
+    assert parse(name, *RAW, "--out", "o").raw.protocol == "xview", "a file of that name comes first"
 
 
 def test_a_section_is_no_value(recipe):
@@ -203,6 +237,14 @@ def test_help_explains_every_key(capsys):
         parse("--help")
     assert caught.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
+    for piece in ("--prepare.rgb_size_px int >= 8 Height", "--prepare.decoder pyav|decord Video decoder"):
+        assert piece in text
+    for piece in (
+        "--prepare.min_overlap float in 0..1 Skip",
+        "--only tuple[str, ...] These",
+        "--size int | str | null",
+    ):
+        assert piece in text
     for piece in ("Bake a cake from raw eggs", "--prepare.sigma_px", "Standard deviation of the Gaussians", "Be quick"):
         assert piece in text
     assert "These eggs: 100 % of them. (default: none)" in text and "--out Path Where to. (required)" in text

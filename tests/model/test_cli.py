@@ -88,7 +88,7 @@ def test_profile_counts_the_published_numbers(recipe: Path, capsys):
 
 def test_unusable_input_is_one_line_and_exit_code_2(recipe: Path, shards: Path, run: Path, tmp_path: Path, capsys):
     for argv, message in (
-        (["train", str(recipe), "--shards", str(tmp_path)], "holds no manifest.json"),
+        (["train", str(recipe), "--shards", str(tmp_path)], "no manifest.json found"),
         (["train", str(recipe), "--shards", str(shards), "--out", str(run)], "already contains a run"),
         (["train", str(recipe), "--shards", str(shards), "--train.lr", "x"], "train.lr must be float, got 'x'"),
         (["train", str(recipe), "--shards", str(shards), "--out", str(tmp_path), "--resume"], "no such checkpoint"),

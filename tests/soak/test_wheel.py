@@ -21,6 +21,9 @@ DATA = {
     "epam_data/tables/ntu60_missing_skeletons.txt",
     "epam_data/templates/report.html.j2",
     "epam_model/py.typed",
+    "epam_data/pipelines/ntu60_xsub.yaml",
+    "epam_data/pipelines/slurm/build.sbatch",
+    "epam_data/pipelines/mmaction2/_base_/two_streams.py",
 }
 
 
@@ -33,43 +36,64 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("release")
-    source = folder / "source"
-    source.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    for name in ("epam_data", "epam_model"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder / "dist", source, cwd=folder)
-    (found,) = (folder / "dist").glob("*.whl")
-    return found
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a release is made from."""
+    folder = tmp_path_factory.mktemp("release") / "source"
+    folder.mkdir()
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder)
+    for name in ("epam_data", "epam_model", "pipelines"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
 
 
 @pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of an environment that holds the wheel; its dependencies are those of this one."""
-    folder = tmp_path_factory.mktemp("elsewhere")
+def wheel(source: Path) -> Path:
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", source.parent / "dist", source, cwd=source.parent)
+    (found,) = (source.parent / "dist").glob("*.whl")
+    return found
+
+
+def install(folder: Path, *what: str | Path) -> Path:
+    """The programs of an environment that holds `what`; its dependencies are those of this one."""
     venv.create(folder / "env", with_pip=False)
     python = folder / "env" / "bin" / "python"
-    run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel, cwd=folder)
     (site,) = (folder / "env").glob("lib/python*/site-packages")
     # A folder named by a .pth is searched last, and its own .pth files, those of editable installs, are not read.
     (site / "dependencies.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")))
+    run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", *what, cwd=folder)
     return python.parent
 
 
-def test_the_wheel_holds_the_packages_and_their_data(wheel: Path) -> None:
+def test_the_wheel_holds_the_packages_and_their_data(wheel: Path, source: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert names >= DATA
     packages = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert packages == {"epam_data", "epam_model"}
+    files = {f"epam_data/{path.relative_to(source)}" for path in (source / "pipelines").rglob("*") if path.is_file()}
+    assert {name for name in names if name.startswith("epam_data/pipelines/")} == files
+    modules = {str(path.relative_to(source)) for package in packages for path in (source / package).rglob("*.py")}
+    assert {name for name in names if name.endswith(".py")} - files == modules
 
 
-def test_the_whole_way_from_elsewhere(installed: Path, tmp_path: Path) -> None:
+def assert_it_lies_in(folder: Path, installed: Path, cwd: Path) -> None:
+    """Both packages are those of `folder`, and the recipes are found from there."""
     code = "import epam_data, epam_model; print(epam_data.__file__, epam_model.__file__)"
-    for place in run(installed / "python", "-c", code, cwd=tmp_path).split():
-        assert Path(place).is_relative_to(installed.parent), place
+    for place in run(installed / "python", "-c", code, cwd=cwd).split():
+        assert Path(place).is_relative_to(folder), place
+    few = ("--workers", "0", "--synth.train_clips", "6", "--synth.val_clips", "6")
+    run(installed / "epam-data", "synth", "demo.yaml", "--out", "demo", *few, cwd=cwd)
+    assert len(list((cwd / "demo" / "videos").iterdir())) == 12
+
+
+def test_an_editable_install_finds_its_recipes(source: Path, tmp_path: Path) -> None:
+    installed = install(tmp_path, "--no-build-isolation", "--editable", source)
+    assert_it_lies_in(source, installed, tmp_path)
+
+
+def test_the_whole_way_from_elsewhere(wheel: Path, tmp_path: Path) -> None:
+    installed = install(tmp_path, wheel)
+    assert_it_lies_in(tmp_path / "env", installed, tmp_path)
     (tmp_path / "tiny.yaml").write_text(RECIPE.format(raw="raw"))
     data, model = installed / "epam-data", installed / "epam-model"
     run(data, "synth", "tiny.yaml", "--out", "raw", "--workers", "0", cwd=tmp_path)

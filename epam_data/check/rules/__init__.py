@@ -1,1 +1,1 @@
-"""What can be wrong with shards: small pure functions over one shard's bytes, one sample, or the index."""
+"""The rules of the check: small pure functions over one shard's bytes, one sample, or the index."""

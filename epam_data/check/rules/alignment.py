@@ -1,4 +1,4 @@
-"""Do skeleton, crop and video of a clip belong together: frame counts, the person's box, joints in the image."""
+"""Check that skeleton, crop and video of a clip match: frame counts, person box, joints in the image."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from epam_data.samples.settings import PrepareSettings
 from epam_data.schema import SampleInfo
 
 MAX_OUTSIDE = 0.5
-"""A clip with a larger share of its visible joints outside the image has another video's skeleton, or a wrong size."""
+"""If a larger share of the visible joints is outside the image, the skeleton or the image size is wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class JointPositions:
-    """Where the visible joints of a clip lie, as shares of them."""
+    """Positions of a clip's joints, as shares."""
 
-    visible: float  # of all joints, those that are not missing
-    outside_image: float  # of the visible ones
-    outside_crop: float  # of the visible ones inside the image
+    visible: float  # share of all joints
+    outside_image: float  # share of the visible joints
+    outside_crop: float  # share of the visible joints inside the image
 
 
 def joint_positions(info: SampleInfo, keypoints: NDArray[np.floating]) -> JointPositions:
@@ -37,7 +37,7 @@ def joint_positions(info: SampleInfo, keypoints: NDArray[np.floating]) -> JointP
     height, width = info.video_size
     in_image = ((points >= 0) & (points <= (width, height))).all(axis=-1)
     x1, y1, x2, y2 = info.box
-    # One pixel of play: the corners of the box were truncated.
+    # One pixel of tolerance: the corners of the box were truncated.
     in_crop = ((points[in_image] >= (x1 - 1, y1 - 1)) & (points[in_image] <= (x2 + 1, y2 + 1))).all(axis=-1)
     return JointPositions(
         visible=float(seen.mean()) if seen.size else 0.0,
@@ -49,10 +49,10 @@ def joint_positions(info: SampleInfo, keypoints: NDArray[np.floating]) -> JointP
 def alignment_faults(
     info: SampleInfo, keypoints: NDArray[np.floating], positions: JointPositions, prepare: PrepareSettings
 ) -> Iterator[str]:
-    """What is wrong between skeleton, crop and video.
+    """Mismatches between skeleton, crop and video.
 
     Args:
-        info: what `KEY.json` says.
+        info: from `KEY.json`.
         keypoints: (M, T, V, 3), see `Sample`.
         positions: of the same keypoints.
         prepare: the settings of the build, from the manifest.
@@ -68,21 +68,21 @@ def alignment_faults(
         return
     if positions.outside_image > MAX_OUTSIDE:
         height, width = info.video_size
-        yield f"{positions.outside_image:.0%} of the visible joints lie outside the {width} x {height} image"
+        yield f"{positions.outside_image:.0%} of the visible joints are outside the {width} x {height} image"
     elif positions.outside_crop:
-        yield f"{positions.outside_crop:.1%} of the visible joints inside the image lie outside the crop {info.box}"
-    # The box is over all frames of the skeleton; where the shard lacks the last ones, it cannot be found again.
+        yield f"{positions.outside_crop:.1%} of the visible joints inside the image are outside the crop {info.box}"
+    # The box covers all frames of the skeleton; if the shard lacks the last ones, it cannot be computed again.
     if info.num_frames == info.skeleton_frames:
         box = expected_box(info, keypoints, prepare)
         if max(abs(a - b) for a, b in zip(box, info.box, strict=True)) > 1:
-            yield f"the box must be {box}, as the keypoints say, got {info.box}"
+            yield f"the box must be {box} according to the keypoints, got {info.box}"
 
 
 def container_faults(info: SampleInfo, videos: VideoFinder, prepare: PrepareSettings) -> Iterator[str]:
-    """The frames that the container announces against those that the decoder gave.
+    """Compare the frame count in the container's header with the decoded frames.
 
     Args:
-        info: what `KEY.json` says.
+        info: from `KEY.json`.
         videos: finds the recording.
         prepare: the settings of the build, from the manifest.
     """
@@ -93,21 +93,21 @@ def container_faults(info: SampleInfo, videos: VideoFinder, prepare: PrepareSett
     try:
         with av.open(str(videos.root / path)) as container:
             streams = container.streams.video
-            announced = streams[0].frames if streams else None  # 0: the container does not say
+            announced = streams[0].frames if streams else None  # 0: not in the header
     except (av.FFmpegError, OSError) as error:
         yield f"{path}: not a readable video ({error.strerror})"
         return
     if announced is None:
-        yield f"{path}: holds no video stream"
+        yield f"{path}: has no video stream"
         return
     if announced and abs(announced - info.video_frames) > prepare.max_frame_difference:
-        yield f"the container announces {announced} frames, the decoder gave {info.video_frames}"
+        yield f"the container's header says {announced} frames, the decoder returned {info.video_frames}"
 
 
 def expected_box(
     info: SampleInfo, keypoints: NDArray[np.floating], prepare: PrepareSettings
 ) -> tuple[int, int, int, int]:
-    """The person box from its definition: bounds of the visible joints, padded to a square, inside the image or not."""
+    """The person box by its definition: bounds of the visible joints, padded to a square, clipped or not."""
     points, _ = _visible_points(info, keypoints)
     height, width = info.video_size
     left, top = points.min(axis=0)
@@ -120,13 +120,13 @@ def expected_box(
     if not prepare.pad_image:
         box = [max(box[0], 0), max(box[1], 0), min(box[2], width), min(box[3], height)]
     x1, y1, x2, y2 = (int(edge) for edge in box)
-    if min(x2, width) <= max(x1, 0) or min(y2, height) <= max(y1, 0):  # beside the image: nothing to crop
+    if min(x2, width) <= max(x1, 0) or min(y2, height) <= max(y1, 0):  # outside the image: nothing to crop
         return 0, 0, width, height
     return x1, y1, x2, y2
 
 
 def _visible_points(info: SampleInfo, keypoints: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """(n, 2) x, y of the visible joints in pixels of the video, and (M, T, V) which these are."""
+    """(n, 2) x, y of the visible joints in pixels of the video, and their (M, T, V) mask."""
     values = keypoints.astype(np.float64)
     seen = np.isfinite(values).all(axis=-1) & (values[..., 2] >= 1e-4) & (values[..., :2] != 0).any(axis=-1)
     scale = (info.video_size[1] / info.image_size[1], info.video_size[0] / info.image_size[0])

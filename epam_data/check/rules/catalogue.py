@@ -1,4 +1,4 @@
-"""Index, manifest, problems and the annotation against each other: what should be there, and what is said of it."""
+"""Compare index, manifest, problems and annotation with each other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from epam_data.taxonomy import TAXONOMIES
 
 
 def index_findings(manifest: Manifest, index: Index) -> Iterator[Finding]:
-    """The columns of the index against the manifest."""
+    """Compare the columns of the index with the manifest."""
     names = [shard.name for shard in manifest.shards]
     strays = np.flatnonzero((index.shard < 0) | (index.shard >= len(names)))
     for row in strays.tolist():
@@ -30,7 +30,7 @@ def index_findings(manifest: Manifest, index: Index) -> Iterator[Finding]:
     for name, repeats in _repeated(names):
         yield Finding(check="index", shard=_text(name), what=f"the manifest lists this shard {repeats} times")
     for key, repeats in _repeated(index.keys.tolist()):
-        yield Finding(check="index", key=_text(key), what=f"the key stands {repeats} times in the index")
+        yield Finding(check="index", key=_text(key), what=f"the key is in the index {repeats} times")
     for row, key in enumerate(index.keys.tolist()):
         try:
             check_key(_text(key))
@@ -52,11 +52,11 @@ def index_findings(manifest: Manifest, index: Index) -> Iterator[Finding]:
 
 
 def taxonomy_findings(manifest: Manifest, reader: Reader | None) -> Iterator[Finding]:
-    """Joints and classes of the manifest are those of the data set, and each group has a class.
+    """Compare the manifest's joints and classes with the data set; each group must have a class.
 
     Args:
         manifest: of the shards.
-        reader: of the data set; None: it is not known, and the tables of this package are asked by their names.
+        reader: of the data set; None: unknown, so the built-in tables are looked up by name.
     """
 
     def found(what: str) -> Finding:
@@ -67,12 +67,12 @@ def taxonomy_findings(manifest: Manifest, reader: Reader | None) -> Iterator[Fin
         yield found(f"skeleton {manifest.skeleton!r} or its joints are not those of the {layout.name} layout")
     uncovered = sorted(set(range(len(manifest.groups))) - set(manifest.coarse_of))
     if uncovered:
-        yield found(f"no class is in the groups {', '.join(manifest.groups[number] for number in uncovered)}")
+        yield found(f"no class belongs to the groups {', '.join(manifest.groups[number] for number in uncovered)}")
     table = reader.taxonomy if reader else TAXONOMIES.get(manifest.taxonomy)
     if table is None:
         return
     if manifest.taxonomy != table.name:
-        yield found(f"taxonomy must be {table.name}, as the data set {manifest.dataset} says, got {manifest.taxonomy}")
+        yield found(f"taxonomy must be {table.name} for data set {manifest.dataset}, got {manifest.taxonomy}")
         return
     for name in ("classes", "groups", "coarse_of"):
         here, there = getattr(manifest, name), getattr(table, name)
@@ -84,7 +84,7 @@ def taxonomy_findings(manifest: Manifest, reader: Reader | None) -> Iterator[Fin
 
 
 def problem_findings(manifest: Manifest, index: Index, problems: list[Problem]) -> Iterator[Finding]:
-    """`problems.jsonl` against the manifest's counts and the index: a skipped clip is absent, a mended one is there."""
+    """Compare `problems.jsonl` with the manifest's counts and the index: only mended clips may be in the index."""
     counts = {action: sum(p.action == action for p in problems) for action in {p.action for p in problems}}
     if counts != manifest.problems:
         what = f"problems.jsonl counts {dict(sorted(counts.items()))}, the manifest {manifest.problems}"
@@ -100,13 +100,13 @@ def problem_findings(manifest: Manifest, index: Index, problems: list[Problem]) 
 def annotation_findings(
     manifest: Manifest, index: Index, problems: list[Problem], annotated: Iterable[tuple[str, str, int | None]]
 ) -> Iterator[Finding]:
-    """The index against the skeleton files themselves.
+    """Compare the index with the skeleton files.
 
     Args:
-        manifest: names the splits.
-        index: the clips that are there.
-        problems: the clips that a build left out, and said so.
-        annotated: (key, split, label) of each clip that the skeleton files have.
+        manifest: of the shards.
+        index: of the shards.
+        problems: reported by the build.
+        annotated: (key, split, label) of each clip in the skeleton files.
     """
     splits = split_of_clips(manifest, index)
     left_out = {key_from_name(problem.name) for problem in problems if problem.action != "mended"}
@@ -117,7 +117,7 @@ def annotation_findings(
         if row is None:
             if key not in left_out:
                 yield Finding(
-                    check="annotation", key=key, what=f"annotated for {split}, but neither there nor reported"
+                    check="annotation", key=key, what=f"annotated for {split}, but neither in the index nor reported"
                 )
         elif (splits[row], index.label[row]) != (split, stored_label(label)):
             what = f"annotated as {split}, label {label}; the index has {splits[row]}, label {index.label[row]}"

@@ -1,4 +1,4 @@
-"""What a check says: a `Finding`."""
+"""`Finding`: one problem reported by the check."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that is wrong, and where: as far down as the check can tell."""
+    """One problem and its location, as exact as the check can tell."""
 
-    check: str  # what looked: "tar", "index", "json", "keypoints", "heatmap", "frames", "alignment", "split", ...
-    what: str  # expected and found, in words
-    shard: str = ""  # "" where it concerns the whole set
-    key: str = ""  # "" where it concerns the whole shard
+    check: str  # kind: "tar", "index", "json", "keypoints", "heatmap", "frames", "alignment", "split", ...
+    what: str  # message: expected and found
+    shard: str = ""  # "": concerns the whole set
+    key: str = ""  # "": concerns the whole shard
     member: str = ""  # ending of the member, as in `codec.MEMBERS`
     offset: int | None = None  # byte in the shard
 
@@ -22,5 +22,5 @@ class Finding:
 
     @property
     def order(self) -> tuple[str, str, int, str]:
-        """Sorts findings: the whole set first, then shard by shard, by key, from front to back."""
+        """Sort key: the whole set first, then by shard, key and offset."""
         return self.shard, self.key, -1 if self.offset is None else self.offset, self.what

@@ -1,7 +1,7 @@
-"""A stored heatmap volume against the reference, and against what must hold of any such volume.
+"""Compare a stored heatmap volume with the reference, and check properties of any such volume.
 
-Only the pixels that are not 0 in either are touched: a volume of 84 frames and 17 joints has 4.5 million pixels, of
-which some 20,000 carry anything.
+Only pixels that are non-zero in one of the two are computed: a volume of 84 frames and 17 joints has 4.5 million
+pixels, of which about 20,000 are non-zero.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ROUNDING = 1e-5
 
 @dataclass(frozen=True, kw_only=True)
 class HeatmapError:
-    """Where a volume differs most from the reference."""
+    """The largest difference of a volume from the reference, and its location."""
 
     largest: float  # |stored - reference|, as a share of the sample's scale
     frame: int
@@ -36,7 +36,7 @@ class HeatmapError:
 
     @property
     def allowed(self) -> bool:
-        """Whether quantisation explains it."""
+        """Whether the difference is within quantisation error."""
         return self.largest <= HEATMAP_TOLERANCE + ROUNDING
 
     def __str__(self) -> str:
@@ -68,7 +68,7 @@ def heatmap_error(
     covered = np.zeros(stored.size, np.bool_)
     covered[indices] = True
     lone = nonzero_pixels(heatmap)
-    lone = lone[~covered[lone]]  # something is stored where the reference has nothing
+    lone = lone[~covered[lone]]  # stored pixels where the reference is empty
     indices, errors = np.append(indices, lone), np.append(errors, stored[lone] / 255)
     worst = int(errors.argmax()) if errors.size else 0
     frame, channel, y, x = np.unravel_index(indices[worst], heatmap.shape) if errors.size else (0, 0, 0, 0)
@@ -84,15 +84,15 @@ def property_faults(
     use_scores: bool,
     layout: SkeletonLayout,
 ) -> Iterator[str]:
-    """What must hold whatever the formula: empty channels, peaks at the keypoints, mass and centroid of a Gaussian.
+    """Properties of any valid volume: empty channels, peaks at the keypoints, mass and centroid of a Gaussian.
 
-    Each yields the worst case only. Args as `heatmap_error`.
+    Only the worst violation of each is reported. Args as `heatmap_error`.
     """
     u, v, height, seen = heatmap_points(info, keypoints, use_scores)
     a, b = np.array(layout.channels(info.heatmap_kind)).T
     drawn = seen[:, :, a] & seen[:, :, b]  # (M, T, C)
     u, v = u[:, :, a], v[:, :, a]
-    start = np.where(drawn, height[:, :, a], 0)  # the most that a limb may be: one under a pixel has its start's score
+    start = np.where(drawn, height[:, :, a], 0)  # upper bound: a limb shorter than a pixel has its start joint's score
     height = np.minimum(start, np.where(drawn, height[:, :, b], 0))
     half_level = HEATMAP_TOLERANCE * info.heatmap_scale + ROUNDING
 
@@ -110,13 +110,13 @@ def property_faults(
 def _moment_faults(
     heatmap: NDArray[np.uint8], pixels: NDArray[np.int64], u: Array, v: Array, height: Array, info: SampleInfo
 ) -> Iterator[str]:
-    """Mass and centroid of each channel that shows one person's whole Gaussian; u, v and height are (M, T, V)."""
+    """Check mass and centroid of each channel with one person's complete Gaussian; u, v and height are (M, T, V)."""
     size, sigma, scale = info.heatmap_size_px, info.sigma_px, info.heatmap_scale
     person = height.argmax(axis=0)[None]
     cx, cy, h = (np.take_along_axis(values, person, axis=0)[0] for values in (u, v, height))
-    margin = 3 * sigma + 1  # a Gaussian that the border cuts has other moments
-    whole = ((height > 0).sum(axis=0) == 1) & (np.minimum(cx, cy) >= margin)
-    whole &= np.maximum(cx, cy) <= size - 1 - margin
+    margin = 3 * sigma + 1  # a Gaussian cut by the border has different moments
+    uncut = ((height > 0).sum(axis=0) == 1) & (np.minimum(cx, cy) >= margin)
+    uncut &= np.maximum(cx, cy) <= size - 1 - margin
 
     channel, pixel = np.divmod(pixels, size * size)
     y, x = np.divmod(pixel, size)
@@ -125,19 +125,19 @@ def _moment_faults(
         np.bincount(channel, stored * weight, h.size).reshape(h.shape) for weight in (np.ones_like(stored), x, y)
     )
     full = 2 * math.pi * sigma**2 * h
-    # A sum over pixels is not the integral, 3 sigma are not all of it, and each pixel of the window is rounded.
+    # The pixel sum differs from the integral, the window ends at 3 sigma, and each pixel is rounded.
     sampling = 4 * math.exp(-2 * (math.pi * sigma) ** 2) + 0.02
     rounding = (HEATMAP_TOLERANCE * scale + ROUNDING) * (6 * sigma + 2) ** 2
-    off = np.where(whole, np.abs(mass - full) - sampling * full - rounding, 0)
-    yield from _worst(off, 0, "the mass of a channel is no Gaussian's; beyond what rounding explains:")
+    off = np.where(uncut, np.abs(mass - full) - sampling * full - rounding, 0)
+    yield from _worst(off, 0, "the mass of a channel is not that of a Gaussian; error beyond rounding:")
     filled = np.maximum(mass, rounding)
     away = np.maximum(np.abs(mass_x - cx * mass), np.abs(mass_y - cy * mass)) / filled
-    off = np.where(whole, away - 0.03 - sampling - rounding * 1.5 * sigma / filled, 0)
-    yield from _worst(off, 0, "the centroid of a channel is off its joint; pixels beyond what rounding explains:")
+    off = np.where(uncut, away - 0.03 - sampling - rounding * 1.5 * sigma / filled, 0)
+    yield from _worst(off, 0, "the centroid of a channel is off its joint; error in pixels beyond rounding:")
 
 
 def nonzero_pixels(heatmap: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Flat indices of the pixels that are not 0; looks at eight bytes at a time, as nearly all are 0."""
+    """Flat indices of the non-zero pixels; compares eight bytes at a time, since nearly all are 0."""
     flat = heatmap.reshape(-1)
     if flat.size % 8:
         return np.flatnonzero(flat)
@@ -154,9 +154,9 @@ def _lacking_at_joints(
     height: Array,
     info: SampleInfo,
 ) -> Array:
-    """How much the pixel nearest to each joint falls short of the joint's own Gaussian, the most over persons: (T, C).
+    """How far the pixel nearest to each joint is below the joint's Gaussian, maximum over persons: (T, C).
 
-    Persons combine by maximum, so that each person's Gaussian is a lower bound.
+    Persons combine by maximum, so each person's Gaussian is a lower bound.
     """
     size = info.heatmap_size_px
     inside = (height > 0) & (u > -0.5) & (v > -0.5) & (u < size - 0.5) & (v < size - 0.5)
@@ -171,7 +171,7 @@ def _lacking_at_joints(
 
 
 def _worst(values: Array, allowed: float, what: str) -> Iterator[str]:
-    """The largest of (T, C) values, in words, if it is more than `allowed`."""
+    """A message about the largest of (T, C) values if it exceeds `allowed`."""
     if values.size and values.max() > allowed:
         frame, channel = np.unravel_index(values.argmax(), values.shape)
         yield f"{what} {values.max():.4f} at frame {frame}, channel {channel}"

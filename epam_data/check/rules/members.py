@@ -1,4 +1,4 @@
-"""The four members of one sample, in breadth: does each open, and do they agree with each other and the manifest."""
+"""Basic checks of a sample's four members: each can be opened, and they agree with each other and the manifest."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from epam_data.skeleton import SkeletonLayout
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """Something wrong with one member."""
+    """A problem in one member."""
 
     member: str  # its ending
     what: str
     offset: int = 0  # byte in the member's content
-    check: str = ""  # as in `Finding`; "": that of the member
+    check: str = ""  # as in `Finding`; "": the kind of the member
 
     def __post_init__(self) -> None:
         if not self.check:
@@ -35,7 +35,7 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenedSample:
-    """What could be opened of a sample; None: it could not, and a `Fault` says why."""
+    """The parts of a sample that could be opened; for a part that is None, a `Fault` gives the reason."""
 
     info: SampleInfo | None
     frame_offsets: list[int]
@@ -45,13 +45,13 @@ class OpenedSample:
 
 
 def open_sample(members: dict[str, memoryview], row: IndexRow, entry: ShardEntry, manifest: Manifest) -> OpenedSample:
-    """Open everything but the frames' pixels.
+    """Open everything except the frames' pixels.
 
     Args:
         members: the content of each member, by ending.
-        row: what the index says of the sample.
-        entry: what the manifest says of its shard.
-        manifest: the settings that all samples share.
+        row: index row of the sample.
+        entry: manifest entry of its shard.
+        manifest: settings shared by all samples.
     """
     codecs = manifest.codecs
     try:
@@ -76,7 +76,7 @@ def open_sample(members: dict[str, memoryview], row: IndexRow, entry: ShardEntry
 
 
 def json_faults(info: SampleInfo, row: IndexRow, entry: ShardEntry, manifest: Manifest) -> Iterator[str]:
-    """`KEY.json` against the member's name, the index, the shard and the manifest."""
+    """Compare `KEY.json` with the member's name, the index, the shard and the manifest."""
     if info.key != row.key:
         yield f"says key {info.key}, the member's name {row.key}"
     try:
@@ -108,15 +108,15 @@ def json_faults(info: SampleInfo, row: IndexRow, entry: ShardEntry, manifest: Ma
 
 
 def crc_faults(head: SampleHead, members: dict[str, memoryview], codecs: MemberCodecs) -> Iterator[Fault]:
-    """Each member against the checksum in `KEY.json`: names the member of any flipped bit, even in a JPEG's pixels."""
+    """Compare each member with its checksum in `KEY.json`; finds any flipped bit, even in a JPEG's pixels."""
     checksums, others = head.members.crc32, codecs.endings[1:]
-    # Shards that are older than the checksum of KEY.json itself lack that one.
+    # Older shards lack the checksum of KEY.json itself.
     if set(checksums) - {HEAD} != set(others):
         yield Fault(member=HEAD, what=f"crc32 must be of {', '.join(others)}, got {str(checksums)[:80]}")
         return
     for ending, wanted in checksums.items():
         if checksum(ending, members[ending]) != wanted:
-            yield Fault(member=ending, what="its CRC-32 is not the one that KEY.json says")
+            yield Fault(member=ending, what="its CRC-32 is not that in KEY.json")
             if ending == codecs.frames:
                 return
     frames = [members[codecs.frames][start:end] for start, end in pairwise(head.members.frame_offsets)]
@@ -125,12 +125,12 @@ def crc_faults(head: SampleHead, members: dict[str, memoryview], codecs: MemberC
 
 
 def frame_faults(member: memoryview, offsets: list[int], info: SampleInfo, codecs: MemberCodecs) -> Iterator[Fault]:
-    """The frames' places, their headers and marks, without decoding pixels."""
+    """Check the frames' offsets, headers, start and end marks, without decoding pixels."""
 
     def fault(what: str, offset: int = 0) -> Fault:
         return Fault(member=codecs.frames, what=what, offset=offset)
 
-    if offsets[-1] != len(member):  # `read_head` has seen them rise from 0
+    if offsets[-1] != len(member):  # `read_head` has checked that they rise from 0
         yield fault(
             f"frame_offsets end at {offsets[-1]}, the member has {len(member)} bytes", min(offsets[-1], len(member))
         )
@@ -148,7 +148,7 @@ def frame_faults(member: memoryview, offsets: list[int], info: SampleInfo, codec
 def decode_all_frames(
     member: memoryview, opened: OpenedSample, codecs: MemberCodecs
 ) -> tuple[NDArray[np.uint8] | None, Fault | None]:
-    """Every pixel of every frame: (T, S, S, 3) uint8 RGB, or the first frame that does not decode."""
+    """All frames, (T, S, S, 3) uint8 RGB, or the fault of the first frame that cannot be decoded."""
     info, offsets = opened.info, opened.frame_offsets
     assert info is not None
     frames = np.empty((info.num_frames, info.rgb_size_px, info.rgb_size_px, 3), np.uint8)

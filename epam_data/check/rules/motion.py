@@ -1,15 +1,15 @@
-"""Does what moves in the frames move where and when the joints move: a clip's best lag between RGB and pose.
+"""Check that motion in the frames matches motion of the joints: a clip's best lag between RGB and pose.
 
-Two films of low resolution are compared: the differences of neighbouring frames, and the speeds of the joints painted
-where they are. Their correlation, over all pixels and frames, is taken at each lag of the one against the other. Where
-it is best at 3 frames or more, and clearly better than without a lag, frames and skeleton do not belong together.
+Two low-resolution films are compared: the differences of neighbouring frames, and the speeds of the joints at their
+positions. Their correlation over all pixels and frames is computed for each lag between the two. If it is highest at 3
+frames or more, and clearly higher than without a lag, frames and skeleton do not belong together.
 
 Measured by `python -m benchmarks.motion` (benchmarks/results/motion.json and motion_windows.json), on clips that move
-enough to tell: no false alarm on 240 synthetic clips at 224 pixels, nor on the 172 of them that move enough at 64,
-which bounds the rate for such clips at 1.3 % with 95 % confidence; none on 29 pieces (whole, and overlapping windows
-of 45 frames) of five real recordings. Those are few, but the largest margin seen on any good clip is 0.03, and an
-alarm needs 0.08. A shift of 3 frames is found in 80 to 90 % of the synthetic clips and in half of the real pieces, 4
-frames in 98 % and 70 %, 5 frames in all and in 90 %. The mean curve of a whole set is surer than any one clip.
+enough to judge: no false alarm on 240 synthetic clips at 224 pixels, nor on the 172 of them that move enough at 64,
+which bounds the rate for such clips at 1.3 % with 95 % confidence; none on 29 pieces (complete, and overlapping windows
+of 45 frames) of five real recordings. Those are few, but the largest margin of any good clip is 0.03, and an alarm
+needs 0.08. A shift of 3 frames is found in 80 to 90 % of the synthetic clips and in half of the real pieces, 4 frames
+in 98 % and 70 %, 5 frames in all and in 90 %. The mean curve of a set is more reliable than a single clip.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from epam_data.check.rules.finding import Finding
 from epam_data.schema import SampleInfo
 
 MAX_LAG = 8
-"""Lags that are looked at: -8 ... 8 frames."""
+"""Lags that are tried: -8 ... 8 frames."""
 
 SHIFT_FRAMES = 3
-"""A best lag of so many frames or more is a shift."""
+"""A best lag of at least this many frames is a shift."""
 
 MAX_FALSE_ALARMS = 0.013
-"""Upper 95 % bound of the share of good clips that are called shifted: none of 240 was."""
+"""Upper 95 % bound of the share of good clips reported as shifted: none of 240 was."""
 
-_CELLS = 28  # the films' height and width
-_BLUR = 1.5  # cells: a limb's edge moves a little beside its joints
-_MIN_CORRELATION = 0.3  # of a clip that moves enough to tell
+_CELLS = 28  # height and width of the films
+_BLUR = 1.5  # cells: the edge of a limb moves slightly beside its joints
+_MIN_CORRELATION = 0.3  # of a clip that moves enough to judge
 _MIN_FRAMES = 3 * MAX_LAG
 _CLIP_MARGIN, _SET_MARGIN = 0.08, 0.02
-_MIN_CLIPS = 10  # for a verdict over the set
+_MIN_CLIPS = 10  # to judge the set
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +50,12 @@ class Motion:
 
     @property
     def lag(self) -> int:
-        """Frames by which the pose comes after the RGB, where they fit best."""
+        """Frames by which the pose is later than the RGB, at the best match."""
         return int(np.argmax(self.curve)) - MAX_LAG
 
     @property
     def moves(self) -> bool:
-        """Whether the clip moves enough to tell."""
+        """Whether the clip moves enough to judge."""
         return max(self.curve) >= _MIN_CORRELATION
 
     @property
@@ -70,18 +70,18 @@ class Motion:
 
     @property
     def alarm(self) -> str:
-        """What a finding says of one clip: one in a check of thousands may be false, see the top of this file."""
-        return f"{self} (of good clips that move, at most {MAX_FALSE_ALARMS:.1%} give this alarm, with 95 % confidence)"
+        """The message about a shifted clip, with the rate of false alarms (see the top of this file)."""
+        return f"{self} (false alarms: at most {MAX_FALSE_ALARMS:.1%} of good clips that move, with 95 % confidence)"
 
     def __str__(self) -> str:
         return (
-            f"RGB and pose fit best {self.lag:+d} frames apart: correlation {max(self.curve):.2f}, "
+            f"RGB and pose match best {self.lag:+d} frames apart: correlation {max(self.curve):.2f}, "
             f"without a lag {self.curve[MAX_LAG]:.2f}"
         )
 
 
 def motion_of(info: SampleInfo, keypoints: NDArray[np.floating], frames: NDArray[np.uint8]) -> Motion | None:
-    """The motion of one clip; None where it is too short to try all lags.
+    """The motion of one clip; None if it is too short to try all lags.
 
     Args:
         info: geometry.
@@ -100,7 +100,7 @@ def motion_of(info: SampleInfo, keypoints: NDArray[np.floating], frames: NDArray
 
 
 def set_shift(motions: Sequence[Motion]) -> Finding | None:
-    """A shift of the whole set, from the mean curve of the clips that move: it is surer than any one clip."""
+    """A shift of the whole set, by the mean curve of the clips that move, which is more reliable than one clip."""
     moving = [motion.curve for motion in motions if motion.moves]
     if len(moving) < _MIN_CLIPS:
         return None
@@ -120,7 +120,7 @@ def _frame_film(frames: NDArray[np.uint8], cells: int) -> NDArray[np.float32]:
 
 
 def _pose_film(info: SampleInfo, keypoints: NDArray[np.floating], cells: int) -> NDArray[np.float32]:
-    """The speed of each joint in the cell half-way along its step; the fastest where several meet."""
+    """The speed of each joint in the cell at the middle of its step; the maximum if joints share a cell."""
     u, v, _, visible = heatmap_points(info, keypoints, use_scores=False)
     points = np.stack([u, v], axis=-1) * (cells / info.heatmap_size_px)
     stays = visible[:, 1:] & visible[:, :-1]
@@ -141,7 +141,7 @@ def _ready(film: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Of what changes in time: each cell's own mean is taken away, or any place where people are would correlate."""
+    """Correlation of changes over time: without subtracting each cell's mean, a person's position would correlate."""
     one, other = one - one.mean(axis=0), other - other.mean(axis=0)
     norm = float(np.linalg.norm(one)) * float(np.linalg.norm(other))
     return float((one * other).sum()) / norm if norm > 0 else 0.0

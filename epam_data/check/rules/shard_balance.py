@@ -1,4 +1,4 @@
-"""Are the classes shuffled over the shards: an exact test, whatever the number of clips."""
+"""Test whether the classes are shuffled over the shards: exact for any number of clips."""
 
 from __future__ import annotations
 
@@ -8,37 +8,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 NUM_DRAWS = 999
-"""Shuffled sets to compare with: the p-value of the test is at least 1 / 1000."""
+"""Number of shuffled sets to compare with; the smallest p-value is 1 / 1000."""
 
 _EXCESS = 6.0  # standard deviations of the shuffled sets' statistic
-_BLOCK_CELLS = 4_000_000  # of random tables at a time: 32 MB
+_BLOCK_CELLS = 4_000_000  # cells of random tables per block: 32 MB
 
 
 @dataclass(frozen=True, kw_only=True)
 class Balance:
-    """How the classes of one split lie in its shards, against shuffled sets of the same sizes."""
+    """The distribution of one split's classes over its shards, compared with shuffled sets of the same sizes."""
 
     statistic: float  # Pearson's chi-square of the shards x classes table
     expected: float  # its mean over shuffled sets
-    deviation: float  # its standard deviation over them
-    p_value: float  # share of shuffled sets that are as uneven, the set itself counted
+    deviation: float  # its standard deviation over shuffled sets
+    p_value: float  # share of shuffled sets at least as uneven, including the set itself
     shard: int  # row of the most uneven shard
     label: int  # column of the class that it has too many of
     count: int  # clips of that class in that shard
-    wanted: float  # clips of it that a shuffled set would have there, on average
+    wanted: float  # clips of that class expected there after a shuffle
 
     @property
     def badly_shuffled(self) -> bool:
-        """Whether no shuffle explains it.
+        """Whether a random shuffle is too unlikely.
 
-        Where clips were shuffled, any of the `NUM_DRAWS` + 1 tables is as likely the most uneven one: this is true of
-        at most 1 set in 1000, and of far fewer by the second condition (6 standard deviations).
+        If the clips were shuffled, each of the `NUM_DRAWS` + 1 tables is equally likely to be the most uneven, so this
+        is true for at most 1 set in 1000, and far fewer by the second condition (6 standard deviations).
         """
         return self.p_value <= 1 / (NUM_DRAWS + 1) and self.statistic > self.expected + _EXCESS * self.deviation
 
 
 def shard_balance(shard: NDArray[np.integer], label: NDArray[np.integer], seed: int = 0) -> Balance | None:
-    """Test one split; None where it has one shard or one class, so that there is nothing to shuffle.
+    """Test one split; None if it has a single shard or class, so nothing can be shuffled.
 
     Args:
         shard: (N,) shard of each clip.
@@ -55,9 +55,9 @@ def shard_balance(shard: NDArray[np.integer], label: NDArray[np.integer], seed: 
     wanted = np.outer(*sums) / table.sum()
     statistic = float(((table - wanted) ** 2 / wanted).sum())
 
-    from scipy.stats import random_table  # not above: most of a second to load, and each worker of a build loads us
+    from scipy.stats import random_table  # takes most of a second to load, and build workers import this module
 
-    # SciPy draws tables of the same sums exactly as often as shuffling the clips would give them.
+    # SciPy draws tables with the same sums, with the same probabilities as shuffling the clips.
     shuffled = random_table(sums[0], sums[1], seed=np.random.default_rng(seed))
     step, draws = max(1, _BLOCK_CELLS // table.size), []
     for start in range(0, NUM_DRAWS, step):

@@ -1,4 +1,4 @@
-"""The splits: what training must not have seen, how classes lie in shards, repeated content, and hidden labels."""
+"""Check the splits: leaks, classes shuffled over shards, repeated content, hidden labels."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from epam_data.schema import SPLITS
 from epam_data.shards.index import Index
 from epam_data.shards.manifest import Manifest
 
-_HIDDEN_CLIPS = 10  # that all have one label: no chance, but labels that are hidden
+_HIDDEN_CLIPS = 10  # if this many clips or more all have one label, their labels are hidden
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipContent:
-    """What identifies the content of a clip."""
+    """Hashes that identify the content of a clip."""
 
     key: str
     split: str
@@ -28,12 +28,12 @@ class ClipContent:
 
 
 def split_findings(manifest: Manifest, index: Index, reader: Reader | None) -> Iterator[Finding]:
-    """Splits and protocols that nobody knows, subjects or cameras of two splits, and names that say another label.
+    """Unknown splits and protocols, subjects or cameras in two splits, and names that contradict the label.
 
     Args:
-        manifest: names the splits and the protocol.
-        index: the clips.
-        reader: of the data set: its protocols, and what its names say; None: it is not known, see `notes`.
+        manifest: of the shards.
+        index: of the shards.
+        reader: of the data set, with its protocols and name pattern; None: unknown, see `notes`.
     """
     for shard in manifest.shards:
         if shard.split not in SPLITS:
@@ -43,7 +43,7 @@ def split_findings(manifest: Manifest, index: Index, reader: Reader | None) -> I
         return
     if manifest.protocol is not None and manifest.protocol not in reader.protocols:
         known = ", ".join(name for name in reader.protocols if name) or "none"
-        got = f"got {manifest.protocol!r}: leaks between the splits cannot be seen"
+        got = f"got {manifest.protocol!r}: leaks between the splits cannot be checked"
         yield Finding(check="split", what=f"protocol must be one of those of {manifest.dataset} ({known}), {got}")
     for key, label in zip(index.keys.tolist(), index.label.tolist(), strict=True):
         name = key.decode()
@@ -54,25 +54,25 @@ def split_findings(manifest: Manifest, index: Index, reader: Reader | None) -> I
 
 
 def _leaks(manifest: Manifest, index: Index, reader: Reader) -> Iterator[Finding]:
-    """Subjects, cameras or whatever the protocol splits by that are in two splits."""
+    """Subjects or cameras (whatever the protocol splits by) that are in two splits."""
     part = protocol_of(manifest, reader).split_by
     seen: dict[tuple[str, int], list[str]] = {}  # (split, subject or camera) -> keys
     for split, key in zip(split_of_clips(manifest, index).tolist(), index.keys.tolist(), strict=True):
         fields = reader.name_fields(key.decode())
-        if part in fields and split in SPLITS:  # other splits: `split_findings` or `index_findings` names them
+        if part in fields and split in SPLITS:  # `split_findings` or `index_findings` reports other splits
             seen.setdefault((split, fields[part]), []).append(key.decode())
     for (split, number), keys in seen.items():
         for other in SPLITS[SPLITS.index(split) + 1 :]:
             if (other, number) in seen:
                 what = (
-                    f"{part} {number} is in {split} ({len(keys)} clips, as {keys[0]}) and in {other} "
-                    f"({len(seen[other, number])} clips, as {seen[other, number][0]}): {manifest.protocol} leaks"
+                    f"{part} {number} is in {split} ({len(keys)} clips, e.g. {keys[0]}) and in {other} "
+                    f"({len(seen[other, number])} clips, e.g. {seen[other, number][0]}): {manifest.protocol} leaks"
                 )
                 yield Finding(check="split", what=what)
 
 
 def label_findings(manifest: Manifest, index: Index) -> Iterator[Finding]:
-    """Hidden labels: all or none of a split, and never stored as one class."""
+    """Labels of a split must be all hidden or all known; hidden ones must not be stored as a class."""
     splits = split_of_clips(manifest, index)
     shown = index.label[index.label >= 0]
     for split in SPLITS:
@@ -100,27 +100,27 @@ def balance_findings(manifest: Manifest, index: Index, seed: int) -> Iterator[Fi
         balance = shard_balance(index.shard[mine], index.label[mine], seed)
         if balance is not None and balance.badly_shuffled:
             what = (
-                f"badly shuffled: of class {balance.label} ({manifest.classes[balance.label]}) this shard has "
-                f"{balance.count} clips where a shuffle gives {balance.wanted:.1f}; chi-square over {split} "
+                f"badly shuffled: this shard has {balance.count} clips of class {balance.label} "
+                f"({manifest.classes[balance.label]}), expected {balance.wanted:.1f}; chi-square over {split} "
                 f"{balance.statistic:.0f}, in {NUM_DRAWS} shuffles {balance.expected:.0f} +- {balance.deviation:.0f}"
             )
             yield Finding(check="balance", shard=manifest.shards[balance.shard].name, what=what)
 
 
 def duplicate_findings(contents: Iterable[ClipContent]) -> Iterator[Finding]:
-    """Clips whose frames or keypoints are those of another clip, byte for byte."""
+    """Clips whose frames or keypoints are identical to those of another clip."""
     first: dict[tuple[str, bytes], ClipContent] = {}
     for content in contents:
         for what, digest in content.digests.items():
             twin = first.setdefault((what, digest), content)
-            if twin.key != content.key:  # a key that the index has twice is said by `index_findings`
+            if twin.key != content.key:  # `index_findings` reports a key that is in the index twice
                 leak = f": {twin.split} leaks into {content.split}" if twin.split != content.split else ""
-                said = f"has the same {what} as {twin.key} of {twin.split}, byte for byte{leak}"
-                yield Finding(check="duplicate", key=content.key, what=said)
+                found = f"has the same {what} as {twin.key} of {twin.split}, byte for byte{leak}"
+                yield Finding(check="duplicate", key=content.key, what=found)
 
 
 def notes(manifest: Manifest, index: Index, reader: Reader | None) -> Iterator[str]:
-    """What one should know and no check can judge; arguments as in `split_findings`."""
+    """Notes for the user that are not findings; arguments as in `split_findings`."""
     splits = split_of_clips(manifest, index)
     protocol = protocol_of(manifest, reader)
     for split in SPLITS:
@@ -134,24 +134,24 @@ def notes(manifest: Manifest, index: Index, reader: Reader | None) -> Iterator[s
         yield f"{count} clips were {action} at build time, see problems.jsonl"
     if reader is None:
         what = "protocol, names and classes were not checked; name its reader with --check.dataset MODULE:NAME"
-        yield f"{manifest.dataset} is no data set of this package: {what}"
+        yield f"{manifest.dataset} is not a built-in data set: {what}"
     elif manifest.protocol is None and None not in reader.protocols and reader.protocols:
         known = ", ".join(name for name in reader.protocols if name)
-        yield f"the shards name no protocol of {manifest.dataset} ({known}): leaks between the splits cannot be seen"
+        yield f"the shards name no protocol of {manifest.dataset} ({known}): leaks between splits cannot be checked"
     if reader is not None and protocol.values:
         fields = [reader.name_fields(key.decode()) for key in index.keys.tolist()]
         odd = sum(protocol.split_of(field) != split for field, split in zip(fields, splits, strict=True) if field)
         if odd:
             part = protocol.split_by
-            yield f"{odd:,} clips are in another split than the published {part}s of {manifest.protocol} put them"
+            yield f"{odd:,} clips are not in the split that the published {part}s of {manifest.protocol} assign"
 
 
 def protocol_of(manifest: Manifest, reader: Reader | None) -> Protocol:
-    """What the data set says of the protocol of the shards; an empty one where nothing is known of it."""
+    """The protocol of the shards; an empty one if it is unknown."""
     return reader.protocols.get(manifest.protocol, Protocol()) if reader else Protocol()
 
 
 def split_of_clips(manifest: Manifest, index: Index) -> NDArray[np.str_]:
-    """(N,) the split of each clip, by its shard; "" for a shard that the manifest does not have."""
+    """(N,) the split of each clip, by its shard; "" for a shard that is not in the manifest."""
     names = np.array([*(shard.split for shard in manifest.shards), ""])
     return names[np.where((index.shard >= 0) & (index.shard < len(manifest.shards)), index.shard, -1)]

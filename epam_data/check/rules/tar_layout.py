@@ -1,4 +1,4 @@
-"""The bytes of a shard as a tar file, against the index: where each member lies, and what lies between them."""
+"""Compare a shard's tar structure with the index: the offset of each member, and the bytes between members."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from epam_data.shards.layout import BLOCK, IndexRow, MemberHeader, read_header
 
 
 def expected_headers(rows: Sequence[IndexRow], endings: Sequence[str]) -> list[MemberHeader]:
-    """What the index says of a shard, from front to back; its members have these endings."""
+    """The headers that the index implies for a shard, in order."""
     return [
         MemberHeader(key=row.key, ending=ending, header=start - BLOCK, size=size)
         for row in rows
@@ -22,17 +22,17 @@ def expected_headers(rows: Sequence[IndexRow], endings: Sequence[str]) -> list[M
 def walk_tar(
     data: memoryview, shard: str, expected: Sequence[MemberHeader]
 ) -> tuple[list[MemberHeader], list[Finding]]:
-    """The members that a tar file holds, whatever the index says of them.
+    """The members of a tar file, read from the file itself.
 
-    Behind a header that cannot be read, the walk goes on where the index has the next member.
+    After an unreadable header, the walk continues at the next member of the index.
 
     Args:
-        data: the whole file.
+        data: the complete file.
         shard: its name, for the findings.
-        expected: what the index says, from front to back.
+        expected: the headers according to the index, in order.
 
     Returns:
-        The members in the order of the file, and what is wrong with the file as a tar: headers, padding, its end.
+        The members in the order of the file, and findings about the tar: headers, padding, its end.
     """
     members: list[MemberHeader] = []
     findings: list[Finding] = []
@@ -49,7 +49,7 @@ def walk_tar(
         try:
             entry = read_header(block, position)
         except ValueError as error:
-            found(f"no valid member header ({error})", position, here.get(position))
+            found(f"invalid member header ({error})", position, here.get(position))
             later = [entry.header for entry in expected if entry.header > position]
             if not later:
                 return members, findings
@@ -66,18 +66,18 @@ def walk_tar(
         position = entry.end
     rest = data[position:]
     if len(rest) < 2 * BLOCK:
-        found(f"cut short: {len(rest)} bytes behind the last member, a tar ends in {2 * BLOCK} zeros", position)
+        found(f"cut short: {len(rest)} bytes after the last member, a tar ends in {2 * BLOCK} zeros", position)
     elif (stray := _first_nonzero(rest)) is not None:
-        found("bytes behind the end of the archive", position + stray)
+        found("bytes after the end of the archive", position + stray)
     return members, findings
 
 
 def compare_with_index(
     members: Sequence[MemberHeader], expected: Sequence[MemberHeader], shard: str
 ) -> Iterator[Finding]:
-    """Members that are missing, too many, out of place or of another size.
+    """Members that are missing, extra, at another offset or of another size.
 
-    A member that has grown moves everything behind it: a displacement is said once, where it begins.
+    A member that has grown moves everything after it, so a displacement is reported once, where it starts.
     """
     wanted = {(entry.key, entry.ending): entry for entry in expected}
     keys = {entry.key for entry in expected}
@@ -86,33 +86,35 @@ def compare_with_index(
     displaced = 0
     for member in members:
         name = (member.key, member.ending)
-        say = _Say(shard, member)
+        report = _Report(shard, member)
         entry = wanted.get(name)
         if entry is None:
             if member.key not in strangers:
                 strangers.add(member.key)
-                yield say("the index does not have this clip" if member.key not in keys else "no member of a clip")
+                yield report(
+                    "the index does not have this clip" if member.key not in keys else "not a member of a clip"
+                )
             continue
         if name in seen:
-            yield say("the member stands more than once in the shard")
+            yield report("the member is in the shard more than once")
             continue
         seen.add(name)
         if member.header - entry.header != displaced:
             displaced = member.header - entry.header
             if displaced:
-                yield say(f"out of place: the index has this member's header at byte {entry.header}")
+                yield report(f"misplaced: the index has this member's header at byte {entry.header}")
         if member.size != entry.size:
-            yield say(f"has {member.size} bytes, the index says {entry.size}")
+            yield report(f"has {member.size} bytes, the index says {entry.size}")
     for key in dict.fromkeys(entry.key for entry in expected):
         absent = [entry for entry in expected if entry.key == key and (key, entry.ending) not in seen]
         if len(absent) == len(ROLES):
             yield Finding(check="tar", shard=shard, key=key, offset=absent[0].header, what="the clip is missing")
         else:
-            yield from (_Say(shard, entry)("the member is missing") for entry in absent)
+            yield from (_Report(shard, entry)("the member is missing") for entry in absent)
 
 
 @dataclass(frozen=True)
-class _Say:
+class _Report:
     shard: str
     entry: MemberHeader
 

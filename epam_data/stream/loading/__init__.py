@@ -1,1 +1,1 @@
-"""The processes and the memory that load batches: readers, worker processes, shared slots, the shard cache."""
+"""Batch loading: sample readers, worker processes, shared memory, the shard cache."""

@@ -1,15 +1,15 @@
-"""A folder of this machine that holds the remote shards in use: each fetched once, whoever asks, and never too many.
+"""A local folder that caches the remote shards in use: each is fetched once, and the total size is limited.
 
-Any number of processes share it, without a server: the kernel's file locks say who does what, and are let go when a
-process dies, however it dies (a child that it has forked while it was fetching keeps that one lock, though).
+Any number of processes share it without a server. They coordinate by kernel file locks, which are released when a
+process dies for any reason (except that a child forked during a download keeps that lock).
 
-    .train-000007-3f2a….cached.partial   locked alone by the process that fetches it; the others wait for that lock
-    train-000007-3f2a….cached            locked, together, by each process while it reads a sample from it
-    .lock                                locked alone while somebody makes room
+    .train-000007-3f2a….cached.partial   exclusive lock of the process that fetches it; others wait for it
+    train-000007-3f2a….cached            shared lock of each process while it reads a sample
+    .lock                                exclusive lock while a process makes room
 
-A shard gets its name when it is whole and its SHA-256 is the manifest's, so a torn download is never seen. Its size is
-reserved before it is fetched. Room is made by removing the shard whose last use is the longest ago, among those that
-nobody reads at that moment.
+A shard gets its final name when it is complete and its SHA-256 matches the manifest, so a broken download is never
+visible. Its size is reserved before it is fetched. To make room, the least recently used shard that nobody is reading
+is removed.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ from epam_data.system.progress import volume
 from epam_data.system.remote import RemoteFolder
 
 CACHED = ".cached"
-"""Ending of a shard in a cache: nothing that somebody else has put into the folder is ever removed."""
+"""Ending of a cached shard; other files in the folder are never removed."""
 
 _BLOCK_BYTES = 8 << 20
 _BLOCKS_AT_ONCE = 4
-_DOWNLOADS = 2  # of a shard whose hash is wrong, before it is given up
-_WAIT_SECONDS = 0.1  # before another look for room
-_REFUSED, _REFUSED_SECONDS = ".refused", 600.0  # a note for the others: this shard need not be fetched for a while
+_DOWNLOADS = 2  # attempts for a shard with a wrong hash
+_WAIT_SECONDS = 0.1  # between checks for room
+_REFUSED, _REFUSED_SECONDS = ".refused", 600.0  # a note for other processes: do not fetch this shard for a while
 
 
 class _NoRoomError(Exception):
-    """Nothing may be removed for a shard that is fetched ahead."""
+    """No file may be removed to make room for a prefetched shard."""
 
 
 class ShardCache:
-    """Shards of one remote folder in a local one. It may travel to other processes.
+    """A local cache of the shards of a remote folder. Picklable.
 
     Args:
-        remote: where the shards are.
-        folder: the cache; made if it is absent. Shards of other data sets may lie there, too.
-        max_bytes: what all files of the folder may take together.
+        remote: location of the shards.
+        folder: the cache, created if missing; several data sets may share it.
+        max_bytes: limit on the total size of the cached files.
     """
 
     def __init__(self, remote: RemoteFolder, folder: Path, max_bytes: int) -> None:
@@ -58,30 +58,30 @@ class ShardCache:
             folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, shard: ShardEntry) -> Path:
-        """Where a shard lies when it is here. Equal shards have one place, those of another build another."""
+        """The path of a shard in the cache. Equal shards share a path; those of different builds do not."""
         return self.folder / f"{shard.name}-{shard.sha256[:16]}{CACHED}"
 
     @contextlib.contextmanager
     def open(self, shard: ShardEntry) -> Iterator[int]:
-        """A descriptor of a shard, which stays where it is inside the block; it is fetched if it is not here.
+        """A descriptor of a shard, which is fetched if needed and cannot be removed inside the block.
 
         Raises:
-            ValueError: the remote folder holds no such shard, or another than the manifest says.
-            OSError: it cannot be fetched, or the disk is full.
+            ValueError: the remote folder has no such shard, or it does not match the manifest.
+            OSError: the shard cannot be fetched, or the disk is full.
         """
         descriptor = self._open(shard)
-        assert descriptor is not None, "we wait for it"
+        assert descriptor is not None, "None is only returned when prefetching"
         try:
             yield descriptor
         finally:
             release(descriptor)
 
     def fetch(self, shard: ShardEntry, keep: Collection[ShardEntry]) -> bool:
-        """Fetch a shard ahead of its use, unless it is here or another process is at it. Raises as `open` does.
+        """Prefetch a shard, unless it is cached or another process is fetching it. Raises as `open` does.
 
         Args:
-            shard: to fetch.
-            keep: shards that make no room for it.
+            shard: the shard to fetch.
+            keep: shards that must not be removed to make room.
 
         Returns:
             Whether there was room.
@@ -96,20 +96,20 @@ class ShardCache:
         return True
 
     def remove_damaged(self, shard: ShardEntry) -> None:
-        """Remove the file of a shard if its SHA-256 is not the manifest's any more: disks forget."""
+        """Remove a cached shard if its SHA-256 no longer matches the manifest."""
         path = self.path(shard)
         descriptor = open_locked(path, os.O_RDONLY, fcntl.LOCK_SH)
         if descriptor is None:
             return
         digest = hashlib.sha256()
-        with os.fdopen(descriptor, "rb") as file, contextlib.suppress(OSError):  # a disk that cannot read it forgot it
+        with os.fdopen(descriptor, "rb") as file, contextlib.suppress(OSError):  # unreadable counts as damaged
             while block := file.read(1 << 20):
                 digest.update(block)
         if digest.hexdigest() != shard.sha256:
             remove(path)
 
     def touch(self, shards: Iterable[ShardEntry]) -> None:
-        """Count shards that are here as used now, the first as the last: they are wanted in this order."""
+        """Mark cached shards as used now, the first as the most recent: they are needed in this order."""
         for shard in reversed(list(shards)):
             with contextlib.suppress(OSError):
                 _mark_used(self.path(shard))
@@ -118,8 +118,8 @@ class ShardCache:
         """A descriptor, locked against removal.
 
         Args:
-            shard: to open.
-            ahead: of its use: files that make no room, and None is returned where somebody else fetches the shard.
+            shard: the shard to open.
+            ahead: when prefetching: files that must not be removed; returns None if another process is fetching it.
         """
         path = self.path(shard)
         partial = path.with_name(f".{path.name}{PARTIAL}")
@@ -127,11 +127,11 @@ class ShardCache:
             descriptor = open_locked(path, os.O_RDONLY, fcntl.LOCK_SH)
             if descriptor is not None:
                 if os.fstat(descriptor).st_size == shard.num_bytes:
-                    with contextlib.suppress(PermissionError):  # another user's: it can be read all the same
+                    with contextlib.suppress(PermissionError):  # another user's file can still be read
                         _mark_used(descriptor)
                     return descriptor
                 release(descriptor)
-                remove(path)  # the machine stopped before the disk had it all
+                remove(path)  # incomplete: the machine stopped before all of it was on disk
             self._check_refused(path)
             try:
                 descriptor = open_locked(partial, os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -143,14 +143,14 @@ class ShardCache:
                 continue
             if descriptor is None:
                 continue
-            if path.exists():  # it came while we were on the way
+            if path.exists():  # another process finished it in the meantime
                 partial.unlink()
                 release(descriptor)
             elif self._download(shard, descriptor, partial, ahead):
                 return descriptor
 
     def _download(self, shard: ShardEntry, descriptor: int, partial: Path, ahead: Collection[Path] | None) -> bool:
-        """Fetch into the locked file and give it its name; returns whether it is there, else it is closed."""
+        """Fetch into the locked file and give it its final name. If it returns False, the descriptor is closed."""
         path = self.path(shard)
         try:
             check_size(self.remote, shard)
@@ -161,15 +161,15 @@ class ShardCache:
                     if found == shard.sha256:
                         break
                 else:
-                    told = f"its SHA-256 is {found}, the manifest says {shard.sha256}; damaged, or of another build"
-                    path.with_suffix(_REFUSED).write_text(f"{self.remote.url}/{shard.name}.tar: {told}")
+                    reason = f"its SHA-256 is {found}, the manifest says {shard.sha256}; damaged, or from another build"
+                    path.with_suffix(_REFUSED).write_text(f"{self.remote.url}/{shard.name}.tar: {reason}")
                     self._check_refused(path)
                 os.fsync(descriptor)
                 partial.replace(path)
                 sync_folder(self.folder)
                 fcntl.flock(descriptor, fcntl.LOCK_SH)
                 _mark_used(descriptor)
-                if is_at(path, descriptor):  # else it was removed in the moment between two locks
+                if is_at(path, descriptor):  # otherwise it was removed between the two locks
                     return True
         except BaseException:
             partial.unlink(missing_ok=True)
@@ -179,7 +179,7 @@ class ShardCache:
         return False
 
     def _check_refused(self, path: Path) -> None:
-        """Raise what another process has found out about a shard a while ago: a ValueError."""
+        """Raise a ValueError if a process recently noted that a shard is unusable."""
         note = path.with_suffix(_REFUSED)
         with contextlib.suppress(FileNotFoundError):
             if time.time() - note.stat().st_mtime < _REFUSED_SECONDS:
@@ -187,7 +187,7 @@ class ShardCache:
             note.unlink()
 
     def _copy(self, shard: ShardEntry, descriptor: int) -> str:
-        """Fetch the shard into the file; returns the SHA-256 of what came."""
+        """Fetch the shard into the file; returns the SHA-256 of the received data."""
         digest, name = hashlib.sha256(), f"{shard.name}.tar"
         begins = range(0, shard.num_bytes, _BLOCK_BYTES)
         for first in range(0, len(begins), _BLOCKS_AT_ONCE):
@@ -201,7 +201,7 @@ class ShardCache:
         return digest.hexdigest()
 
     def _reserve(self, shard: ShardEntry, descriptor: int, partial: Path, ahead: Collection[Path] | None) -> None:
-        """Give the file its size, when there is room for it."""
+        """Make room for the file, then allocate its size."""
         if shard.num_bytes > self.max_bytes:
             raise ValueError(
                 f"stream.cache_bytes must hold {shard.name}.tar of {volume(shard.num_bytes)}, got {self.max_bytes}"
@@ -218,7 +218,7 @@ class ShardCache:
                         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                             raise
                         os.ftruncate(descriptor, 0)
-                        if ahead is not None:  # the disk is smaller than we may use: what is here is worth more
+                        if ahead is not None:  # the disk is smaller than max_bytes: keep what is cached
                             raise _NoRoomError from error
                         if not others:
                             raise OSError(error.errno, f"no room for {shard.name}.tar", str(self.folder)) from None
@@ -226,15 +226,15 @@ class ShardCache:
             if not removed:
                 if ahead is not None:
                     raise _NoRoomError
-                time.sleep(_WAIT_SECONDS)  # all that is here is being read or fetched: that does not take long
+                time.sleep(_WAIT_SECONDS)  # all files are being read or fetched, which does not take long
 
     def _remove_oldest(self, keep: Collection[Path]) -> bool:
-        """Remove a file that nobody uses: what a dead process left, else the shard whose last use is longest ago."""
+        """Remove an unused file: leftovers of a dead process first, then the least recently used shard."""
         files = [path for path, _ in self._files() if path not in keep]
         return any(map(remove, sorted(files, key=lambda path: (path.suffix != PARTIAL, _last_use(path)))))
 
     def _files(self) -> list[tuple[Path, int]]:
-        """Shards here, whole and partial, with the bytes they take or have reserved."""
+        """Cached and partial shards with the bytes they use or have reserved."""
         found = []
         for path in self.folder.iterdir():
             if path.suffix == CACHED or path.name.endswith(CACHED + PARTIAL):
@@ -244,7 +244,7 @@ class ShardCache:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """While nobody else makes room."""
+        """Exclusive right to make room."""
         descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -254,7 +254,7 @@ class ShardCache:
 
 
 def check_size(remote: RemoteFolder, shard: ShardEntry) -> None:
-    """Refuse a shard that is absent or not as long as the manifest says: a ValueError that names it."""
+    """Raise a ValueError if a shard is missing or its size differs from the manifest."""
     where, size = f"{remote.url}/{shard.name}.tar", remote.size(f"{shard.name}.tar")
     if size is None:
         raise ValueError(f"{where}: the manifest lists this shard, but there is no such object")
@@ -263,7 +263,7 @@ def check_size(remote: RemoteFolder, shard: ShardEntry) -> None:
 
 
 def _mark_used(file: Path | int) -> None:
-    now = time.time_ns()  # the kernel's own time of a file moves in steps of some milliseconds
+    now = time.time_ns()  # the kernel's own file times have a resolution of a few milliseconds
     os.utime(file, ns=(now, now))
 
 
@@ -275,7 +275,7 @@ def _last_use(path: Path) -> int:
 
 
 def _allocate(descriptor: int, num_bytes: int) -> None:
-    """Take the disk's space now, so that a full disk shows before anything is fetched."""
+    """Allocate the disk space now, so that a full disk is noticed before anything is fetched."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(descriptor, 0, num_bytes)
     else:

@@ -1,4 +1,4 @@
-"""The members of a sample -> its clips: only the frames that were drawn are decoded, in place."""
+"""The members of a sample -> its clips: decodes only the drawn frames, directly into the batch."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class ClipDecoder:
     """Decodes the clips of samples into the arrays of a batch.
 
     Args:
-        manifest: of the shards that the samples are from.
-        settings: what the device is to do: crops, colours, drawn heatmaps.
-        training: with the crop and the colours of training, or those of evaluation.
+        manifest: of the samples' shards.
+        settings: crops, colours and drawn heatmaps.
+        training: use the crop and colours of training, else those of evaluation.
 
     Attributes:
-        pose_member: number of the member that the heatmap is made from, in the order of `codec.ROLES`.
-        rgb_size_px, heatmap_size_px: height and width of the frames and of the heatmaps that a model sees.
+        pose_member: index in `codec.ROLES` of the member that the heatmap comes from.
+        rgb_size_px, heatmap_size_px: sizes of a model's input frames and heatmaps.
 
     Raises:
-        ValueError: the shards do not allow what the settings ask for.
+        ValueError: the shards do not support the settings.
     """
 
     def __init__(self, manifest: Manifest, settings: StreamSettings, *, training: bool) -> None:
@@ -45,15 +45,15 @@ class ClipDecoder:
         self._num_channels = manifest.num_channels
         if self._drawn and manifest.prepare.heatmap_kind == "limbs":
             raise ValueError(
-                "stream.heatmap must be stored for shards of limbs, got drawn: only the Gaussians of joints "
-                "are products of two curves, which makes them cheap to draw for each batch"
+                "stream.heatmap must be stored for shards of limbs, got drawn: only Gaussians of joints are "
+                "products of two curves, which makes them cheap to render for each batch"
             )
         stored = manifest.prepare.rgb_size_px, manifest.prepare.heatmap_size_px
         self.rgb_size_px, self.heatmap_size_px = settings.sizes(*stored, training=training)
         self.pose_member = KEYPOINTS if self._drawn else HEATMAP
 
     def layout(self, num_samples: int, num_clips: int, frames: int, pose_frames: int) -> SlotLayout:
-        """The arrays of a batch of at most B samples of C clips: the fields of `Batch`, where they are described."""
+        """The arrays of a batch of at most B samples of C clips; see the fields of `Batch`."""
         num, prepare = num_samples * num_clips, self._prepare
         rgb_px, heatmap_px = prepare.rgb_size_px, prepare.heatmap_size_px
         arrays: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
@@ -77,7 +77,7 @@ class ClipDecoder:
         return SlotLayout.of(**arrays)
 
     def put_draws(self, draws: list[Draw], out: Arrays) -> None:
-        """What was drawn for the C clips of a sample, into its rows (C, ...) of the batch's arrays."""
+        """Write the draws for the C clips of a sample into its rows (C, ...) of the batch's arrays."""
         for clip, draw in enumerate(draws):
             out["rgb_frames"][clip] = draw.rgb_frames
             out["pose_frames"][clip] = draw.pose_frames
@@ -94,7 +94,7 @@ class ClipDecoder:
         read: Callable[[list[ByteRange]], Iterable[bytes | memoryview]],
         out: Arrays,
     ) -> None:
-        """Decode the drawn frames; `read` gives the bytes at ranges of the member of the frames.
+        """Decode the drawn frames; `read` returns the bytes at ranges of the frames' member.
 
         Raises:
             ValueError: a frame is damaged.
@@ -108,10 +108,10 @@ class ClipDecoder:
                 self._codecs.decode_frame(jpeg, slot, frame)
 
     def decode_pose(self, head: SampleHead, member: bytes | memoryview) -> NDArray[Any]:
-        """What the heatmap is made of: the stored volume, or the keypoints to draw it from.
+        """The stored heatmap volume, or the keypoints to render it from.
 
         Raises:
-            ValueError: it is damaged, or not what the manifest says.
+            ValueError: the member is damaged or does not match the manifest.
         """
         head.check(self._codecs.endings[self.pose_member], member)
         if self._drawn:
@@ -119,10 +119,10 @@ class ClipDecoder:
         return self._checked_heatmap(head.info, self._codecs.decode_heatmap(member))
 
     def put_pose(self, head: SampleHead, pose: NDArray[Any], draws: list[Draw], out: Arrays) -> None:
-        """The drawn frames of what `decode_pose` gave.
+        """Write the drawn frames of `decode_pose`'s result into the batch.
 
         Raises:
-            ValueError: the settings do not allow this sample.
+            ValueError: the sample does not fit the settings.
         """
         for clip, draw in enumerate(draws):
             if self._drawn:

@@ -1,4 +1,4 @@
-"""Read the clips of a batch from shards: the head of each sample, then only the frames that were drawn."""
+"""Read the clips of a batch from shards: the head of each sample, then only the drawn frames."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _AS_STORED = StreamSettings()
 
 
 class ClipReader:
-    """Random access to the clips of a shard directory; one per process (it may travel to others).
+    """Random access to the clips of a shard directory; use one per process. Picklable.
 
     Args:
         root: the shard directory, or its URL.
-        manifest: what it holds.
-        index: where its samples lie.
-        settings: what the device is to do: crops, colours, drawn heatmaps.
-        training: with the crop and the colours of training, or those of evaluation.
+        manifest: of the directory.
+        index: of the directory.
+        settings: crops, colours and drawn heatmaps.
+        training: use the crop and colours of training, else those of evaluation.
 
     Raises:
-        ValueError: the shards do not allow what the settings ask for.
+        ValueError: the shards do not support the settings.
     """
 
     def __init__(
@@ -50,14 +50,14 @@ class ClipReader:
             raise ValueError(f"{root}: {error}") from None
 
     def expect(self, rows: list[int]) -> None:
-        """Say which rows of the index are read next: a remote store gives them all at the same time."""
+        """Announce the index rows that are read next, so that a remote store is asked for all of them at once."""
         self.shards.expect_samples(Span.of(int(self.index.shard[row]), self.index.row(row)) for row in rows)
 
     def fill_sample(self, batch_row: int, row: int, position: int, draws: list[Draw], arrays: Arrays) -> str:
         """Read the C clips of one sample, cut as drawn.
 
         Args:
-            batch_row: number of the sample in the batch; its clips are rows batch_row * C ... of what counts clips.
+            batch_row: index of the sample in the batch; its clips start at row batch_row * C of arrays per clip.
             row: of the index.
             position: of the sample in the epoch.
             draws: C draws.
@@ -67,8 +67,8 @@ class ClipReader:
             The key.
 
         Raises:
-            DamageError: the shard is absent, damaged, or of another build; shard and key are named.
-            ValueError: the settings do not allow this sample.
+            DamageError: the shard is missing, damaged or from another build; names shard and key.
+            ValueError: the sample does not fit the settings.
         """
         arrays["position"][batch_row] = position
         arrays["label"][batch_row] = self.index.label[row]
@@ -95,7 +95,7 @@ class ClipReader:
         return where.key
 
     def _read_head(self, row: IndexRow, source: SampleBytes) -> tuple[SampleHead, memoryview]:
-        """What `KEY.json` says, and the member that the heatmap is made from: they lie together, before the frames."""
+        """The head and the member that the heatmap comes from, in one read: both are before the frames."""
         starts, pose = row.member_offsets(), self.decoder.pose_member
         data = memoryview(source.read(row.offset, starts[pose] + row.member_bytes[pose] - row.offset))
 
@@ -106,11 +106,11 @@ class ClipReader:
         head = read_head(member(INFO))
         head.check(HEAD, member(INFO))
         if head.info.key != row.key:
-            raise ValueError(f"holds {head.info.key} there; the index belongs to another build")
+            raise ValueError(f"has {head.info.key} there; the index belongs to another build")
         found = head.info.num_frames, head.members.frame_offsets[-1]
         if found != (row.num_frames, row.member_bytes[FRAMES]):
             raise ValueError(
-                f"holds {found[0]} frames in {found[1]} bytes there, expected {row.num_frames} in "
+                f"has {found[0]} frames in {found[1]} bytes there, expected {row.num_frames} in "
                 f"{row.member_bytes[FRAMES]}; the index belongs to another build"
             )
         return head, member(pose)

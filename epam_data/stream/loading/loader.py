@@ -1,7 +1,7 @@
 """Fill batches in worker processes, ahead of the consumer, in order, into slots of shared memory.
 
-A worker runs a program of its own (`epam_data.stream.loading.worker`), not a fork and not a second run of the caller's
-script: it imports no torch, starts in a fraction of a second, and ends with its parent however that ends.
+A worker runs a separate program (`epam_data.stream.loading.worker`), not a fork or a second run of the caller's script:
+it does not import torch, starts in a fraction of a second, and ends when its parent ends for any reason.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from epam_data.stream.loading.slots import Arrays, SharedSlots, SlotLayout
 
 _log = logging.getLogger(__name__)
 
-_QUEUED = 2  # tasks that a worker holds: the one it fills, and the next, so that it never waits for the parent
-_SPARE = 2  # slots beyond those: what the consumer holds while the next batch is handed over
+_QUEUED = 2  # tasks per worker: the current one and the next, so that it never waits for the parent
+_SPARE = 2  # extra slots: for the batch that the consumer holds and the one being handed over
 _END_SECONDS = 2.0
 _SLOW_SECONDS = 10.0
-"""A worker that is silent for so long is named on stderr."""
+"""A warning names a worker that has been silent for this long."""
 
 
 class LoaderError(RuntimeError):
-    """A worker died or does not answer; the message names it."""
+    """A worker died or does not answer; the message names the worker."""
 
 
 class Source(Protocol):
-    """What fills batches: picklable, and a pure function of the task."""
+    """Fills batches; picklable, and a pure function of the task."""
 
     def fill(self, task: Any, arrays: Arrays) -> Any:
-        """Fill `arrays` for a task; what it returns goes to the consumer with them, or its ValueError or OSError."""
+        """Fill `arrays` for a task. The consumer gets them with the returned value, or the ValueError or OSError."""
 
 
 @dataclass
@@ -48,14 +48,14 @@ class _Worker:
     process: subprocess.Popen[bytes]
     pipe: Connection
     tasks: deque[tuple[int, int]] = field(default_factory=deque)  # (run, task number), oldest first
-    since: float = 0.0  # when it last answered, or was given a task while it had none
+    since: float = 0.0  # time of its last answer, or of a task given while it was idle
 
     def name(self) -> str:
         return f"loader worker {self.number} (process {self.process.pid})"
 
 
 class _FreeSlots:
-    """Which slots are free, and which are lent. Apart from the loader, so that a batch that is kept keeps no loader."""
+    """The free and the lent slots. Separate from the loader, so that a batch does not keep the loader alive."""
 
     def __init__(self, num_slots: int) -> None:
         self.slots, self.lent = deque(range(num_slots)), set[int]()
@@ -69,13 +69,13 @@ class SlotLoader:
     """Runs `source.fill` in worker processes.
 
     Args:
-        source: what to run.
+        source: fills the batches.
         layout: the arrays of one batch.
-        workers: number of processes; 0 fills fresh arrays in this one.
-        timeout_seconds: a worker that has not answered for so long is given up.
+        workers: number of processes; 0 fills new arrays in this process.
+        timeout_seconds: a worker that does not answer for this long is an error.
 
-    A batch's arrays are valid as long as anything refers to them. Their slot is used again when nothing does; should
-    the consumer keep so many batches that slots run short, it is handed copies.
+    A batch's arrays are valid as long as anything refers to them; then their slot is reused. If the consumer keeps so
+    many batches that slots run short, it gets copies.
     """
 
     def __init__(self, source: Source, layout: SlotLayout, *, workers: int, timeout_seconds: float = 300.0) -> None:
@@ -94,11 +94,11 @@ class SlotLoader:
                 self._send(worker, self._source)
 
     def run(self, tasks: Iterable[Any]) -> Iterator[tuple[Any, Arrays]]:
-        """What `fill` returns for each task, with the arrays it filled, in the order of the tasks.
+        """The result of `fill` and the filled arrays for each task, in the order of the tasks.
 
         Raises:
-            ValueError, OSError: what `fill` raised, in its turn.
-            LoaderError: a worker died, or has not answered in time.
+            ValueError, OSError: raised by `fill`, at the task's turn.
+            LoaderError: a worker died or did not answer in time.
         """
         if not self._workers:
             for task in tasks:
@@ -107,11 +107,11 @@ class SlotLoader:
             return
         self._run += 1
         run, left = self._run, enumerate(tasks)
-        self._give_up_run()
+        self._discard_done()
         turn, given, exhausted = 0, 0, False
         while not exhausted or turn < given:
             if self._run != run or not self._workers:
-                raise LoaderError("the loader was closed, or another run of it was begun")
+                raise LoaderError("the loader was closed, or another run of it was started")
             while not exhausted and self._free.slots and (worker := self._idle_worker()) is not None:
                 number, task = next(left, (-1, None))
                 if number < 0:
@@ -126,16 +126,16 @@ class SlotLoader:
                 for answer_run, number, answer in self._receive():
                     if answer_run == run:
                         self._done[number] = answer
-                    else:  # of a run that the consumer gave up
+                    else:  # of an abandoned run
                         self._free.take_back(answer[0])
 
-    def _give_up_run(self) -> None:
+    def _discard_done(self) -> None:
         for slot, _, _ in self._done.values():
             self._free.take_back(slot)
         self._done.clear()
 
     def close(self) -> None:
-        """End the workers; batches that were handed over stay valid."""
+        """End the workers; batches already handed over stay valid."""
         if self._workers:
             self._end()
             self._workers = []
@@ -148,7 +148,7 @@ class SlotLoader:
                 [sys.executable, "-m", "epam_data.stream.loading.worker", str(theirs.fileno()), str(os.getpid())],
                 pass_fds=[theirs.fileno(), self.slots.descriptor],
                 stdin=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for the parent alone
+                start_new_session=True,  # only the parent gets Ctrl-C
             )
         return _Worker(number, process, Connection(ours.detach()))
 
@@ -169,7 +169,7 @@ class SlotLoader:
             raise self._died(worker) from None
 
     def _receive(self) -> Iterator[tuple[int, int, tuple[int, bool, Any]]]:
-        """Wait until some worker answers, and give all answers that are there."""
+        """Wait until a worker answers, then yield all available answers."""
         busy = {worker.pipe: worker for worker in self._workers if worker.tasks}
         slowest = min(busy.values(), key=lambda worker: worker.since)
         for seconds in (min(_SLOW_SECONDS, self._timeout_seconds), self._timeout_seconds):

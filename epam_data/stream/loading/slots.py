@@ -1,7 +1,7 @@
-"""Shared memory for batches: slots that workers fill in place and that are used again when nobody refers to them.
+"""Shared memory for batches: slots that workers fill in place and that are reused when nothing refers to them.
 
-Fresh memory for each batch costs more than decoding into it, since the kernel must clear every page. The block has no
-name (memfd), so that nothing can be left behind in /dev/shm, and a container's limit on /dev/shm does not count.
+New memory for each batch would cost more than decoding into it, since the kernel must clear every page. The block has
+no name (memfd), so nothing can be left behind in /dev/shm, and a container's limit on /dev/shm does not apply.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import DTypeLike, NDArray
 
 Arrays = dict[str, NDArray[Any]]
 
-_ALIGNMENT = 4096  # a page: then the arrays of two slots share none
+_ALIGNMENT = 4096  # page size: arrays never share a page
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class SlotLayout:
 
     @classmethod
     def of(cls, **arrays: tuple[tuple[int, ...], DTypeLike]) -> SlotLayout:
-        """From name=(shape, dtype)."""
+        """A layout from name=(shape, dtype)."""
         return cls(tuple((name, shape, np.dtype(dtype).str) for name, (shape, dtype) in arrays.items()))
 
     @property
     def num_bytes(self) -> int:
-        """Of one slot."""
+        """Size of one slot."""
         return sum(_aligned(_size(shape, dtype)) for _, shape, dtype in self.arrays)
 
     def views(self, buffer: Any, start: int = 0) -> Arrays:
@@ -49,17 +49,17 @@ class SlotLayout:
         return views
 
     def fresh(self) -> Arrays:
-        """The arrays in memory of their own."""
+        """New, uninitialised arrays."""
         return {name: np.empty(shape, dtype) for name, shape, dtype in self.arrays}
 
 
 class SharedSlots:
-    """A block of `num_slots` slots. One process makes it; others attach by its file descriptor.
+    """A block of `num_slots` slots. One process creates it; others attach by its file descriptor.
 
     Args:
         layout: of each slot.
-        num_slots: how many.
-        descriptor: of the block that another process has made; None makes one.
+        num_slots: number of slots.
+        descriptor: of a block created by another process; None creates one.
     """
 
     def __init__(self, layout: SlotLayout, num_slots: int, descriptor: int | None = None) -> None:
@@ -69,15 +69,15 @@ class SharedSlots:
         if descriptor is None:
             os.ftruncate(self.descriptor, size)
         self._memory = mmap.mmap(self.descriptor, size)
-        # An open descriptor keeps all the pages, also of a block that nobody closed.
+        # An open descriptor keeps all pages allocated, so close it even if nobody calls `close`.
         self._close = weakref.finalize(self, os.close, self.descriptor)
 
     def arrays(self, slot: int) -> Arrays:
-        """The arrays of a slot, to fill."""
+        """The arrays of a slot, for filling."""
         return self.layout.views(self._memory, slot * self.layout.num_bytes)
 
     def lend(self, slot: int, on_return: Callable[[int], None]) -> Arrays:
-        """The arrays of a slot; `on_return(slot)` is called when nothing refers to any of them any more."""
+        """The arrays of a slot; `on_return(slot)` is called when nothing refers to any of them."""
         num_bytes = self.layout.num_bytes
         lease = (ctypes.c_char * num_bytes).from_buffer(self._memory, slot * num_bytes)
         weakref.finalize(lease, on_return, slot).atexit = False
@@ -85,22 +85,22 @@ class SharedSlots:
 
     @property
     def address_and_size(self) -> tuple[int, int]:
-        """Where the block lies in this process, and its bytes; to page-lock it for a GPU."""
+        """Address of the block in this process and its size in bytes, for page-locking."""
         return ctypes.addressof(ctypes.c_char.from_buffer(self._memory)), len(self._memory)
 
     def close(self) -> None:
-        """Give up the descriptor; the memory goes when the last array over it does."""
+        """Close the descriptor; the memory is freed with the last array that uses it."""
         self._close()
 
     def before_unmapping(self, function: Callable[..., object], *arguments: Any) -> None:
-        """Have `function(*arguments)` called when the memory is about to go."""
+        """Register `function(*arguments)` to be called before the memory is unmapped."""
         weakref.finalize(self._memory, function, *arguments).atexit = False
 
 
 def _unnamed_file() -> int:
     if hasattr(os, "memfd_create"):
         return os.memfd_create("epam-batches")
-    with tempfile.TemporaryFile() as file:  # elsewhere than on Linux: a file without a name
+    with tempfile.TemporaryFile() as file:  # not Linux: an unnamed file
         return os.dup(file.fileno())
 
 

@@ -1,4 +1,4 @@
-"""Where a stream reads its samples: a folder of shards, or shards by URL, through a cache or by ranges of bytes."""
+"""Sources of samples for a stream: a folder of shards, or shards by URL, through a cache or by byte ranges."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Span(NamedTuple):
 
     @classmethod
     def of(cls, shard: int, row: IndexRow) -> Span:
-        """That of a row of the index."""
+        """The span of an index row."""
         return cls(shard, row.offset, row.end)
 
 
@@ -35,38 +35,38 @@ class SampleBytes(Protocol):
     """The bytes of one sample; offsets count from the start of its shard."""
 
     def read(self, offset: int, num_bytes: int) -> bytes:
-        """Some of them; a ValueError if they are not there."""
+        """Bytes at an offset; a ValueError if they do not exist."""
 
     def read_many(self, start: int, ranges: list[ByteRange]) -> Iterator[bytes | memoryview]:
-        """Those at some ranges behind `start`; raises as `read` does."""
+        """Bytes at ranges relative to `start`; raises as `read` does."""
 
 
 class Shards(Protocol):
-    """What a stream needs of the place of its shards. It may travel to other processes."""
+    """What a stream needs from a location of shards. Picklable."""
 
     def sample(self, span: Span) -> contextlib.AbstractContextManager[SampleBytes]:
-        """What reads inside the span, for the length of the block.
+        """A reader of the span, valid inside the block.
 
         Raises:
-            ValueError: a shard is absent, cut short, or not the manifest's.
+            ValueError: a shard is missing, too short, or does not match the manifest.
             OSError: it cannot be read now.
         """
 
     def expect_samples(self, spans: Iterable[Span]) -> None:
-        """The samples that are read next. Raises OSError as `sample` does."""
+        """Announce the samples that are read next. Raises OSError as `sample` does."""
 
     def expect_shards(self, shards: Sequence[int]) -> None:
-        """The shards that are read from now on, in about this order; those in use are the first."""
+        """Announce the shards that are read from now on, in roughly this order, starting with those in use."""
 
     def renew(self, shard: int) -> bool:
-        """After a damaged read: have a bad copy fetched anew; returns whether another read may do better."""
+        """After a damaged read, replace a bad copy; returns whether reading again may succeed."""
 
 
 def open_shards(root: Path | str, manifest: Manifest, settings: StreamSettings) -> Shards:
     """The shards of a folder or URL.
 
     Raises:
-        ValueError: nothing here knows the URL, or a cache is asked for beside a folder.
+        ValueError: the URL's protocol is not supported, or a cache is requested for a local folder.
     """
     if not is_url(root):
         if settings.cache_dir:
@@ -88,7 +88,7 @@ class _OpenFile:
         return read_exactly(self._descriptor, offset, num_bytes, what=self._what)
 
     def read_many(self, start: int, ranges: list[ByteRange]) -> Iterator[bytes | memoryview]:
-        # What lies in the page cache needs no advice, which takes as long as the read.
+        # No prefetch for data in the page cache: that call takes as long as the read.
         for number, (offset, num_bytes) in enumerate(ranges):
             data = read_cached(self._descriptor, start + offset, num_bytes)
             if data is None:
@@ -97,14 +97,14 @@ class _OpenFile:
             yield data
 
     def _read_from_disk(self, start: int, ranges: list[ByteRange]) -> Iterator[bytes]:
-        for offset, num_bytes in ranges:  # the disk is at work on all of them while the first are decoded
+        for offset, num_bytes in ranges:  # the disk reads all of them while the first are decoded
             prefetch(self._descriptor, start + offset, num_bytes)
         for offset, num_bytes in ranges:
             yield self.read(start + offset, num_bytes)
 
 
 class _Fetched:
-    """Bytes in memory, from `begin` of the shard on."""
+    """Bytes in memory that start at `begin` of the shard."""
 
     def __init__(self, data: bytes, begin: int) -> None:
         self._data, self._begin = data, begin
@@ -112,7 +112,7 @@ class _Fetched:
     def read(self, offset: int, num_bytes: int) -> bytes:
         first, last = offset - self._begin, offset - self._begin + num_bytes
         if not 0 <= first <= last <= len(self._data):
-            raise ValueError(f"{num_bytes} bytes at {offset} lie outside the sample")
+            raise ValueError(f"{num_bytes} bytes at {offset} are outside the sample")
         return self._data[first:last]
 
     def read_many(self, start: int, ranges: list[ByteRange]) -> Iterator[bytes | memoryview]:
@@ -136,19 +136,19 @@ class FolderShards:
         pass
 
     def renew(self, shard: int) -> bool:
-        """There are no copies."""
+        """False: there is no other copy."""
         return False
 
 
 class RangedShards:
-    """Shards by URL, of which only the samples of the next batch are fetched, with one request each."""
+    """Shards by URL; fetches only the samples of the next batch, with one request each."""
 
     def __init__(self, remote: RemoteFolder, manifest: Manifest) -> None:
         self._remote, self._entries = remote, manifest.shards
-        self._known: dict[int, ValueError | None] = {}  # shards that were looked at, and why they cannot be read
+        self._known: dict[int, ValueError | None] = {}  # checked shards, with the error of unusable ones
         self._fetched: dict[Span, bytes] = {}
 
-    def __getstate__(self) -> dict[str, Any]:  # bytes do not travel to another process
+    def __getstate__(self) -> dict[str, Any]:  # fetched bytes are not pickled
         return {**self.__dict__, "_fetched": {}}
 
     @contextlib.contextmanager
@@ -159,7 +159,7 @@ class RangedShards:
         yield _Fetched(self._fetch([span])[0] if data is None else data, span.begin)
 
     def expect_samples(self, spans: Iterable[Span]) -> None:
-        """Fetch them, all at the same time; what is wrong with a shard shows when it is read."""
+        """Fetch them in parallel; errors of a shard are raised when it is read."""
         wanted = [span for span in dict.fromkeys(spans) if self._look(span.shard) is None]
         self._fetched = dict(zip(wanted, self._fetch(wanted) if wanted else [], strict=True))
 
@@ -167,11 +167,11 @@ class RangedShards:
         pass
 
     def renew(self, shard: int) -> bool:
-        """There are no copies."""
+        """False: there is no other copy."""
         return False
 
     def _look(self, shard: int) -> ValueError | None:
-        """Why a shard cannot be read, if so; the place is asked once."""
+        """The error of an unusable shard, or None; asks the store only once."""
         if shard not in self._known:
             try:
                 check_size(self._remote, self._entries[shard])
@@ -186,15 +186,15 @@ class RangedShards:
 
 
 class CachedShards:
-    """Shards by URL, fetched whole into a cache, ahead of their use by a thread."""
+    """Shards by URL; a thread prefetches complete shards into a cache."""
 
     def __init__(self, cache: ShardCache, manifest: Manifest) -> None:
         self._cache, self._entries = cache, manifest.shards
         self._expected: tuple[int, ...] = ()
-        self._refused: dict[int, ValueError] = {}  # shards that are not the manifest's
-        self._renewed: set[int] = set()  # shards whose copy was compared with its hash once more
+        self._refused: dict[int, ValueError] = {}  # shards that do not match the manifest
+        self._renewed: set[int] = set()  # shards whose copy was hashed again
 
-    def __getstate__(self) -> dict[str, Any]:  # threads do not travel to another process
+    def __getstate__(self) -> dict[str, Any]:  # a new process starts its own prefetch thread
         return {**self.__dict__, "_expected": ()}
 
     @contextlib.contextmanager
@@ -214,7 +214,7 @@ class CachedShards:
         pass
 
     def expect_shards(self, shards: Sequence[int]) -> None:
-        """Fetch as many of them as the cache holds at the same time."""
+        """Prefetch as many of them as fit into the cache."""
         room, expected = self._cache.max_bytes, list[int]()
         for shard in dict.fromkeys(shards):
             room -= self._entries[shard].num_bytes
@@ -226,7 +226,7 @@ class CachedShards:
             threading.Thread(target=self._fetch_ahead, args=[self._expected], daemon=True).start()
 
     def renew(self, shard: int) -> bool:
-        """Once for each shard: what is damaged in a whole copy is so wherever it was copied from."""
+        """Only once per shard: damage in a copy with the right hash is in the original, too."""
         if shard in self._refused or shard in self._renewed:
             return False
         self._renewed.add(shard)
@@ -244,5 +244,5 @@ class CachedShards:
                     return
             except ValueError as error:
                 self._refused[shard] = error
-            except OSError:  # whoever reads it will see, and say it
+            except OSError:  # raised again when the shard is read
                 return

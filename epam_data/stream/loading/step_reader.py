@@ -1,4 +1,4 @@
-"""The batch of one step of one rank: a pure function of (epoch, step). What the loader's workers run, without torch."""
+"""The batch of one step of one rank: a pure function of (epoch, step), run by loader workers without torch."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from epam_data.stream.order.order import EpochOrder, evaluation_positions, evalu
 from epam_data.stream.settings import StreamSettings
 
 MAX_STAND_INS = 1000
-"""Samples that are tried in place of a damaged one. Where so many in a row are damaged, something else is wrong."""
+"""Replacements to try for a damaged sample. If this many are damaged too, something else is wrong."""
 
 
 class StepReader:
-    """Reads the batches of one rank; see `Stream`, whose arguments it takes. It may travel to other processes."""
+    """Reads the batches of one rank; takes the arguments of `Stream`. Picklable."""
 
     def __init__(
         self,
@@ -78,28 +78,28 @@ class StepReader:
             raise ValueError(f"stream.batch_size {batch_size} is more than the {len(self._rows)} samples of {split}")
 
     def _check_cache(self, manifest: Manifest) -> None:
-        """Shards that are read at the same time must fit: else each step would fetch what another one removed."""
+        """Shards read at the same time must fit, else each step would fetch what another step removed."""
         sizes = sorted((manifest.shards[number].num_bytes for number in self._shards), reverse=True)
         together = self.settings.window_shards
-        if not self.training:  # loaders read ahead over the ends of shards
+        if not self.training:  # loaders read ahead into the next shards
             ahead = self.settings.batch_size * (2 * self.settings.workers + 1)
             together = 2 + ahead * len(sizes) // self.num_samples
         needed = sum(sizes[:together])
         if needed > self.settings.cache_bytes:
             raise ValueError(
                 f"stream.cache_bytes must hold the {min(together, len(sizes))} shards that are read together, "
-                f"{needed} bytes, got {self.settings.cache_bytes}; fewer stream.window_shards need less, and no "
-                "stream.cache_dir needs none"
+                f"{needed} bytes, got {self.settings.cache_bytes}; reduce stream.window_shards, or stream without "
+                "stream.cache_dir"
             )
 
     @property
     def index(self) -> Index:
-        """Where the samples of all splits lie."""
+        """Location and labels of the samples of all splits."""
         return self._reader.index
 
     @property
     def clip_sizes_px(self) -> tuple[int, int]:
-        """Height and width of the frames and of the heatmaps that a model sees."""
+        """Sizes (height = width) of a model's input frames and heatmaps."""
         return self._reader.decoder.rgb_size_px, self._reader.decoder.heatmap_size_px
 
     @property
@@ -109,7 +109,7 @@ class StepReader:
 
     @property
     def num_steps(self) -> int:
-        """Batches of this rank in a whole epoch."""
+        """Batches of this rank in a complete epoch."""
         if self.training:
             return self.num_samples // self.settings.batch_size
         return evaluation_steps(self.settings.batch_size, self.rank, self.world, self.num_samples)
@@ -123,10 +123,10 @@ class StepReader:
         return self._reader.decoder.layout(share, num_clips, settings.rgb_frames, settings.pose_frames)
 
     def fill(self, task: tuple[int, int], arrays: Arrays) -> tuple[list[str], list[Damage]]:
-        """Read the batch of (epoch, step) into arrays of `layout`; returns its keys, and the samples it does without.
+        """Read the batch of (epoch, step) into arrays of `layout`; returns its keys and its damaged samples.
 
         Raises:
-            ValueError: a clip cannot be read; shard and key are named.
+            ValueError: a clip cannot be read; names shard and key.
         """
         epoch, step = task
         self._expect_shards(epoch, step * self.settings.batch_size)
@@ -165,18 +165,18 @@ class StepReader:
         return self._reader.fill_sample(batch_row, row, position, draws, arrays)
 
     def _fill_stand_in(self, error: DamageError, batch_row: int, epoch: int, position: int, arrays: Arrays) -> str:
-        """Read another sample of the epoch in place of a damaged one: which one depends on (seed, epoch, position)."""
+        """Read a replacement for a damaged sample, chosen by (seed, epoch, position); returns its key."""
         others = list(islice(self._order(epoch).stand_ins(position), MAX_STAND_INS))
         for other in others:
             (row,) = self._training_rows(epoch, np.array([other])).tolist()
             with suppress(DamageError):
                 return self._fill_sample(batch_row, row, epoch, position, arrays)
-        raise ValueError(f"{error}; nor can any of {len(others)} samples be read that might stand in for it") from error
+        raise ValueError(f"{error}; none of {len(others)} possible replacements can be read either") from error
 
     def _training_rows(self, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows of the index at `positions` of an epoch."""
         samples = self._order(epoch).samples(positions)
-        if self._balanced is not None:  # what was shuffled then are places, in which a sample may stand more than once
+        if self._balanced is not None:  # the order is over entries then; a sample may have several
             samples = self._balanced.samples(epoch, samples)
         return self._rows[samples]
 
@@ -190,14 +190,14 @@ class StepReader:
         return EpochOrder(sizes, seed=self.seed, epoch=epoch, window_shards=self.settings.window_shards)
 
     def _expect_shards(self, epoch: int, position: int) -> None:
-        """Say which shards are read from a position on: to the end of the epoch and, in training, in the next."""
-        if not self.settings.cache_dir:  # nobody wants to know
+        """Announce the shards of the rest of the epoch, plus those of the next epoch in training."""
+        if not self.settings.cache_dir:  # only a cache uses this
             return
         if self.training:
             left = self._order(epoch).shards_from(position)
         else:
             left = np.arange(len(self._shards))[np.searchsorted(self._shard_ends, position, side="right") :]
-        if (epoch, len(left)) != self._expected:  # else they are those of the last step
+        if (epoch, len(left)) != self._expected:  # otherwise unchanged since the last step
             self._expected = (epoch, len(left))
             following = self._new_order(epoch + 1).shards_from(0) if self.training else left[:0]
             self._reader.shards.expect_shards(self._shards[np.concatenate([left, following])].tolist())

@@ -1,4 +1,4 @@
-"""The program of a loader's worker: fill slots until the parent closes the pipe."""
+"""The loader's worker program: fills slots until the parent closes the pipe."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from epam_data.system.isolated import end_with_parent
 
 def serve(descriptor: int, parent: int) -> None:
     """Answer tasks: (slot, task) in, (slot, succeeded, value or error) out."""
-    # A cluster may send these to every process of a job: the parent alone decides when to stop.
+    # A cluster may send these to every process of a job, but only the parent decides when to stop.
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     end_with_parent(parent)
@@ -24,7 +24,7 @@ def serve(descriptor: int, parent: int) -> None:
             slot, task = pipe.recv()
             try:
                 answer = (slot, True, source.fill(task, slots.arrays(slot)))
-            # What the data or their place are to blame for; anything else is ours, and ends this process.
+            # Errors of the data or its storage. Anything else is a bug and ends this process.
             except (ValueError, OSError) as error:
                 answer = (slot, False, error)
             pipe.send(answer)

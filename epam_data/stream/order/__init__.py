@@ -1,1 +1,1 @@
-"""Which sample comes at which position, and what is drawn for it: pure functions of (seed, epoch, position)."""
+"""The sample at each position and its random draws: pure functions of (seed, epoch, position)."""

@@ -1,4 +1,4 @@
-"""What is drawn for a sample: its frames, flip, crop and colours. Workers draw; the device applies (`device.py`)."""
+"""Random draws for a sample: frames, flip, crop and colours. Workers draw; the device applies them (`device.py`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from epam_data.stream.order.sampling import even_frames, every_nth, test_frames,
 from epam_data.stream.settings import StreamSettings
 
 Crop = tuple[float, float, float, float]
-"""(x1, y1, x2, y2) of a box as shares of the stored picture, so that it means the same for frames and keypoints."""
+"""(x1, y1, x2, y2) of a box as fractions of the stored frame, so that it applies to frames and keypoints alike."""
 
 WHOLE: Crop = (0.0, 0.0, 1.0, 1.0)
 
@@ -23,7 +23,7 @@ _CROP_ATTEMPTS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Draw:
-    """What was drawn for one clip."""
+    """The random draws for one clip."""
 
     rgb_frames: NDArray[np.int64]  # (T,) frame numbers
     pose_frames: NDArray[np.int64]  # (T',) frame numbers
@@ -34,7 +34,7 @@ class Draw:
 
 
 def draw_training(num_frames: int, settings: StreamSettings, *, seed: int, epoch: int, position: int) -> Draw:
-    """The draw of the sample at `position` of `epoch`: the same on any rank and worker, and after any resume."""
+    """The draw for the sample at `position` of `epoch`; the same on any rank and worker and after any resume."""
     rng = generator(Purpose.AUGMENTATION, seed, epoch, position)
     if settings.sampling == "linspace":
         rgb, pose = _even(num_frames, settings)
@@ -44,7 +44,7 @@ def draw_training(num_frames: int, settings: StreamSettings, *, seed: int, epoch
             rgb = every_nth(pose, settings.rgb_frames)
         else:
             rgb = uniform_frames(num_frames, settings.rgb_frames, rng)
-    # Every sample draws every number, used or not: to switch one augmentation on or off leaves the others as they are.
+    # Draw every number, used or not, so that switching one augmentation on or off does not change the others.
     flip, brightness, contrast = rng.random(), rng.uniform(-1, 1), rng.uniform(-1, 1)
     crop = random_resized_crop(settings.crop_area, rng)
     return Draw(
@@ -58,7 +58,7 @@ def draw_training(num_frames: int, settings: StreamSettings, *, seed: int, epoch
 
 
 def draw_evaluation(num_frames: int, settings: StreamSettings) -> list[Draw]:
-    """The repeatable draws of a sample for evaluation, one per clip; never flipped, colours as they are."""
+    """The repeatable draws for evaluating a sample, one per clip; no flip, colours unchanged."""
     if settings.sampling == "linspace":
         rgb, pose = (frames[None] for frames in _even(num_frames, settings))
     else:
@@ -72,13 +72,13 @@ def draw_evaluation(num_frames: int, settings: StreamSettings) -> list[Draw]:
 
 
 def random_resized_crop(area: tuple[float, float], rng: np.random.Generator) -> Crop:
-    """A box of random area, aspect and place ("inception-style", as torchvision's and MMAction2's RandomResizedCrop).
+    """A box of random area, aspect and position ("inception-style", as RandomResizedCrop in torchvision and MMAction2).
 
-    The area is uniform, the logarithm of width / height uniform between those of 3/4 and 4/3, the place uniform. A box
-    that does not fit is drawn again, after ten of them the whole picture is taken.
+    Area and position are uniform; the logarithm of width / height is uniform between those of 3/4 and 4/3. If a box
+    does not fit, another is drawn; after ten attempts the full frame is used.
 
     Args:
-        area: least and largest share of the picture.
+        area: smallest and largest share of the frame.
         rng: the generator of this sample and epoch.
     """
     for _ in range(_CROP_ATTEMPTS):
@@ -91,7 +91,7 @@ def random_resized_crop(area: tuple[float, float], rng: np.random.Generator) -> 
 
 
 def centre_crop(settings: StreamSettings) -> Crop:
-    """The box of the middle crop_px of a picture that was resized to resize_px."""
+    """The central box of crop_px in a frame resized to resize_px."""
     margin = (1 - settings.crop_px / settings.resize_px) / 2
     return margin, margin, 1 - margin, 1 - margin
 

@@ -1,4 +1,4 @@
-"""The keypoints of a clip in the pixels of its heatmap: what the device needs to draw it."""
+"""The keypoints of a clip in heatmap pixels, for rendering its heatmap on the device."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ def heatmap_keypoints(
     use_scores: bool,
     max_persons: int,
 ) -> NDArray[np.float64]:
-    """Centre and height of each joint's Gaussian; with no crop, those of the stored heatmap to the last bit.
+    """Centre and height of each joint's Gaussian; without a crop, bit-identical to those of the stored heatmap.
 
     Args:
         info: geometry of the sample.
         keypoints: (M, T', V, 3) x, y, score of the drawn frames, as stored.
-        crop: the part of the stored picture that the heatmap is to show.
+        crop: the part of the stored frame that the heatmap shows.
         size_px: height and width of the heatmap.
-        use_scores: a Gaussian is as high as its joint's score, else 1.
-        max_persons: persons of the result; those that a sample has less of are missing.
+        use_scores: the height of a Gaussian is its joint's score, else 1.
+        max_persons: persons of the result; if the sample has fewer, the rest are missing.
 
     Returns:
         (max_persons, T', V, 3) float64: x, y in heatmap pixels, height; height 0 where the joint is missing.
 
     Raises:
-        ValueError: the sample has more persons.
+        ValueError: the sample has more than `max_persons`.
     """
     if len(keypoints) > max_persons:
-        raise ValueError(f"holds {len(keypoints)} persons, stream.max_persons is {max_persons}")
+        raise ValueError(f"has {len(keypoints)} persons, stream.max_persons is {max_persons}")
     points, scores = keypoints[..., :2], keypoints[..., 2]
     missing = joint_is_missing(points, scores)
     x1, y1, x2, y2 = info.box
@@ -47,5 +47,5 @@ def heatmap_keypoints(
     persons = out[: len(keypoints)]
     persons[..., :2] = to_heatmap_pixels(points, info.image_size, info.video_size, box, (size_px, size_px))
     persons[..., 2] = scores if use_scores else 1.0
-    persons[missing] = 0.0  # NaN among them: it would spread over the whole heatmap
+    persons[missing] = 0.0  # some are NaN, which would spread over the whole heatmap
     return out

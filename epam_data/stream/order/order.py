@@ -5,9 +5,9 @@
     2. cut into  [      window 0               |     window 1      ]    windows of `window_shards`
     3. permute   [ 31 02 40 30 42 01 ...       | 11 20 21 10 ...   ]    the samples inside each window
 
-Position p of this line belongs to global batch p // batch and to rank p mod world. So nothing depends on ranks or
-workers, a shard is read in one stretch of the epoch, and the state of a stream is one number: the samples consumed.
-Resolving a position takes the list of shards and the permutation of one window, whatever the number of samples.
+Position p in this order belongs to global batch p // batch and to rank p mod world. So nothing depends on ranks or
+workers, a shard is read in one part of the epoch, and the state of a stream is one number: the samples consumed.
+Resolving a position needs only the list of shards and the permutation of one window.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from epam_data.randomness import Purpose, generator
 
 
 class EpochOrder:
-    """Which sample stands at which position of an epoch.
+    """The sample at each position of an epoch.
 
     Args:
-        shard_sizes: samples of each shard. Sample numbers count through the shards in this order.
+        shard_sizes: samples of each shard. Samples are numbered shard by shard in this order.
         seed: of the experiment.
         epoch: from 0.
-        window_shards: shards whose samples mix; more mix better and touch more files at a time.
+        window_shards: shards whose samples are mixed; more shards mix better but use more files at a time.
     """
 
     def __init__(
@@ -46,10 +46,10 @@ class EpochOrder:
         self._window_shards = window_shards
         self._first_sample = np.concatenate([[0], np.cumsum(sizes)])  # of each shard, in storage order
         self._shards = generator(Purpose.SHARD_ORDER, *self._key).permutation(len(sizes))
-        # Where each window starts in the epoch, and the end of the last.
+        # Start of each window in the epoch, and the end of the last.
         starts = np.concatenate([[0], np.cumsum(sizes[self._shards])])
         self._window_start = np.append(starts[:-1:window_shards], starts[-1])
-        # The window that was resolved last: steps ask for rising positions, so the next one most likely needs it too.
+        # The last resolved window: steps request increasing positions, so the next one probably needs it too.
         self._kept: tuple[int, NDArray[np.int64]] | None = None
 
     def __len__(self) -> int:
@@ -65,14 +65,14 @@ class EpochOrder:
         return found
 
     def shards_from(self, position: int) -> NDArray[np.int64]:
-        """The shards that the rest of the epoch reads, in order, from the window of a position on."""
+        """The shards that the rest of the epoch reads, in order, starting with the window of `position`."""
         window = int(np.searchsorted(self._window_start, position, side="right")) - 1
         return self._shards[window * self._window_shards :]
 
     def stand_ins(self, position: int) -> Iterator[int]:
-        """All other positions, in the order in which their samples may stand in for a damaged one at `position`.
+        """All other positions, in the order in which to try their samples as replacements for the one at `position`.
 
-        Those of its own window come first, from a random one on: their shards are in use anyway.
+        Its own window comes first, from a random start: those shards are in use anyway.
         """
         window = int(np.searchsorted(self._window_start, position, side="right")) - 1
         start, end = self._window_start[window : window + 2].tolist()
@@ -92,18 +92,18 @@ class EpochOrder:
 
 
 def training_positions(step: int, global_batch: int, rank: int, world: int) -> NDArray[np.int64]:
-    """Positions of the epoch that `rank` takes in `step`: those p of the global batch with p mod world = rank."""
+    """Positions of `rank` in `step`: those p of the global batch with p mod world = rank."""
     start = step * global_batch
     return np.arange(start + rank, start + global_batch, world, dtype=np.int64)
 
 
 def evaluation_positions(step: int, global_batch: int, rank: int, world: int, num_samples: int) -> NDArray[np.int64]:
-    """The same, but for the end: the last global batch is what is left, nothing is dropped and nothing padded."""
+    """Like `training_positions`, but the last global batch may be partial: nothing is dropped or padded."""
     positions = training_positions(step, global_batch, rank, world)
     return positions[positions < num_samples]
 
 
 def evaluation_steps(global_batch: int, rank: int, world: int, num_samples: int) -> int:
-    """Batches that `rank` takes in an evaluation; the last global batch may have none for the last ranks."""
+    """Batches of `rank` in an evaluation; the last global batch may have no samples for the last ranks."""
     whole, left = divmod(num_samples, global_batch)
     return whole + (rank < left)

@@ -1,4 +1,4 @@
-"""Which frames of a recording a clip takes (the semantics of MMAction2's `UniformSampleFrames`)."""
+"""The frames of a recording that a clip uses (as MMAction2's `UniformSampleFrames`)."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def uniform_frames(num_frames: int, length: int, rng: np.random.Generator) -> ND
 
 
 def test_frames(num_frames: int, length: int, num_clips: int = 1) -> NDArray[np.int64]:
-    """The repeatable frames of `num_clips` clips, for evaluation; no state outside the call.
+    """The repeatable frames of `num_clips` clips, for evaluation; a pure function.
 
-    The generator is NumPy's legacy RandomState(255), seeded anew for each modality, since published results depend on
-    the very numbers that it draws. For n < L nothing is drawn: clip i starts at i, or at i * n // num_clips.
+    The generator is NumPy's legacy RandomState(255), seeded again for each modality, because published results depend
+    on its exact numbers. For n < L nothing is drawn: clip i starts at i, or at i * n // num_clips.
 
     Returns:
         (num_clips, L) frame numbers.
@@ -58,7 +58,7 @@ def even_frames(num_frames: int, length: int) -> NDArray[np.int64]:
 
 
 def every_nth(pose_frames: NDArray[np.int64], rgb_length: int) -> NDArray[np.int64]:
-    """The RGB frames of aligned sampling: every (L_pose // L_rgb)-th pose frame (EPAM's published way).
+    """The RGB frames of aligned sampling: every (L_pose // L_rgb)-th pose frame, as published for EPAM.
 
     Args:
         pose_frames: (..., L_pose).
@@ -68,7 +68,7 @@ def every_nth(pose_frames: NDArray[np.int64], rgb_length: int) -> NDArray[np.int
 
 
 def _with_gaps(length: int, gaps: NDArray[np.int64]) -> NDArray[np.int64]:
-    """0 ... L - 1, where each chosen gap shifts all that follow by one."""
+    """0 ... L - 1, where each chosen gap shifts all later frames by one."""
     shift = np.zeros(length + 1, np.int64)
     shift[gaps] = 1
     return np.arange(length) + np.cumsum(shift)[:-1]

@@ -5,8 +5,11 @@ import os
 import re
 import shutil
 import signal
+import traceback
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,8 +17,10 @@ import pytest
 
 from epam_data.build import build_shard as build_module
 from epam_data.build.build import BuildOptions, BuildReport, build, build_part, finalise, ingest
-from epam_data.build.build_shard import make_members
-from epam_data.build.plan import BuildPlan, ClipLimits, Selection, ShardTask, plan_tasks
+from epam_data.build.build_shard import FIRST_CLIPS, BugError, make_members
+from epam_data.build.estimate import estimate
+from epam_data.build.ingest import INPUTS
+from epam_data.build.plan import BuildPlan, ClipLimits, Selection, ShardTask, clips_of, plan_tasks
 from epam_data.build.receipts import ShardResult
 from epam_data.build.skeleton_store import SkeletonStore
 from epam_data.readers import RawSettings
@@ -26,6 +31,7 @@ from epam_data.shards.index import load_index
 from epam_data.shards.manifest import MANIFEST, PROBLEMS, load_manifest
 from epam_data.shards.reader import read_shard
 from epam_data.shards.settings import ShardSettings
+from epam_data.system import executors
 from epam_data.system.executors import ExecutorSettings
 from epam_data.system.folder_lock import FolderLock
 from epam_data.system.isolated import IsolatedProcess, ProcessStartError
@@ -407,6 +413,48 @@ def test_whatever_a_clip_raises_is_recorded(small_raw: Path, tmp_path: Path, mon
     assert problem.reason == f"{ntu_name(1, 2)}: RuntimeError('a bug in a library')"
 
 
+def make_members_with_a_bug(plan: BuildPlan, clip: Clip) -> Any:
+    """Called in the decoding process; on one clip a line of ours asks None for its shape."""
+    return make_members(plan, clip if clip.key != ntu_name(1, 2) else replace_unchecked(clip, keypoints=None))
+
+
+def replace_unchecked(clip: Clip, **changes: Any) -> Any:
+    return SimpleNamespace(**{**vars(clip), **changes})
+
+
+def make_members_that_a_library_fails(plan: BuildPlan, clip: Clip) -> Any:
+    """Called in the decoding process; on one clip, Python code outside of our package raises."""
+    if clip.key == ntu_name(1, 2):
+        json.dumps(object())
+    return make_members(plan, clip)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_bug_of_ours_ends_the_build_with_its_place(
+    small_raw: Path, small_built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    plan = small_plan(small_raw, tmp_path)
+    monkeypatch.setattr(build_module, "make_members", make_members_with_a_bug)
+    monkeypatch.setattr(executors, "local_executor", ThreadPoolExecutor)  # a process would not see the line above
+    message = rf"{ntu_name(1, 2)}: AttributeError\(.*'shape'.* is a bug of epam_data, please report it"
+    with pytest.raises(BugError, match=message) as caught:
+        build(plan, BuildOptions(where=ExecutorSettings(workers=workers)))
+    assert re.search(r'prepare\.py", line \d+, in _check_clip', "".join(traceback.format_exception(caught.value)))
+    with pytest.raises(BugError, match=message):
+        estimate(plan)
+    monkeypatch.undo()
+    assert build(plan).num_samples == 6
+    assert folder_bytes(tmp_path) == folder_bytes(small_built)
+
+
+def test_the_same_error_in_a_library_costs_its_clip_alone(
+    small_raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build_module, "make_members", make_members_that_a_library_fails)
+    (problem,) = build(small_plan(small_raw, tmp_path)).problems
+    assert problem.reason.startswith(f"{ntu_name(1, 2)}: TypeError('Object of type object is not JSON serializable')")
+
+
 def make_members_or_hang(plan: BuildPlan, clip: Clip) -> Any:
     """Called in the decoding process, as `make_members` is; one clip makes it hang."""
     if clip.key == ntu_name(1, 2):
@@ -418,8 +466,8 @@ def test_a_video_that_hangs_the_decoder_costs_its_clip_alone(
     small_raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(build_module, "make_members", make_members_or_hang)
-    report = build(small_plan(small_raw, tmp_path, limits=ClipLimits(clip_seconds=5)))
-    assert [problem.reason for problem in report.problems] == [f"{ntu_name(1, 2)}: took over 5 s and was stopped"]
+    report = build(small_plan(small_raw, tmp_path, limits=ClipLimits(clip_seconds=10)))
+    assert [problem.reason for problem in report.problems] == [f"{ntu_name(1, 2)}: took over 10 s and was stopped"]
     assert (report.num_samples, report.num_skipped) == (5, 1)
 
 
@@ -463,7 +511,7 @@ def test_two_records_of_one_key_are_refused(small_raw: Path, tmp_path: Path, lay
     annotations = [annotation(name, 0, person(20)[None]) for name in names]
     pickle = write_pickle(tmp_path / "all.pkl", {"split": splits, "annotations": annotations})
     raw = RawSettings(videos=small_raw / "videos", skeletons=pickle, protocol="xsub")
-    message = f"{names[0]} and {names[1]}: two clips with the one key {ntu_name(0, 1)}"
+    message = f"{names[0]} and {names[1]}: two clips with the same key {ntu_name(0, 1)}"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         build(small_plan(small_raw, tmp_path / "out", raw=raw))
     assert not list((tmp_path / "out").glob("*.tar"))
@@ -499,6 +547,77 @@ def test_a_split_whose_clips_all_fail_makes_an_empty_shard(small_raw: Path, tmp_
     assert len(load_index(tmp_path / "out")) == 0
 
 
+# Clips that all fail
+
+
+@pytest.fixture(scope="module")
+def many_raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One clip more than are tried first, without a single video."""
+    root = tmp_path_factory.mktemp("many_raw")
+    names = [ntu_name(number, number + 1) for number in range(FIRST_CLIPS + 1)]
+    annotations = [annotation(name, number, person(20)[None]) for number, name in enumerate(names)]
+    write_pickle(root / "skeletons.pkl", {"split": {"xsub_train": names, "xsub_val": []}, "annotations": annotations})
+    (root / "videos").mkdir()
+    return root
+
+
+def add_video(raw: Path, out: Path, number: int) -> str:
+    """Write the video of one of the clips, counted in the order of the build; returns its name."""
+    plan = small_plan(raw, out)
+    tasks = tasks_of(plan)
+    with SkeletonStore(plan.store) as store:
+        name = store.names[list(clips_of(tasks))[number][0]]
+    write_recording(raw / "videos" / f"{name}_rgb.avi", person(20))
+    return name
+
+
+def test_a_build_whose_first_clips_all_fail_for_one_reason_stops(many_raw: Path, tmp_path: Path) -> None:
+    raw = Path(shutil.copytree(many_raw, tmp_path / "raw"))
+    add_video(raw, tmp_path / "order", FIRST_CLIPS)  # the last one: it comes too late
+    plan = small_plan(raw, tmp_path / "out")
+    message = (
+        rf"^the first 20 clips all failed for one reason: no video found \(one of them: S\w+: no video found\)\. "
+        rf"Check --raw\.videos {raw}/videos and --raw\.skeletons {raw}/skeletons\.pkl; "
+        r"to build the other clips, allow failures with --max-failures 20 or more$"
+    )
+    for refused in (
+        lambda: build(plan),
+        lambda: build(plan, BuildOptions(max_failures=FIRST_CLIPS - 1, where=ExecutorSettings(workers=2))),
+        lambda: build_part(plan, BuildOptions(), 1, 3),
+    ):
+        with pytest.raises(ValueError, match=message):
+            refused()
+        assert not list((tmp_path / "out").glob("*.tar"))
+        assert not (tmp_path / "out" / INPUTS).exists(), "so that other inputs are not refused"
+    report = build(plan, BuildOptions(max_failures=FIRST_CLIPS))
+    assert (report.num_samples, report.num_skipped) == (1, FIRST_CLIPS)
+
+
+def test_one_good_clip_among_the_first_is_enough(many_raw: Path, tmp_path: Path) -> None:
+    raw = Path(shutil.copytree(many_raw, tmp_path / "raw"))
+    add_video(raw, tmp_path / "order", FIRST_CLIPS - 1)
+    report = build(small_plan(raw, tmp_path / "out"))
+    assert (report.num_samples, report.num_skipped) == (1, FIRST_CLIPS)
+
+
+def test_first_clips_that_fail_for_several_reasons_stop_nothing(many_raw: Path, tmp_path: Path) -> None:
+    raw = Path(shutil.copytree(many_raw, tmp_path / "raw"))
+    (raw / "videos" / f"{add_video(raw, tmp_path / 'order', 5)}_rgb.avi").write_bytes(b"")
+    assert build(small_plan(raw, tmp_path / "out")).num_skipped == FIRST_CLIPS + 1
+
+
+def test_a_wrong_folder_leaves_a_finished_build_as_it_is(many_raw: Path, tmp_path: Path) -> None:
+    raw = Path(shutil.copytree(many_raw, tmp_path / "raw"))
+    add_video(raw, tmp_path / "order", 0)
+    plan = small_plan(raw, tmp_path / "out")
+    build(plan)
+    before = folder_bytes(tmp_path / "out")
+    with pytest.raises(ValueError, match="the first 20 clips all failed"):
+        build(replace(plan, raw=replace(plan.raw, videos=many_raw / "videos")))
+    assert folder_bytes(tmp_path / "out") == before
+    assert build(plan).num_reused == 11
+
+
 def test_both_decoders_build_the_same_samples(small_raw: Path, small_built: Path, tmp_path: Path) -> None:
     prepare: PrepareSettings = replace(SMALL, decoder="decord")
     build(small_plan(small_raw, tmp_path, prepare=prepare))
@@ -522,7 +641,7 @@ def test_parts_of_an_array_job_make_the_same_folder(small_raw: Path, small_built
 def test_a_second_build_is_refused_and_told_who_is_first(small_raw: Path, tmp_path: Path) -> None:
     plan = small_plan(small_raw, tmp_path)
     plan.work_folder.mkdir()
-    first = f"another build is at work here: process {os.getpid()} on "
+    first = f"another build is running here: process {os.getpid()} on "
     with FolderLock(plan.work_folder):
         for second in (build, finalise, lambda plan: build_part(plan, BuildOptions(), 0, 2)):
             with pytest.raises(ValueError, match=first):
@@ -613,5 +732,5 @@ def test_a_damaged_store_is_named(copied: Path, small_raw: Path) -> None:
     plan.store.write_bytes(data.replace(numbers, bytes(64)))
     for path in copied.glob("*.tar"):
         path.unlink()
-    with pytest.raises(ValueError, match=r"skeletons\.h5: damaged \(.*\); remove it, the build makes it anew$"):
+    with pytest.raises(ValueError, match=r"skeletons\.h5: damaged \(.*\); remove it, and the next build recreates it$"):
         build(plan)

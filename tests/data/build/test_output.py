@@ -111,7 +111,7 @@ def test_a_store_that_fails_for_good_is_named(memory: Any, tmp_path: Path, monke
 def test_a_cut_upload_is_no_upload(memory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(remote, "_FIRST_WAIT_SECONDS", 0.0)
     monkeypatch.setattr(type(memory), "put_file", lambda fs, local, path, **_: fs.pipe_file(path, b"sh"))
-    with pytest.raises(OSError, match="2 of 5 bytes arrived"):
+    with pytest.raises(OSError, match="received 2 of 5 bytes"):
         publish(UrlOutput(URL, tmp_path), "train-000000.tar", b"shard")
 
 

@@ -56,7 +56,7 @@ def test_unknown_keys_are_named_with_the_nearest(ntu60_raw: Path):
 
 
 def test_nothing_left(ntu60_raw: Path):
-    with pytest.raises(ValueError, match=r"no usable clip of protocol 'xsub' that is of split test$"):
+    with pytest.raises(ValueError, match=r"no usable clip of protocol 'xsub' with split test$"):
         plan_with(ntu60_raw, Selection(split="test"))
 
 
@@ -84,7 +84,7 @@ def test_bad_selections_are_refused(values: dict[str, Any], message: str):
     ("places", "message"),
     [
         ({"out": "s3://bucket/ntu60"}, "out is the URL s3://bucket/ntu60: give --work FOLDER"),
-        ({"out": Path("shards"), "work": Path("w")}, "work goes with an out that is a URL; the folder shards keeps"),
+        ({"out": Path("shards"), "work": Path("w")}, "work is only for an out that is a URL; the folder shards uses"),
     ],
 )
 def test_a_url_needs_a_work_folder_and_a_folder_none(ntu60_raw: Path, places: dict[str, Any], message: str):

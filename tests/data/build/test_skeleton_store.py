@@ -66,7 +66,7 @@ def test_a_store_without_clips(tmp_path: Path) -> None:
 
 def test_two_clips_of_one_key_are_named(tmp_path: Path) -> None:
     clips = [make_clip(1, key="x", name="train/x"), make_clip(2), make_clip(3, key="x", name="val/x")]
-    with pytest.raises(ValueError, match=r"^train/x and val/x: two clips with the one key x$"):
+    with pytest.raises(ValueError, match=r"^train/x and val/x: two clips with the same key x$"):
         write_store(tmp_path / "s.h5", clips, SOURCES)
     assert list(tmp_path.iterdir()) == []
 

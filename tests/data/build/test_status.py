@@ -35,7 +35,7 @@ def test_a_build_at_work_and_interrupted(ntu60_raw: Path, tmp_path: Path):
     interrupted = build_status(str(tmp_path / "out"))
     assert (interrupted.state, interrupted.num_shards_done, interrupted.num_shards) == ("interrupted", 4, 6)
     assert interrupted.skipped == {"no video found": 1}
-    assert "rerun the command of the build" in interrupted.describe()
+    assert "rerun the build command" in interrupted.describe()
 
     ShardNotes(plan.work_folder).write("train-000002", Count(clips=3, frames=90))
     assert build_status(str(tmp_path / "out")).num_clips_done == interrupted.num_clips_done  # nobody is at work on them
@@ -80,13 +80,13 @@ def test_looking_changes_nothing(ntu60_shards: Path):
 
 
 def test_no_build_there(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"holds no tasks\.json; no build was begun here"):
+    with pytest.raises(ValueError, match=r"no tasks\.json found; no build was started here"):
         build_status(str(tmp_path))
     with pytest.raises(ValueError, match=r"^s3://bucket/set: give the build's --work folder, too"):
         build_status("s3://bucket/set")
 
 
-def test_the_time_left_goes_by_shards_in_work():
+def test_the_time_left_goes_by_shards_in_progress():
     facts = {
         "out": "shards",
         "state": "at work",
@@ -99,5 +99,5 @@ def test_the_time_left_goes_by_shards_in_work():
         "skipped": {},
         "num_shards_in_work": 2,
     }
-    assert "2 shards in work, about 1 h 01 min left" in BuildStatus(**facts, seconds_left=3660.0).describe()
+    assert "2 shards in progress, about 1 h 01 min left" in BuildStatus(**facts, seconds_left=3660.0).describe()
     assert "time left unknown" in BuildStatus(**facts, seconds_left=None).describe()

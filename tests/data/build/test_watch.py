@@ -71,13 +71,13 @@ def test_notes_are_not_written_for_every_clip(tmp_path: Path, monkeypatch: pytes
 
 
 def test_tasks(tmp_path: Path):
-    with pytest.raises(ValueError, match=rf"^{re.escape(str(tmp_path))}: holds no tasks\.json; no build was begun"):
+    with pytest.raises(ValueError, match=rf"^{re.escape(str(tmp_path))}: no tasks\.json found; no build was started"):
         read_tasks(tmp_path)
     write_tasks(tmp_path, [task("train-000000", 3), task("val-000000", 1)])
     assert read_tasks(tmp_path) == {"train-000000": (3, "train-000000"), "val-000000": (1, "val-000000")}
 
 
-def test_a_watch_counts_what_was_there_what_is_finished_and_what_is_in_work(tmp_path: Path, monkeypatch: Any):
+def test_a_watch_counts_what_was_there_what_is_finished_and_what_is_in_progress(tmp_path: Path, monkeypatch: Any):
     monkeypatch.setattr(watch_module, "_NOTE_EVERY_SECONDS", 0.001)
     told: list[tuple[int, int, str]] = []
 

@@ -58,9 +58,9 @@ def test_workers_find_the_same(shards: Path):
     assert [clip.key for clip in alone.measures] == [clip.key for clip in together.measures]
 
 
-def test_a_displacement_is_said_once(shards: Path):
+def test_a_displacement_is_reported_once(shards: Path):
     a_member_that_grew(shards)
-    moved = [found for found in check(shards, ALL, HERE).findings if "out of place" in found.what]
+    moved = [found for found in check(shards, ALL, HERE).findings if "misplaced" in found.what]
     assert len(moved) == 1
 
 
@@ -103,7 +103,7 @@ def test_the_annotation_is_compared(
     change_index(shards, keys={2: b"other"}, label={0: 7})
     findings = check(shards, CheckSettings(sample=0, skeletons=ntu60_raw / "skeletons.pkl"), HERE).findings
     texts = [(found.key, found.what) for found in findings if found.check == "annotation"]
-    assert (old, "annotated for train, but neither there nor reported") in texts
+    assert (old, "annotated for train, but neither in the index nor reported") in texts
     assert ("other", "the annotation does not have this clip") in texts
     assert any("the index has train, label 7" in what for _, what in texts)
 
@@ -113,7 +113,7 @@ def test_the_containers_are_compared(ntu60_raw: Path, shards: Path):
     assert check(shards, settings, HERE).findings == ()
     key = rewrite_first(shards, lambda members: with_json(members, video_frames=80, skeleton_frames=44))
     what = [found.what for found in check(shards, settings, HERE).findings if found.key == key]
-    assert any("the container announces" in text and "the decoder gave 80" in text for text in what)
+    assert any("the container's header says" in text and "the decoder returned 80" in text for text in what)
 
 
 def test_the_deep_subset_is_seeded(ntu60_shards: Path):
@@ -137,12 +137,12 @@ def test_the_size_of_the_deep_subset(sample: int | str, count: int):
 
 @pytest.mark.parametrize("sample", ["some", -1, "101%", "-1%", "", "1.5"])
 def test_bad_sizes_are_refused(sample: int | str):
-    with pytest.raises(ValueError, match=r"check\.sample must be a number, a share as 1%, or all, got"):
+    with pytest.raises(ValueError, match=r"check\.sample must be a number, a share such as 1%, or all, got"):
         CheckSettings(sample=sample)
 
 
 def test_no_shard_directory_is_refused(tmp_path: Path, shards: Path):
-    with pytest.raises(ValueError, match=r"holds no manifest\.json"):
+    with pytest.raises(ValueError, match=r"no manifest\.json found"):
         check(tmp_path, ALL, HERE)
     change_manifest(shards, prepare={"sigma_px": "wide"})
     with pytest.raises(ValueError, match=r"manifest\.json: prepare\.sigma_px: expected float, got wide"):
@@ -162,7 +162,7 @@ def test_a_reader_of_ones_own_is_asked_where_the_settings_name_it(ntu60_raw: Pat
     change_manifest(shards, dataset="my_module:READER", protocol="xset")
     report = check(shards, CheckSettings(sample=0), HERE)
     assert report.findings == () and report.reader is None
-    assert any(note.startswith("my_module:READER is no data set of this package") for note in report.notes)
+    assert any(note.startswith("my_module:READER is not a built-in data set") for note in report.notes)
     raw = ntu60_raw / "skeletons.pkl"
     change_manifest(shards, protocol="xsub")
     named = check(shards, CheckSettings(sample=0, dataset="epam_data.readers.ntu60:READER", skeletons=raw), HERE)

@@ -47,7 +47,7 @@ def test_rgb_decodes_the_clips_in_depth_alone(ntu60_shards: Path):
     assert [clip.decoded for clip in result.measures] == [True, True, False, False]
 
 
-def test_a_damaged_shard_is_looked_at_whole(ntu60_shards: Path, tmp_path: Path):
+def test_every_clip_of_a_damaged_shard_is_checked_in_depth(ntu60_shards: Path, tmp_path: Path):
     root = Path(shutil.copytree(ntu60_shards, tmp_path / "shards"))
     job = task(root, 0, frozenset())
     change_bytes(root / "train-000000.tar", lambda data: data.__setitem__(257, data[257] ^ 1))  # the magic word "ustar"

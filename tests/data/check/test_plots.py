@@ -29,7 +29,7 @@ def test_each_plot_is_an_svg_with_its_figures_in_words(report: CheckReport):
     frames = [clip.num_frames for clip in report.measures]
     assert made["Frames per clip"].words.startswith(f"{min(frames)} to {max(frames)}, median")
     assert made["Persons per clip"].words == "8 clips with 1 person"
-    assert made["Clips per class"].words == "train 0 to 1 a class; val 0 to 1 a class"
+    assert made["Clips per class"].words == "train 0 to 1 per class; val 0 to 1 per class"
 
 
 def test_plots_are_repeatable(report: CheckReport):

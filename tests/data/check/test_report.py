@@ -73,7 +73,7 @@ def test_a_problem_links_to_the_picture_of_its_clip(ma52_shards: Path, tmp_path:
     assert re.search(rf'id="clip-{broken}">\s*<p>No picture: {broken}: rgb.mjpeg: frame 0', text)
 
 
-def test_many_findings_are_cut_and_said(clean: CheckReport, tmp_path: Path):
+def test_many_findings_are_cut_and_counted(clean: CheckReport, tmp_path: Path):
     findings = tuple(Finding(check="tar", what=f"number {number}") for number in range(1001))
     text = write_report(dataclasses.replace(clean, findings=findings), tmp_path).read_text()
     assert "1,001 problems found" in text and "The first 1000 of 1001" in text

@@ -3,6 +3,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from epam_data.build import build_shard
 from epam_data.cli import main
 from tests.data.raw_data import folder_bytes, ntu_name
 
@@ -56,6 +57,23 @@ def test_reasons_are_summed_up(arguments: list[str], ntu60_raw: Path, tmp_path: 
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith("16 clips in 3 shards (0 reused), ")
     assert printed[1:] == ["3 skipped: no video found", f"all 3 with their reasons: {out}/problems.jsonl"]
+
+
+def test_a_wrong_folder_of_videos_stops_the_build(
+    arguments: list[str], tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(build_shard, "FIRST_CLIPS", 5)
+    videos, out = tmp_path / "videos", tmp_path / "out"
+    videos.mkdir()
+    command = ["build", *arguments, "--raw.videos", str(videos), "--out", str(out)]
+    for part in ([], ["--part", "1/2"]):
+        assert main([*command, *part]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("epam-data build: the first 5 clips all failed for one reason: no video found (")
+        assert f"Check --raw.videos {videos} and --raw.skeletons " in error
+        assert not list(out.glob("*.tar"))
+    assert main([*command, "--max-failures", "20"]) == 0
+    assert "0 clips in 3 shards" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("option", ["--dry-run", "--restart", "--retry-skipped", "--part=0/2"])

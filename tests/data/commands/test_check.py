@@ -60,13 +60,13 @@ def test_many_problems_are_cut_on_the_terminal(ma52_shards: Path, tmp_path: Path
 def test_what_cannot_be_checked_gives_exit_code_2(damaged: Path, capsys):
     (damaged / "manifest.json").write_text("{")
     assert main(["check", str(damaged)]) == 2
-    assert "no JSON" in capsys.readouterr().err
+    assert "not JSON" in capsys.readouterr().err
 
 
 def test_a_report_that_cannot_be_written_is_refused_before_the_check(ma52_shards: Path, tmp_path: Path, capsys):
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-        assert main(["check", str(tmp_path / "none"), "--report", str(folder)]) == 2  # not: "holds no manifest.json"
+        assert main(["check", str(tmp_path / "none"), "--report", str(folder)]) == 2  # not: "no manifest.json found"
         assert f"--report {folder}: must be a folder that can be written, got" in capsys.readouterr().err
 
 

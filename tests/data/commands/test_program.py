@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from epam_data import program
 from epam_data.cli import COMMANDS as DATA_COMMANDS
+from epam_data.commands import program
 from epam_data.commands.program import Entry, run_command
 from epam_data.system.executors import WorkersDiedError
 from epam_model.cli import COMMANDS as MODEL_COMMANDS
@@ -25,7 +25,7 @@ def bake_command(command: BakeCommand) -> int:
     raise NotImplementedError
 
 
-HERE = "tests.data.test_program"
+HERE = "tests.data.commands.test_program"
 TABLE = {"bake": Entry(summary="Bake a cake.", command=f"{HERE}:BakeCommand", function=f"{HERE}:bake_command")}
 GOOD = ("bake", "--out", "o")
 

@@ -107,7 +107,7 @@ def test_two_pickles_of_one_split_are_refused(tmp_path: Path) -> None:
 
 def test_a_folder_without_pickles_is_refused(tmp_path: Path) -> None:
     for protocol, pattern in ((None, "*_{train,val,test}.pkl"), ("xsub", "*_xsub_{train,val,test}.pkl")):
-        with pytest.raises(ValueError, match=f"^{re.escape(f'{tmp_path}: holds no pickle named {pattern}')}$"):
+        with pytest.raises(ValueError, match=f"^{re.escape(f'{tmp_path}: no pickle named {pattern} found')}$"):
             skeleton_files(raw_settings(tmp_path, protocol))
 
 

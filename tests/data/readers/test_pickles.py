@@ -185,7 +185,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"\x80\x04", b"hello", b"PK\x03\x04", b"I12x\n.", b"\x80\x63."])
 def test_what_is_no_pickle_is_refused(tmp_path: Path, data: bytes) -> None:
-    with pytest.raises(ValueError, match=r"^skeletons\.pkl: not a whole pickle \("):
+    with pytest.raises(ValueError, match=r"^skeletons\.pkl: not a complete pickle \("):
         load_bytes(tmp_path, data)
 
 

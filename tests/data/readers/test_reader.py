@@ -34,7 +34,7 @@ def test_a_skeleton_is_a_known_name_or_a_layout_of_ones_own() -> None:
     ):
         reader(skeleton="kinect")
     taken = SkeletonLayout(name="coco17", joints=("nose",), flip_pairs=(), limbs=())
-    with pytest.raises(ValueError, match=r"^skeleton coco17: this name is that of another layout, choose a new one$"):
+    with pytest.raises(ValueError, match=r"^skeleton coco17: another layout has this name, choose a new one$"):
         reader(skeleton=taken)
 
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from epam_data.show.commands import InspectCommand, inspect_command
 
 from epam_data.build.build import build
 from epam_data.build.plan import BuildPlan, ClipLimits
 from epam_data.check.check import CheckSettings, check
 from epam_data.check.report import write_report
+from epam_data.commands.inspect import InspectCommand, inspect_command
 from epam_data.readers import RawSettings, find_reader
 from epam_data.shards.index import load_index
 from epam_data.shards.manifest import load_manifest
@@ -89,7 +89,7 @@ def test_a_layout_of_ones_own_without_groups_goes_from_build_to_batch(module: Pa
     assert load_manifest(shards).to_json() == manifest.to_json()
     report = check(shards, CheckSettings(sample="all", rgb=True), ExecutorSettings(workers=0))
     assert report.findings == () and report.num_deep == 2
-    assert any("own_reader:PLAIN is no data set of this package" in note for note in report.notes)
+    assert any("own_reader:PLAIN is not a built-in data set" in note for note in report.notes)
     write_report(report, module.parent / "report")
     assert inspect_command(InspectCommand(shards=str(shards), key="a", png=module.parent / "a.png")) == 0
     first = load_index(shards).row(0).key
@@ -135,8 +135,8 @@ def test_a_changed_reader_is_another_input(module: Path) -> None:
     [
         ("kinetics", "^dataset must be one of ma52, ntu60, synthetic, or module:NAME of a reader of your own, got "),
         ("no_such_module:X", "^dataset 'no_such_module:X': no_such_module cannot be imported "),
-        ("own_reader:ABSENT", "^dataset 'own_reader:ABSENT': own_reader must hold a Reader ABSENT, got NoneType$"),
-        ("own_reader:NUMBER", "^dataset 'own_reader:NUMBER': own_reader must hold a Reader NUMBER, got int$"),
+        ("own_reader:ABSENT", "^dataset 'own_reader:ABSENT': own_reader must define a Reader ABSENT, got NoneType$"),
+        ("own_reader:NUMBER", "^dataset 'own_reader:NUMBER': own_reader must define a Reader NUMBER, got int$"),
     ],
 )
 def test_what_is_no_reader_is_refused(module: Path, dataset: str, message: str) -> None:

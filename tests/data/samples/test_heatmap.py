@@ -180,14 +180,14 @@ def test_a_limb_has_the_lower_score_and_a_short_one_its_start() -> None:
     assert volume[1, 3, 10] == pytest.approx(0.75 * math.exp(-1 / 0.72), abs=1e-6), "the end, at 9.9, does not show"
 
 
-def test_infinite_values_paint_nothing() -> None:
+def test_infinite_values_render_nothing() -> None:
     for bad in (np.inf, -np.inf):
         assert not draw_joints(np.array([[[[bad, 3.0]]]]), np.ones((1, 1, 1)), SIZE, 0.6).any()
         assert not draw_joints(np.full((1, 1, 1, 2), 3.0), np.full((1, 1, 1), bad), SIZE, 0.6).any()
 
 
 @pytest.mark.parametrize("far", [1e9, -1e9, 3e38, -3e38])
-def test_joints_very_far_outside_paint_nothing(far: float) -> None:
+def test_joints_very_far_outside_render_nothing(far: float) -> None:
     for point in ([far, 3.0], [3.0, far], [far, far]):
         assert not draw_joints(np.array([[[point]]], np.float32), np.ones((1, 1, 1)), SIZE, 0.6).any()
 

@@ -155,7 +155,7 @@ def zip_bytes() -> bytes:
         (b"<!DOCTYPE html><html><body>404 Not Found</body></html>", "not a readable video (Invalid data found"),
         (b"Sorry, this file has moved.\n" * 200, "not a readable video (Invalid data found"),
         (zip_bytes(), "not a readable video (Invalid data found"),
-        (b"1\n00:00:01,000 --> 00:00:02,000\nhello\n\n", "holds no video stream"),
+        (b"1\n00:00:01,000 --> 00:00:02,000\nhello\n\n", "has no video stream"),
         (image_bytes("png"), "a still image (png_pipe), expected a video"),
         (image_bytes("jpeg"), "a still image (jpeg_pipe), expected a video"),
     ],
@@ -228,7 +228,7 @@ def test_other_matrices_are_refused(
 ) -> None:
     path = tmp_path / "odd.mp4"
     path.write_bytes(with_matrix((plain / "plain.mp4").read_bytes(), *matrix))
-    reason = f"odd.mp4: display matrix {words} is no turn by 0, 90, 180 or 270 degrees"
+    reason = f"odd.mp4: display matrix {words} is not a rotation by 0, 90, 180 or 270 degrees"
     assert refusal(path, decoder) == reason
     with pytest.raises(ValueError, match=f"^{re.escape(reason)}$"):
         video_size(path)
@@ -279,7 +279,7 @@ def test_a_recording_that_was_cut_off_gives_the_frames_it_has(
     path.write_bytes(cut_off(plain / f"plain.{ending}", 7))
     assert decode_crop(path, WHOLE, 128, 100, decoder)[1] == 7
     path.write_bytes(cut_off(plain / f"plain.{ending}", 0))
-    assert refusal(path, decoder) == f"cut.{ending}: the decoder gave no frame"
+    assert refusal(path, decoder) == f"cut.{ending}: no frame could be decoded"
 
 
 @both_decoders
@@ -298,7 +298,7 @@ def test_a_trimmed_mp4_gives_what_is_left(plain: Path, tmp_path: Path, decoder: 
 def test_a_header_that_breaks_off_is_refused(plain: Path, tmp_path: Path, decoder: str) -> None:
     data = (plain / "plain.mp4").read_bytes()
     (tmp_path / "header.mp4").write_bytes(data[: data.index(b"stsd") - 4])
-    reason = "header.mp4: its video stream names no codec that can be decoded"
+    reason = "header.mp4: its video stream has an unknown codec"
     assert refusal(tmp_path / "header.mp4", decoder) == reason
     with pytest.raises(ValueError, match=f"^{re.escape(reason)}$"):
         video_size(tmp_path / "header.mp4")
@@ -314,7 +314,7 @@ def test_a_second_size_in_mid_stream_is_refused(tmp_path: Path, decoder: str) ->
         write_video(tmp_path / "part.h264", numbered_frames(6, hw))
         parts.append((tmp_path / "part.h264").read_bytes())
     (tmp_path / "two.avi").write_bytes(b"".join(parts))
-    reason = "two.avi: the picture changes in mid-stream from 128 x 96 to 80 x 64 pixels"
+    reason = "two.avi: the frame size changes from 128 x 96 to 80 x 64 pixels"
     assert refusal(tmp_path / "two.avi", decoder) == reason
 
 

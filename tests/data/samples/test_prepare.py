@@ -326,7 +326,7 @@ def test_infinite_joints_are_missing_joints(dot_video: Path) -> None:
     [
         ({"rgb_size_px": 7}, "prepare.rgb_size_px must be >= 8, got 7"),
         ({"heatmap_size_px": 0}, "prepare.heatmap_size_px must be >= 8, got 0"),
-        ({"heatmap_kind": "bones"}, "prepare.heatmap_kind must be joints or limbs, got 'bones'"),
+        ({"heatmap_kind": "bones"}, "prepare.heatmap_kind must be one of joints, limbs, got 'bones'"),
         ({"sigma_px": 0}, "prepare.sigma_px must be > 0, got 0"),
         ({"sigma_px": float("nan")}, "prepare.sigma_px must be > 0, got nan"),
         ({"min_overlap": 1.5}, "prepare.min_overlap must be in 0..1, got 1.5"),

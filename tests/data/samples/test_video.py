@@ -4,6 +4,7 @@ import gc
 import re
 import wave
 from pathlib import Path
+from typing import get_args
 
 import av
 import numpy as np
@@ -12,7 +13,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from epam_data.readers.videos import VideoFinder
-from epam_data.samples.video import Box, decode_crop, video_size
+from epam_data.samples.settings import Decoder
+from epam_data.samples.video import DECODERS, Box, decode_crop, video_size
 from tests.data.raw_data import SMALL_HW, background, cut_avi, draw_dot, write_video
 
 NUM_FRAMES = 24
@@ -136,6 +138,10 @@ def test_a_truncated_recording_gives_the_frames_it_has(recordings: Path, tmp_pat
     np.testing.assert_array_equal(frames[:-1], decode_crop(recordings / "plain.avi", WHOLE, 32, 100)[0][: count - 1])
 
 
+def test_a_recipe_may_name_every_decoder() -> None:
+    assert tuple(DECODERS) == get_args(Decoder)
+
+
 def test_an_unknown_decoder_is_refused(recordings: Path) -> None:
     with pytest.raises(ValueError, match=r"^prepare\.decoder must be one of pyav, decord, got 'opencv'$"):
         decode_crop(recordings / "plain.avi", WHOLE, 32, 5, "opencv")
@@ -163,7 +169,7 @@ def test_a_recording_without_a_video_stream_is_refused(tmp_path: Path) -> None:
         sound.setframerate(8000)
         sound.writeframes(bytes(16000))
     for use in (video_size, lambda path: decode_crop(path, WHOLE, 32, 5)):
-        with pytest.raises(ValueError, match=r"^sound\.avi: holds no video stream$"):
+        with pytest.raises(ValueError, match=r"^sound\.avi: has no video stream$"):
             use(tmp_path / "sound.avi")
 
 

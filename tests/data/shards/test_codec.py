@@ -176,12 +176,12 @@ def test_a_frame_of_another_size_is_named() -> None:
         USUAL_CODECS.decode_frame(image, np.empty((16, 16, 3), np.uint8), 7)
 
 
-def test_what_is_not_one_whole_jpeg_has_no_size() -> None:
+def test_what_is_not_one_complete_jpeg_has_no_size() -> None:
     image = simplejpeg.encode_jpeg(background((16, 24)), colorspace="RGB")
     for data, message in (
-        (b"text", r"no JPEG \("),
-        (image[:-2], "not one whole JPEG"),
-        (image + b"\0", "not one whole"),
+        (b"text", r"not a JPEG \("),
+        (image[:-2], "not one complete JPEG"),
+        (image + b"\0", "not one complete"),
     ):
         with pytest.raises(ValueError, match=f"^{message}"):
             USUAL_CODECS.frame_size(data)

@@ -83,11 +83,11 @@ def test_a_bad_info_is_refused(data: bytes, message: str) -> None:
         read_head(data)
 
 
-def test_text_that_is_no_json_is_refused() -> None:
+def test_text_that_is_not_json_is_refused() -> None:
     """NaN and Infinity, which Python would read, among them."""
     strange = [with_json(sigma_px=float("nan")), with_json(heatmap_scale=float("inf"))]
     for data in (b"", b"{", b"\xff\xfe", ENCODED["json"][:-5], b'{"a":' + b"[" * 100_000, *strange):
-        with pytest.raises(ValueError, match=r"^KEY\.json: no JSON \("):
+        with pytest.raises(ValueError, match=r"^KEY\.json: not JSON \("):
             read_head(data)
 
 

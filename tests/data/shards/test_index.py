@@ -49,6 +49,11 @@ def test_the_index_survives(tmp_path: Path) -> None:
     assert type(index.row(0).member_bytes[0]) is int
 
 
+def test_the_rows_of_shards_are_those_that_lie_in_them(tmp_path: Path) -> None:
+    index = load_written(tmp_path, index_bytes(SHARDS))
+    assert [index.rows_of(shards).tolist() for shards in ([0, 1], [2], [1], [])] == [[0, 1], [2], [], []]
+
+
 def test_equal_shards_give_equal_bytes() -> None:
     assert index_bytes(SHARDS) == index_bytes(list(SHARDS))
     assert index_bytes(SHARDS) != index_bytes(SHARDS[:1])

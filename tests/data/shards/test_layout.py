@@ -57,7 +57,7 @@ def test_a_header_says_where_its_member_lies() -> None:
     [
         (header()[:-1], "truncated header"),
         (b"x" + header()[1:], "bad checksum"),
-        (header("folder", 0, tarfile.DIRTYPE), "folder is no regular file"),
+        (header("folder", 0, tarfile.DIRTYPE), "folder is not a regular file"),
         (header(size=-1), r"a\.json has -1 bytes"),
     ],
 )

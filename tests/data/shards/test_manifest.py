@@ -46,6 +46,12 @@ def test_the_manifest_survives(tmp_path: Path) -> None:
         assert replace(one).to_json() == one.to_json()
 
 
+def test_shards_of_a_split_are_numbered_among_all() -> None:
+    first = manifest().shards[0]
+    splits = manifest(shards=tuple(replace(first, split=split) for split in ("train", "val", "train")))
+    assert [splits.shards_of(split) for split in ("train", "val", "test")] == [[0, 2], [1], []]
+
+
 def test_a_later_field_is_ignored(tmp_path: Path) -> None:
     values = {**json.loads(manifest().to_json()), "added_later": 1}
     (tmp_path / MANIFEST).write_text(json.dumps(values))
@@ -55,7 +61,7 @@ def test_a_later_field_is_ignored(tmp_path: Path) -> None:
 def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for root in (tmp_path, tmp_path / "none", tmp_path / "file"):
-        message = f"{root}: holds no manifest.json; no shard directory, or its build is not finished"
+        message = f"{root}: no manifest.json found; not a shard directory, or its build is not finished"
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             load_manifest(root)
 
@@ -64,7 +70,7 @@ def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
 def test_what_is_no_manifest_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / MANIFEST).write_bytes(data)
     with pytest.raises(
-        ValueError, match=f"^{re.escape(str(tmp_path / MANIFEST))}: (no JSON \\(|expected object, got )"
+        ValueError, match=f"^{re.escape(str(tmp_path / MANIFEST))}: (not JSON \\(|expected object, got )"
     ):
         load_manifest(tmp_path)
 
@@ -112,6 +118,7 @@ def test_the_manifest_of_a_build(ntu60_shards: Path) -> None:
         ({"problems": {"skipped": True}}, r"problems\[\.\.\.\]: expected int, got \{'skipped': True\}$"),
         ({"prepare": []}, r"prepare: expected object, got \[\]$"),
         ({"prepare": {"sigma_px": "wide"}}, "prepare.sigma_px: expected float, got wide$"),
+        ({"prepare": {"decoder": "vlc"}}, "prepare.decoder: expected one of pyav, decord, got 'vlc'$"),
         ({"prepare": {"rgb_size_px": 4}}, "prepare.rgb_size_px must be >= 8, got 4$"),
         ({"shard": {"jpeg_quality": 101}}, "shard.jpeg_quality must be in 1..100, got 101$"),
         ({"codecs": {"frames": "rgb.avi"}}, "codecs.frames must be one of rgb.mjpeg, got 'rgb.avi'$"),

@@ -47,7 +47,7 @@ def test_a_directory_at_a_url_gives_the_same_clip(ma52_shards: Path):
     assert read_sample(f"file://{ma52_shards}", key)[1] == read_sample(ma52_shards, key)[1]
 
 
-def test_hidden_labels_and_absent_members_are_said(ma52_shards: Path, tmp_path: Path):
+def test_hidden_labels_and_absent_members_are_reported(ma52_shards: Path, tmp_path: Path):
     assert describe(str(ma52_shards / "test-000000.tar")).count("hidden") == 2
     key, _, members = next(read_shard(ma52_shards / "val-000000.tar"))
     write_tar(tmp_path / "part.tar", [(f"{key}.{e}", data) for e, data in members.items() if e != "rgb.mjpeg"])
@@ -69,7 +69,7 @@ def test_what_cannot_be_read_is_refused(ntu60_shards: Path, tmp_path: Path):
         describe("nothing://x.tar")
     bad = Path(shutil.copy(ntu60_shards / "val-000000.tar", tmp_path))
     change_bytes(bad, lambda data: data.__setitem__(3, data[3] ^ 1))
-    with pytest.raises(ValueError, match=r"no tar header at byte 0 \(bad checksum\)"):
+    with pytest.raises(ValueError, match=r"invalid tar header at byte 0 \(bad checksum\)"):
         describe(str(bad))
 
 
@@ -78,16 +78,16 @@ def test_a_damaged_header_between_clips_is_named_by_its_byte(ntu60_shards: Path,
     bad = Path(shutil.copy(ntu60_shards / "val-000000.tar", tmp_path))
     second = load_index(ntu60_shards).row(15).offset
     change_bytes(bad, lambda data: data.__setitem__(second + 3, data[second + 3] ^ 1))
-    with pytest.raises(ValueError, match=rf"no tar header at byte {second} \(bad checksum\)"):
+    with pytest.raises(ValueError, match=rf"invalid tar header at byte {second} \(bad checksum\)"):
         describe(str(bad))
 
 
-def test_a_negative_size_is_no_header(tmp_path: Path):
+def test_a_negative_size_is_not_a_header(tmp_path: Path):
     """Of -512 bytes, a walk would stand still for ever."""
     header = tarfile.TarInfo("c0.json")
     header.size = -1
     (tmp_path / "bad.tar").write_bytes(header.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
-    with pytest.raises(ValueError, match=r"bad\.tar: no tar header at byte 0 \(c0\.json has -1 bytes\)"):
+    with pytest.raises(ValueError, match=r"bad\.tar: invalid tar header at byte 0 \(c0\.json has -1 bytes\)"):
         describe(str(tmp_path / "bad.tar"))
 
 

@@ -23,7 +23,7 @@ def test_the_film_shows_every_frame(tmp_path: Path):
         assert np.abs(frame - shown).mean() < 12  # H.264 stores colour at half size
 
 
-def test_a_caption_stands_below_every_frame(tmp_path: Path):
+def test_a_caption_is_below_every_frame(tmp_path: Path):
     sample = make_sample()
     write_film(sample, tmp_path / "clip.mp4", caption=["98.00%  squat", "1.00%  bow"])
     with av.open(str(tmp_path / "clip.mp4")) as container:

@@ -132,7 +132,7 @@ def test_a_shard_that_ends_early_is_an_error(ntu60_shards: Path, tmp_path: Path,
     data = bytearray(path.read_bytes())
     data[row.offset] ^= 1
     path.write_bytes(bytes(data) if what == "header" else bytes(data[: row.offset]))
-    with pytest.raises((ValueError, OSError), match=rf"^pipe:cat {path}: (gave 1 samples, the manifest says 4|cannot)"):
+    with pytest.raises((ValueError, OSError), match=rf"^pipe:cat {path}: (has 1 samples, the manifest says 4|cannot)"):
         keys_of(sequential(root))
 
 
@@ -140,7 +140,7 @@ def test_a_tar_that_is_cut_is_an_error(ntu60_shards: Path, tmp_path: Path):
     root = Path(shutil.copytree(ntu60_shards, tmp_path / "shards"))
     path = shard_paths(root)[0]
     path.write_bytes(path.read_bytes()[: load_index(root).row(1).member_offsets()[HEATMAP] + 9])
-    with pytest.raises(OSError, match=rf"^pipe:cat {path}: cannot be read as a tar behind \d samples"):
+    with pytest.raises(OSError, match=rf"^pipe:cat {path}: cannot be read as a tar after \d samples"):
         keys_of(sequential(root))
 
 
@@ -157,10 +157,13 @@ def test_a_pipe_that_fails_is_an_error(ntu60_shards: Path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"balance": "class"}, r"^stream\.balance needs an index, which a sequential stream has not$"),
+        ({"balance": "class"}, r"^stream\.balance needs an index, which a sequential stream does not have$"),
         ({"on_damage": "skip"}, r"^stream\.on_damage needs an index"),
         ({"batch_size": 3, "world": 2}, r"^stream\.batch_size must be a multiple of 2 ranks, got 3$"),
-        ({"urls": ["pipe:cat val-000000.tar"]}, r"^pipe:cat val-000000\.tar: must hold the name of one training shard"),
+        (
+            {"urls": ["pipe:cat val-000000.tar"]},
+            r"^pipe:cat val-000000\.tar: must contain the name of one training shard",
+        ),
         ({"workers": 5}, r"^1 ranks of 5 loader processes need a shard each, got 4$"),
     ],
 )

@@ -34,8 +34,8 @@ from epam_data.stream import StreamSettings
         ({"eval_crop": "random_resized"}, "stream.eval_crop must be one of none, centre, got 'random_resized'"),
         (
             {"train_crop": "random_resized"},
-            "stream.heatmap must be drawn where stream.train_crop is random_resized, got stored: the Gaussians of a "
-            "stored heatmap would be cut and stretched, those of a drawn one keep their sigma",
+            "stream.heatmap must be drawn if stream.train_crop is random_resized, got stored: a crop cuts "
+            "and stretches the Gaussians of a stored heatmap, those of a drawn one keep their sigma",
         ),
         (
             {"eval_crop": "centre", "heatmap": "drawn", "crop_px": 300},
@@ -46,7 +46,7 @@ from epam_data.stream import StreamSettings
             "stream.crop_area must be two shares, 0 < least <= largest <= 1, got (0.5, 1.1)",
         ),
         ({"balance": "all"}, "stream.balance must be one of none, class, sqrt, got 'all'"),
-        ({"class_weights": (1.0, -2.0)}, "stream.class_weights must be finite and >= 0, got (1.0, -2.0)"),
+        ({"class_weights": (1.0, -2.0)}, "stream.class_weights must be >= 0 and finite, got (1.0, -2.0)"),
     ],
 )
 def test_settings_check_themselves(changes: dict, message: str) -> None:

@@ -133,7 +133,7 @@ def test_a_resumed_epoch_gives_the_remaining_batches(
     assert_same_batches(rest, whole_epoch[consumed // 6 :])
 
 
-def test_a_stream_goes_on_after_a_broken_epoch(ntu60_shards: Path, whole_epoch: list[dict[str, Any]]) -> None:
+def test_a_stream_continues_after_a_broken_epoch(ntu60_shards: Path, whole_epoch: list[dict[str, Any]]) -> None:
     """The same loader, with workers that have read ahead: nothing of the broken epoch comes up again."""
     stream = make_stream(ntu60_shards, workers=1)
     broken = stream.epoch(0)
@@ -449,7 +449,7 @@ def test_shards_of_limbs_are_not_drawn(people_shards: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_sample_of_too_many_persons_is_named(people_shards: Path, workers: int) -> None:
     stream = people_stream(people_shards, max_persons=1, workers=workers)
-    pattern = r"^train-\d+\.tar: train-\d+: holds 2 persons, stream\.max_persons is 1$"
+    pattern = r"^train-\d+\.tar: train-\d+: has 2 persons, stream\.max_persons is 1$"
     assert re.search(pattern, error_of(stream))
 
 
@@ -542,7 +542,9 @@ def test_manifest_and_index_must_agree(ntu60_shards: Path, tmp_path: Path) -> No
 
 
 def test_no_shards_no_stream(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"holds no manifest\.json; no shard directory, or its build is not finished$"):
+    with pytest.raises(
+        ValueError, match=r"no manifest\.json found; not a shard directory, or its build is not finished$"
+    ):
         make_stream(tmp_path)
 
 
@@ -552,6 +554,6 @@ def test_one_epoch_at_a_time(ntu60_shards: Path) -> None:
     next(first)
     assert next(second).keys == next(make_stream(ntu60_shards).epoch(1)).keys
     with pytest.raises(
-        RuntimeError, match="another epoch of this stream was begun; a stream gives one epoch at a time"
+        RuntimeError, match="another epoch of this stream was started; a stream runs one epoch at a time"
     ):
         next(first)

@@ -1,3 +1,4 @@
+import asyncio
 import os
 import re
 import signal
@@ -122,9 +123,22 @@ def test_dask_without_an_address_starts_a_cluster_here():
     assert os.getpid() not in {pid for _, pid in results}
 
 
+def test_a_cluster_that_is_slow_to_close_loses_no_result(monkeypatch: pytest.MonkeyPatch):
+    distributed = pytest.importorskip("distributed")
+    close = distributed.LocalCluster.close
+
+    def close_late(cluster: Any, timeout: float) -> None:
+        close(cluster)
+        raise asyncio.TimeoutError(f"timed out after {timeout} s.")
+
+    monkeypatch.setattr(distributed.LocalCluster, "close", close_late)
+    results = list(run(square, [1, 2], ExecutorSettings(executor="dask", workers=1)))
+    assert sorted(value for value, _ in results) == [1, 4]
+
+
 def test_a_task_that_kills_its_dask_workers_is_an_error():
     pytest.importorskip("distributed")
-    with pytest.raises(WorkersDiedError, match="Dask gave a task up"):
+    with pytest.raises(WorkersDiedError, match="Dask gave up on a task"):
         list(run(die, [0], ExecutorSettings(executor="dask", workers=1)))
 
 

@@ -19,9 +19,9 @@ def write_lock(folder: Path, age_seconds: float = 0, **changes: object) -> None:
     os.utime(path, (path.stat().st_mtime - age_seconds,) * 2)
 
 
-def test_the_second_is_refused_and_told_who_is_first(tmp_path: Path):
+def test_the_second_is_refused_and_names_the_first(tmp_path: Path):
     with FolderLock(tmp_path):
-        message = rf"another build is at work here: process {os.getpid()} on {socket.gethostname()}, since 20\d\d-"
+        message = rf"another build is running here: process {os.getpid()} on {socket.gethostname()}, since 20\d\d-"
         with pytest.raises(ValueError, match=message), FolderLock(tmp_path):
             pass
     with FolderLock(tmp_path):

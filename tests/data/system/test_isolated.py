@@ -4,6 +4,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from epam_data.system import isolated
-from epam_data.system.isolated import CallFailedError, IsolatedProcess, ProcessStartError
+from epam_data.system.isolated import CallFailedError, ChildTraceback, IsolatedProcess, ProcessStartError
 
 
 class Cycle:
@@ -57,6 +58,47 @@ def test_what_a_function_raises_comes_back_as_it_is(child: IsolatedProcess):
     with pytest.raises(ValueError, match="invalid literal"):
         child.call(int, "many")
     assert child.call(int, "7") == 7
+
+
+def fail_two_calls_deep(depth: int = 2) -> None:
+    if depth:
+        fail_two_calls_deep(depth - 1)
+    raise KeyError("deep")
+
+
+def test_the_traceback_of_the_child_comes_along(child: IsolatedProcess):
+    with pytest.raises(KeyError, match="deep") as caught:
+        child.call(fail_two_calls_deep)
+    origin = caught.value.__cause__
+    assert isinstance(origin, ChildTraceback) and origin.file == __file__
+    assert str(origin).count("in fail_two_calls_deep") == 3 and 'raise KeyError("deep")' in str(origin)
+
+
+class OddError(Exception):
+    """It cannot be made again from its message, as pickle does."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+def raise_odd_error() -> None:
+    raise OddError(1, 2)
+
+
+def test_an_error_that_does_not_travel_is_told_in_words(child: IsolatedProcess):
+    with pytest.raises(CallFailedError, match=r"^OddError: 1 and 2$") as caught:
+        child.call(raise_odd_error)
+    assert "in raise_odd_error" in str(caught.value.__cause__)
+
+
+def test_what_cannot_be_pickled_is_named(child: IsolatedProcess):
+    with pytest.raises(TypeError, match=r"<lambda>: the function cannot be pickled for the decoding process: .*lambda"):
+        child.call(lambda: 1)
+    with pytest.raises(TypeError, match=r"^abs: argument 2 cannot be pickled for the decoding process: .*lock"):
+        child.call(abs, 1, threading.Lock())
+    with pytest.raises(TypeError, match=r"^Lock|lock.* returned what cannot be pickled: .*lock"):
+        child.call(threading.Lock)
+    assert child.call(abs, -2) == 2
 
 
 def test_a_call_that_hangs_is_killed():

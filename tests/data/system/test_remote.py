@@ -49,11 +49,11 @@ def test_what_lies_there_is_read(folder: RemoteFolder):
     assert copy.read_ranges([("a", 2, 4), ("a", 0, 10)]) == [b"23", b"0123456789"]
 
 
-def test_a_broken_connection_is_tried_again_and_told(folder: RemoteFolder, caplog: pytest.LogCaptureFixture):
+def test_a_broken_connection_is_retried_and_reported(folder: RemoteFolder, caplog: pytest.LogCaptureFixture):
     assert len(failing(folder, ConnectionResetError("reset"))) == 2
     assert caplog.messages == []
     assert len(failing(folder, ConnectionResetError("reset"), ConnectionResetError("reset again"))) == 3
-    assert caplog.messages == [f"{folder.url}/a: not read yet (reset again); attempt 3 of 3 follows"]
+    assert caplog.messages == [f"{folder.url}/a: not read yet (reset again); starting attempt 3 of 3"]
 
 
 class HttpError(Exception):
@@ -114,5 +114,5 @@ def web(tmp_path: Path) -> Iterator[str]:
 def test_a_server_without_ranges_is_named(web: str):
     pytest.importorskip("aiohttp")
     remote = RemoteFolder(web, attempts=3)
-    with pytest.raises(OSError, match="the server gives whole files only, not ranges of bytes"):
+    with pytest.raises(OSError, match="the server sends complete files only, not byte ranges"):
         remote.read_ranges([("a", 2, 4)])

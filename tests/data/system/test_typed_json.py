@@ -3,7 +3,7 @@
 import json
 import re
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import pytest
@@ -14,6 +14,7 @@ from epam_data.system.typed_json import decode_json
 @dataclass(frozen=True, kw_only=True)
 class Part:
     size: Annotated[int, msgspec.Meta(ge=1)] = 3
+    colour: Literal["red", "blue"] = "red"
 
     def __post_init__(self) -> None:
         if self.size == 13:
@@ -27,6 +28,8 @@ class Whole:
     sizes: tuple[int, int] = (1, 2)
     parts: tuple[Part, ...] = ()
     counts: dict[str, int] = field(default_factory=dict)
+    colours: dict[str, Literal["red"]] = field(default_factory=dict)
+    by_name: dict[str, Part] = field(default_factory=dict)
 
 
 GOOD = {"name": "a", "share": 1}
@@ -53,6 +56,9 @@ def test_defaults_and_unknown_keys() -> None:
         ({**GOOD, "sizes": [1]}, "sizes: expected array of length 2, got [1]"),
         ({**GOOD, "parts": [{}, {"size": 0}]}, "parts[1].size: expected int >= 1, got 0"),
         ({**GOOD, "parts": [{"size": 13}]}, "a part of 13 is refused"),
+        ({**GOOD, "parts": [{}, {"colour": "grey"}]}, "parts[1].colour: expected one of red, blue, got 'grey'"),
+        ({**GOOD, "colours": {"b": "grey"}}, "colours[...]: expected one of red, got 'grey'"),
+        ({**GOOD, "by_name": {"b": {"colour": "grey"}}}, "by_name[...].colour: Invalid enum value 'grey'"),
         ({**GOOD, "counts": {"b": "x"}}, "counts[...]: expected int, got {'b': 'x'}"),
         ([], "expected object, got []"),
     ],
@@ -62,9 +68,9 @@ def test_what_does_not_fit_is_named(values: object, message: str) -> None:
         load(values)
 
 
-def test_text_that_is_no_json_is_refused() -> None:
+def test_text_that_is_not_json_is_refused() -> None:
     for text in (b"", b"{", b"\xff", b'{"name": "\xff"}', b'{"share": NaN}', b'{"share": Infinity}', b"[" * 100_000):
-        with pytest.raises(ValueError, match=r"^f\.json: (no JSON \(|expected object$)"):
+        with pytest.raises(ValueError, match=r"^f\.json: (not JSON \(|expected object$)"):
             decode_json(text, Whole, "f.json")
     with pytest.raises(ValueError, match=r"^f\.json: share: Number out of range$"):
         decode_json(b'{"name": "a", "share": 1e999}', Whole, "f.json")

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ import torch
 from epam_model.build import build_model
 from epam_model.cli import main
 from epam_model.networks.settings import ModelSettings
+from epam_model.networks.table import NETWORKS
 from epam_model.weights.convert import to_published
 from epam_model.weights.epam_names import EPAM
 from tests.paths import PIPELINES
@@ -36,6 +38,14 @@ def test_there_and_back_is_the_same_file(published: Path, tmp_path: Path, capsys
     assert main(["convert", RECIPE, "--source", str(ours), "--out", str(back), "--to", "published"]) == 0
     first, last = (torch.load(path, weights_only=True)["state_dict"] for path in (published, back))
     assert first.keys() == last.keys() and all(torch.equal(first[name], last[name]) for name in first)
+
+
+def test_without_published_names_there_is_ours_alone(published: Path, tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.setitem(NETWORKS, "epam", replace(NETWORKS["epam"], published=None))
+    out = tmp_path / "o.pth"
+    assert main(["convert", RECIPE, "--source", str(published), "--out", str(out), "--to", "published"]) == 2
+    assert "network epam has no published names: it can only be written as ours" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_a_conversion_that_does_not_fit_shows_the_table_and_fails(published: Path, tmp_path: Path, capsys):

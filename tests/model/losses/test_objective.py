@@ -1,10 +1,12 @@
+from typing import get_args
+
 import torch
 from torch import Tensor
 
 from epam_model.losses.objective import OBJECTIVES, Objective, total
 from epam_model.losses.settings import LossSettings
 from epam_model.networks.heads import Logits, TwoStreamHead, prototype_banks
-from epam_model.networks.settings import HEAD_NAMES
+from epam_model.networks.settings import HeadName
 
 COARSE_OF = (0, 0, 1)
 CLIPS, LABELS = (torch.rand(4, 4, 2, 2, 2), torch.rand(4, 5, 2, 2, 2)), torch.tensor([0, 1, 2, 0])
@@ -19,7 +21,7 @@ def terms_of(head: str, num_groups: int) -> tuple[TwoStreamHead, Objective, dict
 
 
 def test_every_head_of_a_recipe_has_its_objective():
-    assert tuple(OBJECTIVES) == HEAD_NAMES
+    assert tuple(OBJECTIVES) == get_args(HeadName)
 
 
 def test_a_plain_head_learns_by_cross_entropy_alone():

@@ -1,14 +1,16 @@
 """The tables, and how a network of one's own with its own head and loss goes through the whole training."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from epam_data.shards.manifest import load_manifest
+from epam_data.system.checked_fields import field_kinds
 from epam_model.build import build_for
 from epam_model.evaluate.restore import restore
 from epam_model.losses.objective import OBJECTIVES, Objective
@@ -40,7 +42,7 @@ def test_the_entries_of_a_network_agree(network: str):
 @pytest.mark.parametrize("network", NETWORKS)
 def test_published_names_are_those_of_the_network(network: str):
     spec = NETWORKS[network]
-    kinds = [ModelSettings(network=network, attention_type=kind) for kind in names.ATTENTION_NAMES]
+    kinds = [ModelSettings(network=network, attention_type=kind) for kind in get_args(names.AttentionName)]
     ours = {name for settings in kinds for name in spec.both(settings, 5).state_dict()}
     assert spec.published.network == network
     assert set(spec.published.backbone.values()) == ours
@@ -92,7 +94,7 @@ def squared_margin(logits: Logits, labels: Tensor) -> dict[str, Tensor]:
 
 
 @pytest.fixture
-def own_network(monkeypatch) -> ModelSettings:
+def own_network(monkeypatch) -> Iterator[ModelSettings]:
     """All that a network with its own head and loss adds: three entries, and their names."""
     spec = NetworkSpec(
         both=lambda settings, num_joints: Own(num_joints),
@@ -106,9 +108,11 @@ def own_network(monkeypatch) -> ModelSettings:
         lambda settings, channels, num_classes, num_groups: OwnHead(sum(channels.values()), num_classes),
     )
     monkeypatch.setitem(OBJECTIVES, "own", lambda model, settings, coarse_of: Objective(terms=squared_margin))
-    monkeypatch.setattr(names, "NETWORK_NAMES", (*names.NETWORK_NAMES, "own"))
-    monkeypatch.setattr(names, "HEAD_NAMES", (*names.HEAD_NAMES, "own"))
-    return ModelSettings(network="own", head="own")
+    monkeypatch.setattr(names, "NetworkName", Literal["own", "epam"])
+    monkeypatch.setattr(names, "HeadName", Literal["own", "linear"])
+    field_kinds.cache_clear()
+    yield ModelSettings(network="own", head="own")
+    field_kinds.cache_clear()
 
 
 def test_a_network_of_ones_own_trains_is_restored_and_starts_another(

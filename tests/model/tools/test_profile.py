@@ -86,8 +86,9 @@ def test_the_command_prints_and_writes_every_row(tmp_path, capsys):
 
 def test_unknown_variants_and_batches_are_one_line(capsys):
     for option, value, message in (
-        ("--variants", "[fp8]", "variants must be of fp32, bf16, .* got fp8"),
-        ("--batch_sizes", "[0]", r"batch_sizes must be >= 1, got \[0\]"),
+        ("--variants", "[fp8]", "variants must be one of fp32, bf16, .* got 'fp8'"),
+        ("--batch_sizes", "[0]", r"batch_sizes must be >= 1, got 0"),
+        ("--batch_sizes", "[]", r"batch_sizes must name at least one size"),
     ):
         assert main(["profile", RECIPE, option, value]) == 2
         error = capsys.readouterr().err

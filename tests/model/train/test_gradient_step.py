@@ -1,3 +1,5 @@
+from typing import get_args
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,7 +11,7 @@ from epam_model.networks.heads import Logits, prototype_banks
 from epam_model.networks.settings import ModelSettings
 from epam_model.ranks.distributed import Ranks
 from epam_model.train.gradient_step import DTYPES, GradientStep
-from epam_model.train.settings import PRECISIONS
+from epam_model.train.settings import Precision
 from tests.model.tiny import CLASSES, TinyRecogniser, tiny_settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -86,7 +88,7 @@ def test_parts_move_the_prototypes_one_after_another():
 
 
 def test_every_precision_of_a_recipe_has_its_type():
-    assert tuple(DTYPES) == PRECISIONS
+    assert tuple(DTYPES) == get_args(Precision)
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("bf16", 0.02), ("fp16", 0.004)])

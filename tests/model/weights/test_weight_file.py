@@ -31,9 +31,7 @@ def test_weights_are_found_in_their_wrappers(tmp_path: Path):
 
 def test_a_pickle_that_could_run_code_is_refused(tmp_path: Path, capsys):
     torch.save({"state_dict": STATE, "meta": _Bomb()}, tmp_path / "c.pt")
-    with pytest.raises(
-        ValueError, match=r"refused, its pickle uses print and could run code; save only the"
-    ):
+    with pytest.raises(ValueError, match=r"refused, its pickle uses print and could run code; save only the"):
         read_state_dict(tmp_path / "c.pt")
     assert "code ran" not in capsys.readouterr().out
 

@@ -60,7 +60,7 @@ def test_one_direction_is_enough(axis: int, to: tuple[float, float]):
 def test_a_box_beside_the_person_is_found():
     info, keypoints, prepare = clip()
     moved = replace(info, box=tuple(edge + 15 for edge in info.box))
-    assert "of the visible joints inside the image lie outside the crop" in faults(moved, keypoints, prepare)
+    assert "of the visible joints inside the image are outside the crop" in faults(moved, keypoints, prepare)
     assert "the box must be" in faults(moved, keypoints, prepare)
     wider = replace(info, box=(info.box[0] - 3, *info.box[1:]))
     assert joint_positions(wider, keypoints).outside_crop == 0 and "the box must be" in faults(
@@ -75,7 +75,7 @@ def test_another_videos_skeleton_is_found():
     keypoints[..., 0] += 60 * (keypoints[..., 0] != 0)
     places = joint_positions(info, keypoints)
     assert places.outside_image > 0.5
-    assert "of the visible joints lie outside the 128 x 96 image" in faults(info, keypoints, prepare)
+    assert "of the visible joints are outside the 128 x 96 image" in faults(info, keypoints, prepare)
 
 
 def test_frame_counts_and_nobody_are_found():
@@ -125,6 +125,4 @@ def test_a_container_without_pictures_is_a_fault(tmp_path: Path):
     with wave.open(str(tmp_path / "clip-1.avi"), "wb") as sound:
         sound.setparams((1, 2, 8000, 0, "NONE", ""))
         sound.writeframes(bytes(1600))
-    assert list(container_faults(sample_info(), VideoFinder(tmp_path), PREPARE)) == [
-        "clip-1.avi: holds no video stream"
-    ]
+    assert list(container_faults(sample_info(), VideoFinder(tmp_path), PREPARE)) == ["clip-1.avi: has no video stream"]

@@ -33,7 +33,7 @@ def test_what_disagrees_is_named():
     said = whats(index_findings(counted(1, 1, 0), bad))
     assert "d|is in shard number 9, the manifest lists 3" in said
     assert "|the manifest counts 1 samples, the index 2" in said
-    assert "a|the key stands 2 times in the index" in said
+    assert "a|the key is in the index 2 times" in said
     assert any(text.startswith("b c|'b c': a key must be 1 to 80 characters") for text in said)
     assert "b c|label must be in 0..51 (-1: hidden), got 52" in said
     assert "d|label must be in 0..51 (-1: hidden), got -2" in said
@@ -57,7 +57,7 @@ def test_classes_and_joints_are_those_of_the_data_set():
         wrong = whats(taxonomy_findings(changed, reader))
         assert wrong == [f"|manifest: coarse_of are not those of the ntu60 table: number 5 is 3, expected {coarse[5]}"]
     short = whats(taxonomy_findings(manifest(coarse_of=coarse[:49]), NTU60))
-    assert any("no class is in the groups mutual" in text for text in short)
+    assert any("no class belongs to the groups mutual" in text for text in short)
     for change in ({"joints": ()}, {"skeleton": "other"}):
         said = whats(taxonomy_findings(manifest(**change), NTU60))
         assert any("its joints are not those of the coco17 layout" in text for text in said)
@@ -68,7 +68,7 @@ def test_the_classes_of_another_table_are_named_unless_nobody_knows_them():
     own = manifest(taxonomy="own")
     assert whats(taxonomy_findings(own, None)) == []  # another's classes are theirs
     assert whats(taxonomy_findings(own, NTU60)) == [
-        "|manifest: taxonomy must be ntu60, as the data set ntu60 says, got own"
+        "|manifest: taxonomy must be ntu60 for data set ntu60, got own"
     ]
 
 
@@ -107,6 +107,6 @@ def test_every_annotated_clip_is_there_or_reported():
     assert whats(annotation_findings(manifest(), there, problems, annotated)) == [
         "a|annotated as val, label 3; the index has train, label 3",
         "b|annotated as train, label 2; the index has train, label -1",
-        "z|annotated for train, but neither there nor reported",
+        "z|annotated for train, but neither in the index nor reported",
         "v|the annotation does not have this clip",
     ]

@@ -109,7 +109,7 @@ def test_a_moved_blob_has_another_centroid_and_a_wide_one_another_mass():
     near = drawn(info, np.where(np.arange(3) == 0, keypoints + 0.3, keypoints) * (keypoints != 0))
     assert "the centroid of a channel is off its joint" in faults(info, keypoints, near)
     wide = (np.sqrt(heatmap / 255) * 255).astype(np.uint8)
-    assert "the mass of a channel is no Gaussian's" in faults(info, keypoints, wide)
+    assert "the mass of a channel is not that of a Gaussian" in faults(info, keypoints, wide)
 
 
 def test_each_of_two_persons_is_asked_for():
@@ -137,4 +137,4 @@ def test_moments_are_asked_for_where_one_of_two_persons_is_missing():
     both = np.concatenate([np.zeros_like(keypoints), keypoints])
     assert faults(info, both, heatmap) == ""
     wide = (np.sqrt(heatmap / 255) * 255).astype(np.uint8)
-    assert "the mass of a channel is no Gaussian's" in faults(info, both, wide)
+    assert "the mass of a channel is not that of a Gaussian" in faults(info, both, wide)

@@ -112,7 +112,7 @@ def test_a_flipped_bit_of_the_json_is_a_fault():
     flipped = bytes(members()["json"]).replace(b'"box":[10,', b'"box":[11,')
     assert flipped != members()["json"]
     (fault,) = open_sample({**members(), "json": memoryview(flipped)}, row(), ENTRY, manifest()).faults
-    assert (fault.member, fault.what) == ("json", "its CRC-32 is not the one that KEY.json says")
+    assert (fault.member, fault.what) == ("json", "its CRC-32 is not that in KEY.json")
 
 
 def test_checksums_of_frames_are_of_the_frames():

@@ -47,8 +47,8 @@ def test_a_shift_of_three_frames_or_more_is_found_and_measured(seed: int):
         assert abs(motion.lag - lag) <= 1
         assert motion.shifted == (abs(lag) >= SHIFT_FRAMES), (lag, motion)
         if motion.shifted:
-            assert f"fit best {motion.lag:+d} frames apart" in str(motion)
-            assert motion.alarm.startswith(str(motion)) and "at most 1.3% give this alarm" in motion.alarm
+            assert f"match best {motion.lag:+d} frames apart" in str(motion)
+            assert motion.alarm.startswith(str(motion)) and "at most 1.3% of good clips" in motion.alarm
 
 
 def test_a_clip_that_does_not_move_tells_nothing():
@@ -82,7 +82,9 @@ def test_a_shift_of_the_whole_set_is_found_though_no_clip_is_sure():
     unsure = [curve(3, best=0.35, rest=0.3)] * 12
     assert not any(motion.shifted for motion in unsure)
     finding = set_shift(unsure)
-    assert finding is not None and "over the 12 clips that move, RGB and pose fit best +3 frames apart" in finding.what
+    assert (
+        finding is not None and "over the 12 clips that move, RGB and pose match best +3 frames apart" in finding.what
+    )
     assert set_shift(unsure[:9]) is None  # too few to say
     assert set_shift([curve(0, best=0.5)] * 12) is None
     assert set_shift([curve(3, best=0.1)] * 12) is None  # nothing moves

@@ -60,9 +60,13 @@ def test_a_subject_of_two_splits_leaks_in_x_sub_and_a_camera_in_x_view():
     keys = [name(2, 1), name(3, 2), name(3, 1)]
     found = index(keys, [0, 1, 2], [0, 0, 0])
     subject = [finding.what for finding in findings(manifest(), found)]
-    assert subject == [f"subject 1 is in train (1 clips, as {keys[0]}) and in val (1 clips, as {keys[2]}): xsub leaks"]
+    assert subject == [
+        f"subject 1 is in train (1 clips, e.g. {keys[0]}) and in val (1 clips, e.g. {keys[2]}): xsub leaks"
+    ]
     camera = [finding.what for finding in findings(manifest(protocol="xview"), found)]
-    assert camera == [f"camera 3 is in train (1 clips, as {keys[1]}) and in val (1 clips, as {keys[2]}): xview leaks"]
+    assert camera == [
+        f"camera 3 is in train (1 clips, e.g. {keys[1]}) and in val (1 clips, e.g. {keys[2]}): xview leaks"
+    ]
     assert not findings(manifest(protocol=None), found)
 
 
@@ -80,7 +84,7 @@ def test_an_unknown_protocol_is_a_finding_that_names_it():
     (finding,) = findings(manifest(protocol="xset"), index([name()], [0], [0]))
     assert (finding.check, finding.what) == (
         "split",
-        "protocol must be one of those of ntu60 (xsub, xview), got 'xset': leaks between the splits cannot be seen",
+        "protocol must be one of those of ntu60 (xsub, xview), got 'xset': leaks between the splits cannot be checked",
     )
     (finding,) = findings(manifest("ma52", "xsub"), index(["0003_01_0001"], [0], [0]))
     assert finding.what.startswith("protocol must be one of those of ma52 (none), got 'xsub'")
@@ -88,13 +92,13 @@ def test_an_unknown_protocol_is_a_finding_that_names_it():
 
 def test_shards_without_a_protocol_or_a_known_reader_are_noted():
     found = index([name()], [0], [0])
-    assert "the shards name no protocol of ntu60 (xsub, xview): leaks between the splits cannot be seen" in notes(
+    assert "the shards name no protocol of ntu60 (xsub, xview): leaks between splits cannot be checked" in notes(
         manifest(protocol=None), found, NTU60
     )
     own = manifest(protocol="any", dataset="ntu60")
     assert not list(split_findings(own, found, None))
     assert (
-        "ntu60 is no data set of this package: protocol, names and classes were not checked; name its reader with "
+        "ntu60 is not a built-in data set: protocol, names and classes were not checked; name its reader with "
         "--check.dataset MODULE:NAME" in notes(own, found, None)
     )
     assert not any("name no protocol" in note for note in notes(manifest("ma52", None), found, find_reader("ma52")))
@@ -106,10 +110,10 @@ def test_any_protocol_of_the_reader_is_asked():
     reader = replace(NTU60, protocols={"xset": rule})
     found = index([name(), name(2)], [0, 2], [0, 0])
     (finding,) = split_findings(manifest(protocol="xset"), found, reader)
-    assert finding.what.startswith("setup 1 is in train (1 clips, as ") and finding.what.endswith("xset leaks")
+    assert finding.what.startswith("setup 1 is in train (1 clips, e.g. ") and finding.what.endswith("xset leaks")
     said = list(notes(manifest(protocol="xset"), found, reader))
     assert "val: 1 clips, the published files have 7" in said
-    assert "1 clips are in another split than the published setups of xset put them" in said
+    assert "1 clips are not in the split that the published setups of xset assign" in said
 
 
 def labels(values: list[int], shard: int = 2) -> list[str]:
@@ -131,7 +135,7 @@ def test_badly_shuffled_shards_are_named():
     two = [0] * 30 + [1] * 30
     found = list(balance_findings(manifest("ma52", None), index(keys, two, [5] * 30 + [9] * 30), seed=0))
     assert len(found) == 1 and found[0].shard.startswith("train-00000")
-    assert "this shard has 30 clips where a shuffle gives 15.0" in found[0].what
+    assert "this shard has 30 clips of class " in found[0].what and ", expected 15.0; " in found[0].what
     assert not list(balance_findings(manifest("ma52", None), index(keys, two, [5, 9] * 30), seed=0))
     assert not list(balance_findings(manifest("ma52", None), index(keys, two, [-1] * 60), seed=0))
 
@@ -159,7 +163,7 @@ def test_notes_say_what_no_check_can_judge():
     assert "train: 2 clips, the published files have 40,091" in said
     assert "train: 59 of 60 classes have no clip" in said
     assert "4 clips were excluded at build time, see problems.jsonl" in said
-    assert "1 clips are in another split than the published subjects of xsub put them" in said
+    assert "1 clips are not in the split that the published subjects of xsub assign" in said
     assert not any(
         "published subjects" in note for note in notes(manifest(), index([name(subject=1)], [0], [0]), NTU60)
     )

@@ -44,7 +44,7 @@ def test_a_good_shard_is_walked_without_a_finding():
 
 def test_an_empty_shard_is_an_end_alone():
     assert findings(bytes(10240), []) == []
-    assert findings(b"", []) == ["s: byte 0: cut short: 0 bytes behind the last member, a tar ends in 1024 zeros"]
+    assert findings(b"", []) == ["s: byte 0: cut short: 0 bytes after the last member, a tar ends in 1024 zeros"]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -69,7 +69,7 @@ def test_any_cut_is_found(seed: int):
         assert findings(data[:length], rows), length
 
 
-def test_behind_a_broken_header_the_walk_goes_on():
+def test_the_walk_continues_after_a_broken_header():
     data, rows = shard()
     changed = bytearray(data)
     changed[expected_headers(rows, MEMBERS)[5].header] ^= 1
@@ -77,18 +77,18 @@ def test_behind_a_broken_header_the_walk_goes_on():
     assert len(members) == 4 * 4 - 1
 
 
-def test_a_directory_is_no_member():
+def test_a_directory_is_not_a_member():
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         header = tarfile.TarInfo("folder")
         header.type = tarfile.DIRTYPE
         tar.addfile(header)
-    assert any("folder is no regular file" in text for text in findings(buffer.getvalue(), []))
+    assert any("folder is not a regular file" in text for text in findings(buffer.getvalue(), []))
 
 
-def test_a_negative_size_is_no_header():
+def test_a_negative_size_is_not_a_header():
     """Of -512 bytes, a walk would stand still for ever."""
     header = tarfile.TarInfo("c0.json")
     header.size = -1
     data = header.tobuf(tarfile.GNU_FORMAT) + bytes(1024)
-    assert any("no valid member header (c0.json has -1 bytes)" in text for text in findings(data, []))
+    assert any("invalid member header (c0.json has -1 bytes)" in text for text in findings(data, []))

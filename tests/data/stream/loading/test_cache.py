@@ -121,7 +121,7 @@ def test_what_a_killed_process_left_is_removed(source: Path, entries: list[Shard
     assert [int(name[6:12]) for name in held(cache)] == [1, 2]
 
 
-def test_a_half_fetched_shard_is_fetched_anew(source: Path, entries: list[ShardEntry]):
+def test_a_half_fetched_shard_is_fetched_again(source: Path, entries: list[ShardEntry]):
     cache = make_cache(source)
     path = cache.path(entries[0])
     path.with_name(f".{path.name}.partial").write_bytes(b"x" * 2 * NUM_BYTES)
@@ -129,7 +129,7 @@ def test_a_half_fetched_shard_is_fetched_anew(source: Path, entries: list[ShardE
     assert held(cache) == [path.name]
 
 
-def test_a_shard_that_lost_its_end_is_fetched_anew(source: Path, entries: list[ShardEntry]):
+def test_a_truncated_shard_is_fetched_again(source: Path, entries: list[ShardEntry]):
     cache = make_cache(source)
     content(cache, entries[0])
     os.truncate(cache.path(entries[0]), 10)

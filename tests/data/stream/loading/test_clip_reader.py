@@ -79,7 +79,7 @@ def test_the_disk_is_told_which_frames_are_read(
     """From the first that the page cache lacks on, before that is read; a system without advice reads the same."""
     told, advise = list[tuple[int, ...]](), os.posix_fadvise
     monkeypatch.setattr(os, "posix_fadvise", lambda *values: (told.append(values), advise(*values)))
-    for what in ("_ADVISES", "_ASKS_CACHE"):
+    for what in ("_HAS_FADVISE", "_HAS_NOWAIT"):
         monkeypatch.setattr(file_reads, what, advises)
     in_cache = iter([True] * cached)
     asked = list[int]()

@@ -164,7 +164,7 @@ def test_a_run_that_is_only_set_aside_costs_no_slot(two_workers: SlotLoader):
     assert next(aside)[0] == 1000
     time.sleep(0.2)  # the workers go on, ahead of it
     assert [value for value, _ in two_workers.run(range(5))] == [0, 1, 2, 3, 4]
-    with pytest.raises(LoaderError, match="the loader was closed, or another run of it was begun"):
+    with pytest.raises(LoaderError, match="the loader was closed, or another run of it was started"):
         next(aside)
 
 

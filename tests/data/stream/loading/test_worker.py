@@ -10,7 +10,7 @@ from epam_data.shards.manifest import load_manifest
 from epam_data.stream import StreamSettings
 from epam_data.stream.loading.step_reader import StepReader
 
-HEAVY = {"numba", "scipy", "h5py", "torch", "av", "PIL", "matplotlib", "pandas"}
+HEAVY = {"pydantic", "numba", "scipy", "h5py", "torch", "av", "PIL", "matplotlib", "pandas"}
 FILL = """
 import json, pickle, sys
 import epam_data.stream.loading.worker

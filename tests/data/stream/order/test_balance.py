@@ -113,7 +113,7 @@ def test_huge_sets_stay_in_their_integers() -> None:
     samples = balanced([[0, 1]], np.array([1, 1]))
     samples._counts = samples._quotas = np.array([10**8, 10**8])
     samples._start = np.array([10**8 - 1, 5])
-    assert samples._places_before(10**4, np.array([10**8]), np.array([0])).item() == 10**8
+    assert samples._entries_before(10**4, np.array([10**8]), np.array([0])).item() == 10**8
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_huge_sets_stay_in_their_integers() -> None:
         ([0, -1], "class", (), "stream.balance needs labels in 0..2, got -1..0"),
         ([0, 3], "sqrt", (), "stream.balance needs labels in 0..2, got 0..3"),
         ([0, 1], "none", (1.0, 2.0), "stream.class_weights must be one for each of 3 classes, got 2"),
-        ([0, 1], "class", (0.0, 0.0, 1.0), "stream.class_weights must leave a class that has samples, got none"),
+        ([0, 1], "class", (0.0, 0.0, 1.0), "stream.class_weights must be > 0 for a class with samples, got none"),
     ],
 )
 def test_what_is_refused(labels: list[int], balance: str, weights: tuple[float, ...], message: str) -> None:

@@ -51,5 +51,5 @@ def test_a_crop_draws_the_reference_of_the_smaller_box() -> None:
 
 
 def test_more_persons_than_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"^holds 2 persons, stream\.max_persons is 1$"):
+    with pytest.raises(ValueError, match=r"^has 2 persons, stream\.max_persons is 1$"):
         heatmap_keypoints(INFO, skeleton(), WHOLE, 16, use_scores=True, max_persons=1)

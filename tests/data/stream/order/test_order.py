@@ -197,7 +197,7 @@ def test_global_batches_are_a_function_of_seed_and_epoch_alone(world: int, worke
 
 @pytest.mark.parametrize("before", WORLDS)
 @pytest.mark.parametrize("after", WORLDS)
-def test_another_number_of_ranks_goes_on_with_the_very_same_stream(before: int, after: int) -> None:
+def test_another_number_of_ranks_continues_the_same_stream(before: int, after: int) -> None:
     """Stop behind step 2 of 4, on `before` ranks with 3 workers each; go on with `after` ranks and one worker."""
     whole = read_epoch(1, 0, 7, range(4))
     assert read_epoch(before, 3, 7, range(2)) + read_epoch(after, 1, 7, range(2, 4)) == whole
