@@ -1,1 +1,1 @@
-"""Benchmarks: each script prints a table and writes benchmarks/results/*.json; compare figures within one run only."""
+"""Benchmarks: each script prints a table and writes benchmarks/results/*.json; compare numbers only within one run."""

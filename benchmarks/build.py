@@ -1,10 +1,10 @@
-"""What a clip costs to build, against the bare decoding of its video; and what two workers give over one.
+"""The cost of building a clip, compared with only decoding its video; and the speed-up of two workers over one.
 
     python -m benchmarks.build --videos videos --skeletons ntu60_hrnet.pkl
 
-Takes the first NTU RGB+D clip of the pickle. On one core, in turns: `ffmpeg -f null` (the floor: decoding alone, needs
-the ffmpeg program), ours with each decoder (decode, crop, resize, heatmaps, JPEG, zstd), and what a trainer without
-shards pays for the clip in every epoch. Then copies of the clip are built by one and by two workers.
+Takes the first NTU RGB+D clip of the pickle. On one core, in turns: `ffmpeg -f null` (the floor: only decoding, needs
+the ffmpeg program), ours with each decoder (decode, crop, resize, heatmaps, JPEG, zstd), and what training without
+shards has to do for the clip in every epoch. Then one and two workers build copies of the clip.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ COPIES, SHARD_CLIPS, TURNS = 96, 12, 7
 
 
 def plan_of(folder: Path, out: str) -> BuildPlan:
-    """Everything by default but for small shards, so that there are some for each worker."""
+    """The default settings, but small shards, so that each worker has several."""
     return BuildPlan(
         dataset="ntu60",
         raw=RawSettings(videos=folder / "videos", skeletons=folder / "copies.pkl", protocol="xsub"),
@@ -69,7 +69,7 @@ def write_copies(folder: Path, videos: Path, skeletons: Path) -> None:
 
 
 def seconds_of_one_clip(folder: Path) -> dict[str, float]:
-    """Median seconds of each way on one core, in turns, so that a slow moment of the machine hits all."""
+    """Median seconds of each way on one core, in turns, so that other load slows down all of them."""
     plan = plan_of(folder, "unused")
     clip = next(clip for clip in find_reader("ntu60").read(plan.raw) if isinstance(clip, Clip))
     found = plan.raw.videos / str(VideoFinder(plan.raw.videos).find(clip.name))
@@ -91,14 +91,14 @@ def seconds_of_one_clip(folder: Path) -> dict[str, float]:
         for name, way in ways.items():
             begun = time.perf_counter()
             way()
-            if turn:  # the first warms up
+            if turn:  # the first is a warm-up
                 times[name].append(time.perf_counter() - begun)
     os.sched_setaffinity(0, cores)
     return {name: median(values) for name, values in times.items()}
 
 
 def build_copies(folder: Path, workers: int) -> tuple[float, str]:
-    """Seconds per clip once all workers are at it, and the peak memory of the processes by what they do (Linux)."""
+    """Seconds per clip while all workers are busy, and the peak memory of the processes by role (Linux)."""
     argv = [sys.executable, "-m", "epam_data.cli", "build", "--dataset", "ntu60", "--raw.protocol", "xsub"]
     argv += ["--raw.videos", str(folder / "videos"), "--raw.skeletons", str(folder / "copies.pkl")]
     argv += ["--shard.samples_per_shard", str(SHARD_CLIPS), "--workers", str(workers)]
@@ -113,13 +113,13 @@ def build_copies(folder: Path, workers: int) -> tuple[float, str]:
     assert process.stdout is not None
     assert f"{COPIES} clips in {COPIES // SHARD_CLIPS} shards" in process.stdout.read()
     finished = sorted(path.stat().st_mtime for path in (folder / f"out-{workers}").glob("*.tar"))
-    # From the moment when each worker has finished a shard: the start of the processes is not a clip's cost.
+    # Count from when each worker has finished a shard, to exclude the start of the processes.
     seconds = (finished[-1] - finished[workers - 1]) / (len(finished) - workers) / SHARD_CLIPS
     return seconds, ", ".join(f"{role} {peak / 1e6:.0f} MB" for role, peak in sorted(peaks.items()))
 
 
 def _family(pid: int) -> Iterator[tuple[int, str]]:
-    """A build's processes: (pid, role)."""
+    """The processes of a build: (pid, role)."""
     yield pid, "parent"
     found = [pid]
     for process in found:

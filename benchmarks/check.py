@@ -1,8 +1,8 @@
 """Clips per second of a check in depth, on one core: `python -m benchmarks.check`.
 
-A clip of NTU's size: 84 frames of 224 x 224, one person of 17 joints, heatmaps of 56 x 56. In depth means all but the
-JPEGs' pixels: hashes, tar, members, the places and headers of all frames, the heatmap against the reference and
-against what must hold of it, and the crop. The plain reference draws the whole volume and compares all of it.
+A clip of NTU's size: 84 frames of 224 x 224, one person of 17 joints, heatmaps of 56 x 56. In depth means everything
+except the pixels of the JPEGs: hashes, tar, members, offsets and headers of all frames, the heatmap against the
+reference and its invariants, and the crop. The plain reference generates and compares complete heatmap volumes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PREPARE = PrepareSettings()
 
 
 def make_clip(number: int) -> Sample:
-    """A figure that moves in a 1080p image; its frames are textured, so that the JPEGs have a real one's size."""
+    """A moving figure in a 1080p image; the frames have a texture, so that the JPEGs have a realistic size."""
     rng = np.random.default_rng(number)
     points = figure_motion(number % 6, FRAMES, rng, rng) * 700 + (960, 1000) + rng.normal(0, 2, (FRAMES, 17, 2))
     keypoints = np.concatenate([points, rng.uniform(0.6, 0.95, (FRAMES, 17, 1))], axis=-1)[None].astype(np.float16)
@@ -72,7 +72,7 @@ def _frames(rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def shard_of(clips: list[Sample], folder: Path) -> tuple[Manifest, ShardSummary]:
-    """The clips as one shard, and the part of a manifest that a check of it needs."""
+    """The clips as one shard, and a manifest with the fields that the check needs."""
     with ShardWriter(folder, "train-000000", "train", ShardSettings()) as writer:
         for clip in clips:
             writer.write(clip)
@@ -111,14 +111,14 @@ def main() -> None:
             heatmap_error(clip.info, clip.keypoints, clip.heatmap, use_scores=True, layout=COCO17)
 
     slow, fast = seconds_per_call(plain) / CLIPS, seconds_per_call(sparse) / CLIPS
-    whole = depth - fast + slow  # the check, were its reference the plain one
+    plain_depth = depth - fast + slow  # the check in depth if it used the plain reference
     rows = [
         ("breadth only", breadth),
         ("depth", depth),
         ("depth and every frame decoded (--rgb)", decoded),
         ("reference where a pixel may not be 0", fast),
-        ("reference over the whole volume", slow),
-        ("depth, with the latter", whole),
+        ("reference over the complete volume", slow),
+        ("depth, with the complete reference", plain_depth),
     ]
     publish(
         "check",

@@ -1,4 +1,4 @@
-"""Shards for measuring: copies of the clips of a shard directory, enough of them for an epoch or for a large index."""
+"""Shards for benchmarks: copies of the clips of a shard directory, enough for an epoch or for a large index."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from epam_data.shards.writer import ShardWriter
 
 
 def write_copies(source: Path, target: Path, *, clips: int, shard_clips: int) -> Manifest:
-    """Shards of `clips` copies of the clips of `source`, each with a key of its own."""
+    """Writes shards with `clips` copies of the clips of `source`, each with its own key."""
     manifest, index = load_manifest(source), load_index(source)
     reader = ShardReader(source, [shard.name for shard in manifest.shards])
     originals = [reader.read_members(int(index.shard[row]), index.row(row)) for row in range(len(index))]
@@ -28,7 +28,7 @@ def write_copies(source: Path, target: Path, *, clips: int, shard_clips: int) ->
             for number in range(first, min(first + shard_clips, clips)):
                 members = originals[number % len(originals)]
                 values = {**json.loads(members[HEAD]), "key": f"clip-{number}", "split": "train"}
-                values["crc32"].pop(HEAD, None)  # it was that of the original
+                values["crc32"].pop(HEAD, None)  # that of the original
                 head = json.dumps(values).encode()
                 writer.write_members(read_head(head).info, {**members, HEAD: head})
             shards.append(writer.finish())
@@ -36,7 +36,7 @@ def write_copies(source: Path, target: Path, *, clips: int, shard_clips: int) ->
 
 
 def link_copies(source: Path, target: Path, *, times: int) -> Manifest:
-    """Each shard of `source` so many times, under names of its own: many samples that take no room."""
+    """Links each shard of `source` several times under new names: many samples that take no disk space."""
     manifest, index = load_manifest(source), load_index(source)
     shards = []
     for number in range(times * len(manifest.shards)):

@@ -1,11 +1,11 @@
-"""What the demo's recipe reaches on its synthetic set with several seeds, and its control on shuffled labels.
+"""Accuracy of the demo's recipe on its synthetic set for several seeds, and the control with shuffled labels.
 
     python -m benchmarks.demo_seeds [--seeds 0 1 2] [--shards demo_out/shards]
 
-Each row is one training run of `pipelines/demo.yaml` and holds the measures of its last epoch (not of its best, which
-is chosen on the same clips): as the demo trains, with some more epochs, and the pose stream alone on permuted training
-labels, whose accuracy must stay near chance. `seconds` are those of the whole command. Without `--shards`, the set is
-made first, in a temporary folder.
+Each row is one training run of `pipelines/demo.yaml` with the metrics of its last epoch (not of its best, which is
+chosen on the same clips): the demo itself, the demo with more epochs, and the pose stream alone on permuted training
+labels, whose accuracy must stay near chance. `seconds` is the time of the complete command. Without `--shards`, the set
+is created first, in a temporary folder.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RUNS: dict[str, list[str]] = {
     "6 epochs": ["--train.epochs", "6"],
     "shuffled labels": ["--model.streams", "pose", "--train.shuffle_labels", "--train.epochs", "3"],
 }
-MEASURES = ("top1_rgb", "top1_pose", "top1_fused")
+METRICS = ("top1_rgb", "top1_pose", "top1_fused")
 
 
 def call(package: str, *words: str) -> None:
@@ -35,20 +35,20 @@ def call(package: str, *words: str) -> None:
 
 
 def trained(shards: Path, folder: Path, seed: int, options: list[str]) -> dict[str, Any]:
-    """The measures of the last epoch of one run, and its seconds."""
+    """The metrics of the last epoch of one run, and its seconds."""
     begun = time.perf_counter()
     words = ["--shards", str(shards), "--out", str(folder), "--train.seed", str(seed), *options]
     call("epam_model", "train", RECIPE, *words)
     seconds = time.perf_counter() - begun
     lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
     last = [line for line in lines if line["part"] == "val"][-1]
-    return {"epochs": last["epoch"], "seconds": round(seconds), **{name: last.get(name, "") for name in MEASURES}}
+    return {"epochs": last["epoch"], "seconds": round(seconds), **{name: last.get(name, "") for name in METRICS}}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--shards", type=Path, help="of the demo, if they are built already")
+    parser.add_argument("--shards", type=Path, help="shards of the demo, if they are already built")
     options = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as name:

@@ -1,9 +1,9 @@
-"""What becomes of a flipped bit: flips at random places of a clip's members, and what a stream makes of each.
+"""The effect of bit errors: flips random bits in the members of a clip, and reads the clip with a stream.
 
     python -m benchmarks.flips --shards shards/ntu60_xsub
 
-A flip is found (an error that names shard and key), does no harm (the very same clip), or goes unseen: a clip of other
-values. All frames of the clip are read; its heatmaps are stored or drawn. `epam-data check` finds every one of them.
+A flip is found (an error that names shard and key), does no harm (the same clip), or goes unseen (a clip with other
+values). All frames of the clip are read; its heatmaps are stored or drawn. `epam-data check` finds all of these errors.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FLIPS = 1000
 
 
 def fates(reader: ClipReader, path: Path, start: int, size: int, rng: np.random.Generator) -> dict[str, int]:
-    """Flip bits of a range of a shard, one at a time, and read its first clip."""
+    """Flip bits in a byte range of a shard, one at a time, and read its first clip."""
     frames = np.arange(int(reader.index.num_frames[0]))
     draw = Draw(rgb_frames=frames, pose_frames=frames, flip=False)
     arrays = reader.layout(1, 1, len(frames), len(frames)).fresh()
@@ -39,10 +39,10 @@ def fates(reader: ClipReader, path: Path, start: int, size: int, rng: np.random.
     counts = {"found": 0, "no harm": 0, "unseen": 0}
     with path.open("r+b", buffering=0) as file:
         for bit in rng.integers(8 * size, size=FLIPS).tolist():
-            place = start + bit // 8
-            file.seek(place)
+            offset = start + bit // 8
+            file.seek(offset)
             (byte,) = file.read(1)
-            file.seek(place)
+            file.seek(offset)
             file.write(bytes([byte ^ 1 << bit % 8]))
             try:
                 reader.fill_sample(0, 0, 0, [draw], arrays)
@@ -50,7 +50,7 @@ def fates(reader: ClipReader, path: Path, start: int, size: int, rng: np.random.
                 counts["no harm" if same else "unseen"] += 1
             except DamageError:
                 counts["found"] += 1
-            file.seek(place)
+            file.seek(offset)
             file.write(bytes([byte]))
     return counts
 
@@ -65,11 +65,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(shutil.copy(arguments.shards / f"{manifest.shards[0].name}.tar", temporary))
         manifest = replace(manifest, shards=manifest.shards[:1])
-        places = dict(zip(MEMBERS, zip(row.member_offsets(), row.member_bytes, strict=True), strict=True))
+        ranges = dict(zip(MEMBERS, zip(row.member_offsets(), row.member_bytes, strict=True), strict=True))
         for heatmap in ("stored", "drawn"):
             reader = ClipReader(Path(temporary), manifest, index, StreamSettings(heatmap=heatmap))
             unread = "heatmap.npy.zst" if heatmap == "drawn" else "keypoints.npy"
-            for name, (start, size) in {"tar header": (row.offset, BLOCK), **places}.items():
+            for name, (start, size) in {"tar header": (row.offset, BLOCK), **ranges}.items():
                 if name != unread:
                     found = fates(reader, path, start, size, np.random.default_rng(0))
                     rows.append({"heatmap": heatmap, "member": name, "flips": FLIPS, **found})

@@ -1,4 +1,4 @@
-"""Painting 48 x 17 keypoints on 56 x 56: ours against plain NumPy loops. `python -m benchmarks.heatmap`."""
+"""Heatmaps of 48 x 17 keypoints on 56 x 56: ours against plain NumPy loops. `python -m benchmarks.heatmap`."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def numpy_heatmap(
                     continue
                 x, y = np.arange(x1, x2), np.arange(y1, y2)[:, None]
                 patch = score * np.exp(-((x - mu_x) ** 2 + (y - mu_y) ** 2) / (2 * sigma**2))
-                place = out[frame, joint, y1:y2, x1:x2]
-                np.maximum(place, patch, out=place)
+                window = out[frame, joint, y1:y2, x1:x2]
+                np.maximum(window, patch, out=window)
     return out
 
 

@@ -1,13 +1,13 @@
-"""Clips per second on one core: from shards, and decoded and painted on the fly, in one run.
+"""Clips per second on one core, in one run: from shards, and decoded with heatmaps generated on the fly.
 
     python -m benchmarks.loading --dataset ntu60 --videos videos --skeletons ntu60_hrnet.pkl --protocol xsub \
         --mmaction .venv-mmaction/bin/python
 
-Batches of 16 clips of 16 RGB frames of 224 x 224 and 48 heatmaps of every joint on 56 x 56, from the same recordings,
-with random frames, in one process without workers. On the fly: MMAction2's transforms, on the recordings and, as
-EPAM-Net's authors train, on videos of the persons' crops that were made beforehand (`--mmaction` names an interpreter
-that has MMAction2; `make test-mmaction` makes one); and by hand, with decord for the drawn frames, Pillow for the crops
-and NumPy for the heatmaps. From shards: webdataset with our decoding, and our stream, on copies that make an epoch.
+Batches of 16 clips with 16 RGB frames of 224 x 224 and 48 heatmaps per joint of 56 x 56, from the same recordings, with
+random frames, in one process without workers. On the fly: MMAction2's transforms, on the recordings and, as EPAM-Net's
+authors train, on videos of the persons' crops made in advance (`--mmaction` is an interpreter with MMAction2; `make
+test-mmaction` creates one); and by hand, with decord for the chosen frames, Pillow for the crops and NumPy for the
+heatmaps. From shards: webdataset with our decoding, and our stream, on enough copies for an epoch.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def by_hand(videos: Path, samples: list[Sample]) -> float:
 
 
 def annotation(video: Path, size_hw: tuple[int, int], points: NDArray[Any], scores: NDArray[Any]) -> dict[str, Any]:
-    """A clip as MMAction2's `PoseDataset` has it."""
+    """A clip as an annotation of MMAction2's `PoseDataset`."""
     return {
         "filename": str(video),
         "img_shape": size_hw,
@@ -103,7 +103,7 @@ def annotation(video: Path, size_hw: tuple[int, int], points: NDArray[Any], scor
 
 
 def write_crops(sample: Sample, path: Path) -> dict[str, Any]:
-    """The frames of a sample as a video, as EPAM-Net's authors prepare theirs; returns its annotation."""
+    """Writes the frames of a sample as a video, as EPAM-Net's authors do; returns its annotation."""
     info, size = sample.info, (sample.info.rgb_size_px, sample.info.rgb_size_px)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=30)
@@ -145,7 +145,7 @@ def from_shards(root: Path) -> tuple[float, float]:
 
 
 def rows(arguments: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
-    """The table: each way's rate, and how many times that of MMAction2 (or of the first row) it is."""
+    """The table: the rate of each way, absolute and relative to MMAction2 (or to the first row)."""
     raw = RawSettings(videos=arguments.videos, skeletons=arguments.skeletons, protocol=arguments.protocol)
     shards, copies, crops = (folder / name for name in ("shards", "copies", "crops"))
     copies.mkdir()

@@ -1,4 +1,4 @@
-"""Timing, and the table and JSON that every benchmark ends with."""
+"""Timing, and the table and JSON file that every benchmark writes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 
 def seconds_per_call(function: Callable[[], object], *, repeats: int = 5, at_least_seconds: float = 0.5) -> float:
-    """Median over `repeats` of the mean time of a call, each `at_least_seconds` long; the first call is free."""
+    """Median over `repeats` of the mean time of a call, each `at_least_seconds` long; the first call is not counted."""
     function()
     times = []
     for _ in range(repeats):
@@ -26,7 +26,7 @@ def seconds_per_call(function: Callable[[], object], *, repeats: int = 5, at_lea
 
 
 def publish(name: str, rows: list[dict[str, Any]]) -> None:
-    """Print the rows as a table and write them, with the machine, to `benchmarks/results/<name>.json`."""
+    """Print the rows as a table, and write them with date and machine to `benchmarks/results/<name>.json`."""
     columns = list(rows[0])
     table = [columns, *([_text(row[column]) for column in columns] for row in rows)]
     widths = [max(len(line[i]) for line in table) for i in range(len(columns))]
@@ -39,7 +39,7 @@ def publish(name: str, rows: list[dict[str, Any]]) -> None:
 
 
 def peak_bytes(pid: int | str = "self") -> int:
-    """Most memory that a process has held (Linux). Not `ru_maxrss`: a child inherits that of its parent."""
+    """Peak memory of a process (Linux). Not `ru_maxrss`, which a child inherits from its parent."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024

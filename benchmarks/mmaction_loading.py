@@ -1,10 +1,10 @@
-"""MMAction2's own transforms on videos, up to the tensors that its loader hands over.
+"""MMAction2's own transforms on videos, up to the tensors that its loader returns.
 
     PYTHON -m benchmarks.mmaction_loading CLIPS.pkl
 
-`benchmarks.loading` calls this with the interpreter of an environment that holds MMAction2 1.x; `make test-mmaction`
-makes one in .venv-mmaction. The pickle holds, for each way of `TRANSFORMS`, the annotations of its clips as
-`PoseDataset` has them, and the joints that change places in a mirror. Prints the seconds per clip of each way as JSON.
+`benchmarks.loading` calls this with the interpreter of an environment with MMAction2 1.x; `make test-mmaction` creates
+one in .venv-mmaction. The pickle contains, for each key of `TRANSFORMS`, the annotations of its clips as in
+`PoseDataset`, and the flip pairs of joints. Prints the seconds per clip for each key as JSON.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ DRAW = [
     {"type": "FormatShape", "input_format": "NCTHW"},
     {"type": "PackActionInputs", "collect_keys": ("imgs", "heatmap_imgs")},
 ]
-TRANSFORMS = {  # RGBPoseConv3D's published pipeline; EPAM-Net's, whose videos are the persons' crops already
+TRANSFORMS = {  # RGBPoseConv3D's published pipeline; EPAM-Net's, whose videos are already crops of the persons
     "recordings": lambda flip: [*SAMPLE, *CROP, flip, *DRAW],
     "crops": lambda flip: [*SAMPLE, flip, *DRAW],
 }
 
 
 def seconds_per_clip(way: str, clips: list[dict[str, Any]], flip_pairs: list[tuple[int, int]]) -> float:
-    """Of batches of `BATCH`, collated."""
+    """Seconds per clip for collated batches of `BATCH` clips."""
     left, right = zip(*flip_pairs, strict=True)
     compose = Compose(TRANSFORMS[way]({"type": "Flip", "flip_ratio": 0.5, "left_kp": left, "right_kp": right}))
 
@@ -54,14 +54,14 @@ def seconds_per_clip(way: str, clips: list[dict[str, Any]], flip_pairs: list[tup
     batch = load()["inputs"]
     joints = clips[0]["keypoint"].shape[2]
     shapes = [tuple(batch[name].shape) for name in ("imgs", "heatmap_imgs")]
-    wanted = [(1, 3, 16, 224, 224), (1, joints, 48, 56, 56)]
-    if shapes != wanted:
-        raise ValueError(f"{way}: expected {wanted}, got {shapes}")
+    expected = [(1, 3, 16, 224, 224), (1, joints, 48, 56, 56)]
+    if shapes != expected:
+        raise ValueError(f"{way}: expected {expected}, got {shapes}")
     return seconds_per_call(lambda: pseudo_collate([load() for _ in range(BATCH)]), repeats=3) / BATCH
 
 
 def main() -> None:
-    """Measure what the pickle holds."""
+    """Measure the clips of the pickle."""
     torch.set_num_threads(1)
     DefaultScope.get_instance("benchmark", scope_name="mmaction")
     content = pickle.loads(Path(sys.argv[1]).read_bytes())

@@ -2,10 +2,10 @@
 
     python -m benchmarks.model                  # on a GPU if there is one, else on the CPU
 
-Correctness first: features and gradients of both must agree before anything is timed. Then forms take turns, round by
-round, so that what else runs on the machine slows all of them alike; a row's time is its fastest round. On the CPU:
-evaluation and training in float32. On a GPU: besides, bf16 with `torch.compile`, and the distance to the memory's
-bandwidth, which is measured by a copy in the same run. One command, nothing is built beforehand; the table comes last.
+Correctness first: features and gradients of both must agree before anything is timed. Then all forms run in turns, so
+that other load on the machine slows them equally; the time of a row is its fastest round. On the CPU: evaluation and
+training in float32. On a GPU also: bf16 with `torch.compile`, and the ratio to the limit set by memory bandwidth, which
+a copy measures in the same run. Nothing needs to be built in advance; the table comes last.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TOLERANCE = 1e-9  # of features, gradients and statistics in float64, relative t
 
 
 def build(device: torch.device) -> tuple[nn.Module, nn.Module]:
-    """The reference and ours, with the same weights; the last batch norm of each block is awake."""
+    """The reference and ours, with the same weights; the last batch norm of each block does not have weight 0."""
     torch.manual_seed(0)
     ours = EPAMBackbone()
     for name, weight in ours.named_parameters():
@@ -63,7 +63,7 @@ def evaluate(model: nn.Module, clips: Clips, autocast: bool = False) -> Any:
 
 
 def check(reference: nn.Module, ours: nn.Module, device: torch.device) -> None:
-    """Refuse to time what does not agree: evaluation, folded evaluation, gradients and statistics."""
+    """Fail if the two differ in evaluation, folded evaluation, gradients or statistics."""
     rgb, pose = draw_clips(2, device, size=64)
     clips = rgb.double(), pose.double()
     reference, ours = copy.deepcopy(reference).double(), copy.deepcopy(ours).double()
@@ -89,7 +89,7 @@ def close(name: str, mine: Tensor, theirs: Tensor) -> None:
 
 
 def take_turns(runs: dict[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, float]:
-    """Seconds of the fastest of `rounds` rounds of each run; one round before them is free."""
+    """Seconds of the fastest of `rounds` rounds of each run, after one round that is not counted."""
     fastest = dict.fromkeys(runs, float("inf"))
     for number in range(rounds + 1):
         for name, run in runs.items():
@@ -128,7 +128,7 @@ def forms(
 
 
 def bytes_moved(model: nn.Module, clips: Clips, training: bool, element: int) -> int:
-    """Bytes that must move if each convolution reads its input and writes its output once, all else being fused.
+    """Bytes moved if each convolution reads its input and writes its output once, and everything else is fused.
 
     A training step also reads the gradient and the input, and writes the gradient of the input: 2.5 times as much.
     """
@@ -154,7 +154,7 @@ def copy_bandwidth(device: torch.device) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, nargs="+", help="clips at a time; 2 on the CPU, 16 and 32 on a GPU")
+    parser.add_argument("--batch", type=int, nargs="+", help="batch sizes; default: 2 on the CPU, 16 and 32 on a GPU")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: torch's choice")
     options = parser.parse_args()

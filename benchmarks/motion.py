@@ -1,7 +1,7 @@
-"""How often the motion test is right: `python -m benchmarks.motion SHARDS [SHARDS ...]`, directories of good shards.
+"""Accuracy of the motion test: `python -m benchmarks.motion SHARDS [SHARDS ...]`, directories of correct shards.
 
-Each clip that moves enough is tested as it is (an alarm is false) and with its skeleton 2 to 6 frames early and late
-(an alarm is due from 3 on). Real recordings are few: with --windows, each window of 45 frames of a clip counts as well.
+Each clip with enough motion is tested unchanged (an alarm is false) and with its skeleton 2 to 6 frames early and late
+(from 3 on, an alarm is correct). If there are few recordings, --windows also tests each window of 45 frames of a clip.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def motions(sample: Sample, shift: int, start: int, end: int) -> list[Motion]:
 
 
 def main() -> None:
-    """Print and keep, for each directory and shift, the clips that move and the alarms among them."""
+    """Print and save, for each directory and shift, the clips with motion and the alarms among them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shards", type=Path, nargs="+")
     parser.add_argument("--windows", action="store_true")

@@ -1,15 +1,15 @@
-"""The order of an epoch: what a resume in a huge set costs, and how well the windowed order shuffles.
+"""The order of an epoch: the cost of a resume in a huge set, and how well the windowed order shuffles.
 
     python -m benchmarks.order
 
 Writes two tables. `order_resume`: seconds and memory to find the samples of the next global batch at sample 10^7 of
-10^8, in a fresh order. `order`: shuffle quality of two epochs of a set of NTU60's size and of one of MA-52's, of shards
-as the build writes them (the samples in a random order) and of shards that lie class by class, which is the worst case:
+10^8, in a new order. `order`: shuffle quality over two epochs, for sets of the sizes of NTU60 and MA-52, with shards as
+the build writes them (samples in random order) and with shards sorted by class, which is the worst case:
 
-- position correlation: |correlation| of a sample's place in storage and its place in the epoch;
+- position correlation: |correlation| of the positions of a sample in storage and in the epoch;
 - class runs: mean length of a run of one class;
-- same batch: mean share of the most frequent class of a batch of 32;
-- neighbours again: share of the pairs of samples at most 16 apart in one epoch that are so in the next, too.
+- same batch: mean share of the most frequent class in a batch of 32;
+- neighbours again: share of the pairs of samples at most 16 apart in one epoch that are also so in the next.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def permuted(sizes: Ints, epoch: int) -> Ints:
 
 
 def shuffled_by_webdataset(sizes: Ints, epoch: int) -> Ints:
-    """What the filters of webdataset make of the samples: shards by `shuffle(100)`, samples by `shuffle(1000)`."""
+    """The order from the filters of webdataset: shards by `shuffle(100)`, samples by `shuffle(1000)`."""
     first = np.concatenate([[0], np.cumsum(sizes)])
 
     def samples_of(shards: Iterator[int]) -> Iterator[int]:
@@ -65,7 +65,7 @@ ORDERS: dict[str, Callable[[Ints, int], Ints]] = {
 
 
 def position_correlation(order: Ints) -> float:
-    """0: the place in the epoch says nothing of the place in storage; 1: all."""
+    """0: the position in the epoch is independent of the position in storage; 1: it is determined by it."""
     return abs(float(np.corrcoef(order, np.arange(len(order)))[0, 1]))
 
 
@@ -82,15 +82,15 @@ def largest_share(labels: Ints) -> float:
 
 def neighbours_again(one: Ints, other: Ints) -> float:
     """Share of the neighbours in one epoch that are neighbours in the other."""
-    place = np.empty(len(other), np.int64)
-    place[other] = np.arange(len(other))
-    there = place[one]
+    position = np.empty(len(other), np.int64)
+    position[other] = np.arange(len(other))
+    there = position[one]
     near = [np.abs(there[apart:] - there[:-apart]) <= NEIGHBOURS for apart in range(1, NEIGHBOURS + 1)]
     return float(np.concatenate(near).mean())
 
 
 def quality_rows() -> Iterator[dict[str, object]]:
-    """Each order on each set, stored at random and class by class; the mean of 5 pairs of epochs."""
+    """Each order on each set, stored in random order and sorted by class; means over 6 epochs."""
     for dataset, counts in SETS.items():
         by_class = np.repeat(np.arange(len(counts)), counts)
         sizes = np.full(-(-len(by_class) // SHARD), SHARD)
@@ -114,7 +114,7 @@ def quality_rows() -> Iterator[dict[str, object]]:
 
 
 def resume_rows() -> Iterator[dict[str, object]]:
-    """Start of an order at sample 10^7 of 10^8, for shards of several sizes."""
+    """The start of an order at sample 10^7 of 10^8, for several shard sizes."""
     for shard_size in (250, 1_000, 10_000):
         sizes = np.full(10**8 // shard_size, shard_size)
 

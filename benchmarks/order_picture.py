@@ -1,4 +1,4 @@
-"""The picture of an epoch's order in `docs/streaming.md`, drawn from the order itself.
+"""Draws the picture of an epoch's order in `docs/streaming.md`, from a real order.
 
     python -m benchmarks.order_picture
 
@@ -27,7 +27,7 @@ def main() -> None:
     num = len(order)
     epoch = order.samples(np.arange(num))
     windows = epoch.reshape(-1, WINDOW * SAMPLES)
-    # The shards of each window in the order that the epoch drew for them.
+    # The shards of each window, in the order of the epoch.
     shuffled = np.concatenate(
         [np.arange(shard * SAMPLES, (shard + 1) * SAMPLES) for shard in order._shards.tolist()]  # the drawn order
     )
@@ -44,8 +44,8 @@ def main() -> None:
         _strip(axes, -height * 1.4, samples, name)
     for window in range(len(windows)):
         for height in (1, 2):
-            place = (window * WINDOW * SAMPLES - 0.06, -height * 1.4 - 0.12)
-            axes.add_patch(Rectangle(place, WINDOW * SAMPLES + 0.02, 1.14, fill=False, lw=1.6))
+            corner = (window * WINDOW * SAMPLES - 0.06, -height * 1.4 - 0.12)
+            axes.add_patch(Rectangle(corner, WINDOW * SAMPLES + 0.02, 1.14, fill=False, lw=1.6))
     for rank in range(WORLD):
         y = -(len(rows) + rank) * 1.4 + 0.3 * rank
         steps = range(num // BATCH)
@@ -61,13 +61,13 @@ def main() -> None:
 def _strip(
     axes: mpl.axes.Axes, y: float, samples: NDArray[np.int64], name: str, positions: NDArray[np.int64] | None = None
 ) -> None:
-    """A row of samples, coloured by shard and numbered as shard and place inside it; at their positions in the row."""
+    """Draw a row of samples at their positions, coloured by shard, and labelled by shard and position in it."""
     colours = mpl.colormaps["Set2"]
     axes.text(-0.4, y + 0.45, name, ha="right", va="center")
     for x, sample in zip(range(len(samples)) if positions is None else positions, samples.tolist(), strict=True):
-        shard, place = divmod(sample, SAMPLES)
+        shard, position = divmod(sample, SAMPLES)
         axes.add_patch(Rectangle((x, y), 0.9, 0.9, color=colours(shard)))
-        axes.text(x + 0.45, y + 0.42, f"{shard}{'abcdef'[place]}", ha="center", va="center", fontsize=6)
+        axes.text(x + 0.45, y + 0.42, f"{shard}{'abcdef'[position]}", ha="center", va="center", fontsize=6)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""Other libraries on the samples of our shards, with the same codecs: what a user of them would write.
+"""Other libraries on the samples of our shards, with the same codecs, as their users would write it.
 
     PYTHON -m benchmarks.other_loaders litdata SHARDS WORKERS
 
-`benchmarks.stream` calls this with the interpreter of an environment that holds the library; it needs no more of our
-package than NumPy allows. The samples are converted to the library's own format first, in a folder of that name beside
-the shards. Then each line of stdin asks for an epoch, and is answered by a line with its clips per second.
+`benchmarks.stream` calls this with the interpreter of an environment with the library; of this package it imports only
+modules that need no more than NumPy. First the samples are converted to the library's own format, in a folder with the
+name of the library next to the shards. Then each line on stdin starts an epoch, and a line with its clips per second is
+printed.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def decode(sample: dict[str, Any]) -> Clip:
 
 
 def decode_batch(samples: list[dict[str, Any]]) -> Any:
-    """Decode and stack; in the workers, as all collating is."""
+    """Decode and stack, in the workers."""
     return default_collate([decode(sample) for sample in samples])
 
 
@@ -59,13 +60,13 @@ def samples_of(path: Path) -> Iterator[dict[str, bytes]]:
             file = tar.extractfile(member)
             assert file is not None
             sample[member.name.partition(".")[2]] = file.read()
-            if "rgb.mjpeg" in sample:  # the last of a sample
+            if "rgb.mjpeg" in sample:  # the last member of a sample
                 yield sample
                 sample = {}
 
 
 def with_webdataset(root: Path, workers: int) -> Iterable[Any]:
-    """The tars themselves, with the shuffles that its users write."""
+    """Reads the tars directly, with the usual shuffles."""
     import webdataset
 
     urls = sorted(map(str, root.glob("train-*.tar")))
@@ -117,7 +118,7 @@ LOADERS: dict[str, Callable[[Path, int], Iterable[Any]]] = {
 
 
 def clips_per_second(batches: Iterable[Any]) -> float:
-    """Of one epoch, from the first batch on: the start of the processes is measured apart."""
+    """The rate of one epoch after the first batch; the start of the processes is measured separately."""
     epoch = iter(batches)
     next(epoch)
     begun, count = time.perf_counter(), 0
@@ -127,7 +128,7 @@ def clips_per_second(batches: Iterable[Any]) -> float:
 
 
 def main() -> None:
-    """Answer stdin."""
+    """Run an epoch for each line on stdin."""
     name, root, workers = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     torch.set_num_threads(1)
     loader = LOADERS[name](root, workers)

@@ -1,7 +1,7 @@
-"""EPAM-Net written straightforwardly, in 5-D: `nn.Conv3d`, `nn.BatchNorm3d`, contiguous (N, C, T, H, W).
+"""A straightforward 5-D implementation of EPAM-Net: `nn.Conv3d`, `nn.BatchNorm3d`, contiguous (N, C, T, H, W).
 
-The reference that `benchmarks.model` measures against. Its parameters bear the names of `epam_model`, so that one state
-dict fills both; `benchmarks.model` checks first that both give the same numbers.
+`benchmarks.model` compares the speed with this reference. Its parameters have the names of `epam_model`, so that both
+load the same state dict; `benchmarks.model` first checks that both give the same numbers.
 """
 
 from __future__ import annotations

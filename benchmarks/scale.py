@@ -1,10 +1,10 @@
-"""Seconds and memory of what a build does once for the whole data set: ingest, plan, finalise, and a dry run.
+"""Seconds and memory of the steps that a build does once per data set: ingest, plan, finalise, and a dry run.
 
     python -m benchmarks.scale
 
-Skeletons of NTU60's true size are synthesised: 56,578 clips of 84 frames on average, one or two persons. The dry run
-goes over 1,000,000 records. Each step has a process of its own, so that its peak of memory is its own; a process that
-only imports the package is a row for comparison.
+Skeletons of NTU60's real size are synthesised: 56,578 clips of 84 frames on average, one or two persons. The dry run
+reads 1,000,000 clips. Each step runs in its own process, to measure its own peak memory; the row of a process that only
+imports the package is for comparison.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ STEPS = ("import only", "ingest", "ingest again", "plan", "finalise", "dry run o
 
 
 def ntu_names() -> Iterator[str]:
-    """Names in NTU RGB+D's pattern, but for those of recordings without skeletons."""
+    """Names in NTU RGB+D's pattern, without those of recordings without skeletons."""
     numbers = itertools.product(range(1, 18), range(1, 4), range(1, 41), range(1, 3), range(1, 61))
     names = (f"S{s:03d}C{c:03d}P{p:03d}R{r:03d}A{a:03d}" for s, c, p, r, a in numbers)
     return (name for name in names if name not in missing_skeletons())
@@ -71,7 +71,7 @@ def write_skeletons(path: Path) -> None:
 
 
 def many_clips() -> Iterator[Clip]:
-    """A million tiny records."""
+    """A million tiny clips."""
     rng = np.random.default_rng(0)
     points, scores = rng.uniform(0, 1000, (1, 2, 17, 2)).astype(np.float16), np.ones((1, 2, 17), np.float16)
     for number in range(MANY_CLIPS):
@@ -102,7 +102,7 @@ def plan_in(folder: Path, skeletons: str, out: str) -> BuildPlan:
 
 
 def write_receipts(plan: BuildPlan) -> None:
-    """What a finished build would have left, with shards of one byte."""
+    """Write the files of a finished build, with shards of one byte."""
     sources = ingest(plan)
     with SkeletonStore(plan.store) as store:
         frames = store.num_frames
@@ -145,7 +145,7 @@ def run_step(step: str, folder: Path) -> float:
 
 
 def main() -> None:
-    """Run every step in a process of its own."""
+    """Run every step in its own process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -157,7 +157,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_skeletons(folder / "ntu60.pkl")
-        (folder / "many.pkl").write_bytes(b"stands for the source of a store that is there")
+        (folder / "many.pkl").write_bytes(b"in place of the source of an existing store")
         many = plan_in(folder, "many.pkl", "many")
         write_store(many.store, many_clips(), store_identity(many, {"many.pkl": file_sha256(folder / "many.pkl")}))
         rows = []

@@ -1,23 +1,23 @@
-"""The stream in clips per second, against bare decoding and other loaders; its start, its memory, and cold disks.
+"""Clips per second of the stream, compared with only decoding and with other loaders; its start, memory, cold disks.
 
     python -m benchmarks.stream --shards shards/ntu60_xsub \
         --litdata /tmp/litdata/bin/python --streaming /tmp/streaming/bin/python
 
-The last two name interpreters of environments with other libraries, whose rows are left out without them:
+The last two are interpreters of environments with other libraries; without them, their rows are left out:
 
     python -m venv /tmp/litdata && /tmp/litdata/bin/pip install torch litdata simplejpeg zstandard
     python -m venv /tmp/streaming && /tmp/streaming/bin/pip install torch mosaicml-streaming simplejpeg zstandard
 
-Copies of the clips of a shard directory make an epoch. Each way delivers batches of 16 clips (16 frames of 224 x 224,
-48 heatmaps of 56 x 56 per joint) as torch tensors in the training process, frames and all drawn at random. Three
-tables, each a JSON file:
+An epoch consists of copies of the clips of a shard directory. Each way delivers batches of 16 clips (16 frames of
+224 x 224, 48 heatmaps of 56 x 56 per joint) as torch tensors in the training process, with random frames. Three tables,
+each with a JSON file:
 
-- `stream`: clips per second from the page cache. The floor is one process that decodes the same bytes into the same
-  memory again and again, without reading, shuffling or handing over. The ways take turns; the ratios are medians over
-  the turns, each to its neighbours in the same turn.
-- `stream_start`: from the import of torch to the first batch, with an index of 60,000 samples, and the memory of a
-  worker above that of a bare interpreter (without the slots that all processes share), over an epoch's part.
-- `stream_cold`: one process, with and without the page cache; kilobytes read from the disk per clip of some 790 kB.
+- `stream`: clips per second from the page cache. The floor is one process that repeatedly decodes the same bytes into
+  the same memory, without reading, shuffling or transfer. The ways run in turns; the ratios are medians over the turns,
+  each within one turn.
+- `stream_start`: seconds from the import of torch to the first batch, with an index of 60,000 samples, and the memory
+  of a worker above that of an idle interpreter (without the slots that all processes share), over a part of an epoch.
+- `stream_cold`: one process, with and without the page cache; kilobytes read from the disk per clip of about 790 kB.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ WEBDATASET_TWO = "webdataset, 2 workers"
 
 
 def floor(root: Path) -> Iterator[int]:
-    """Decode the frames and the volume of one batch into one place, for an epoch."""
+    """Decode the frames and the volume of one batch into the same arrays, for an epoch."""
     manifest, index = load_manifest(root), load_index(root)
     reader = ShardReader(root, [shard.name for shard in manifest.shards])
     clips = [reader.read_members(int(index.shard[row]), index.row(row)) for row in range(BATCH)]
@@ -79,7 +79,7 @@ def floor(root: Path) -> Iterator[int]:
 
 
 def clips_per_second(batches: Iterator[int]) -> float:
-    """Of one epoch, from the first batch on: the start of the processes is measured apart."""
+    """The rate of one epoch after the first batch; the start of the processes is measured separately."""
     next(batches)
     begun, count = time.perf_counter(), 0
     for clips in batches:
@@ -95,7 +95,7 @@ def ours(root: Path, workers: int) -> Callable[[], float]:
 
 
 def others(stack: ExitStack, python: str, library: str, root: Path, workers: int) -> Callable[[], float]:
-    """The rate of an epoch of another library, in a process of its own interpreter."""
+    """The rate of an epoch of another library, in a process with its own interpreter."""
     process = stack.enter_context(
         subprocess.Popen(
             [python, "-m", "benchmarks.other_loaders", library, str(root), str(workers)],
@@ -107,7 +107,7 @@ def others(stack: ExitStack, python: str, library: str, root: Path, workers: int
     )
     assert process.stdin is not None and process.stdout is not None
     stack.callback(process.stdin.close)
-    answers = filter(re.compile(r"ready|[\d.]+$").match, process.stdout)  # libraries talk, too
+    answers = filter(re.compile(r"ready|[\d.]+$").match, process.stdout)  # libraries print too
     next(answers)
 
     def epoch() -> float:
@@ -118,7 +118,7 @@ def others(stack: ExitStack, python: str, library: str, root: Path, workers: int
 
 
 def throughput_rows(root: Path, pythons: dict[str, str]) -> Iterator[dict[str, object]]:
-    """All ways in turns, from the page cache."""
+    """All ways in turns, reading from the page cache."""
     with ExitStack() as stack:
         ways: dict[str, Callable[[], float]] = {FLOOR: lambda: clips_per_second(floor(root))}
         ways |= {"ours, in the training process": ours(root, 0), OURS_ONE: ours(root, 1), OURS_TWO: ours(root, 2)}
@@ -138,7 +138,7 @@ def throughput_rows(root: Path, pythons: dict[str, str]) -> Iterator[dict[str, o
 
 
 def start_rows(root: Path, folder: Path) -> Iterator[dict[str, object]]:
-    """Fresh processes on an index of `INDEX_SAMPLES`, which is made in `folder`."""
+    """New processes on an index of `INDEX_SAMPLES` samples, which is created in `folder`."""
     folder.mkdir()
     link_copies(root, folder, times=-(-INDEX_SAMPLES // NUM_CLIPS))
     for workers in (0, 1, 2):
@@ -155,13 +155,13 @@ def start_rows(root: Path, folder: Path) -> Iterator[dict[str, object]]:
 
 
 def cold_rows(root: Path) -> Iterator[dict[str, object]]:
-    """One process; the page cache is emptied of the shards before a cold epoch."""
+    """One process; before a cold epoch, the shards are dropped from the page cache."""
     settings = replace(SETTINGS, workers=0)
     results: dict[str, list[tuple[float, float]]] = {}
     for _ in range(TURNS):
         for name, cold, advises in (
             ("page cache", False, True),
-            ("cold, frames asked for ahead", True, True),
+            ("cold, frames prefetched", True, True),
             ("cold, plain reads", True, False),
         ):
             file_reads._HAS_FADVISE = file_reads._HAS_NOWAIT = advises
@@ -193,7 +193,7 @@ def cold_rows(root: Path) -> Iterator[dict[str, object]]:
 
 
 def _bytes_read() -> int:
-    """Bytes that this process has caused to be read from disks."""
+    """Bytes that the disks have read for this process."""
     (found,) = re.findall(r"^read_bytes: (\d+)", Path("/proc/self/io").read_text(), re.MULTILINE)
     return int(found)
 
@@ -212,7 +212,7 @@ def main() -> None:
         root = Path(temporary) / "shards"
         root.mkdir()
         write_copies(arguments.shards, root, clips=NUM_CLIPS, shard_clips=SHARD_CLIPS)
-        os.sync()  # what is not on the disk yet cannot leave the page cache
+        os.sync()  # data that is not yet on the disk cannot be dropped from the page cache
         tables: dict[str, Callable[[], Iterator[dict[str, object]]]] = {
             "stream": lambda: throughput_rows(root, {name: path for name, path in pythons.items() if path}),
             "stream_start": lambda: start_rows(root, Path(temporary) / "links"),

@@ -1,4 +1,4 @@
-"""What `benchmarks.stream` runs in a fresh process: the start of a stream, and the memory of its workers.
+"""Run by `benchmarks.stream` in a new process: measures the start of a stream, and the memory of its workers.
 
 python -m benchmarks.stream_start SHARDS WORKERS
 """
@@ -17,13 +17,13 @@ BATCHES = 60
 
 
 def own_mb(pid: int) -> float:
-    """Memory of a process without what it shares in nameless files (batch slots)."""
+    """Memory of a process without shared memory (batch slots)."""
     status = Path(f"/proc/{pid}/status").read_text()
     return sum(int(size) for size in re.findall(r"^Rss(?:Anon|File):\s+(\d+) kB", status, re.MULTILINE)) / 1e3
 
 
 def bare_mb() -> float:
-    """Memory of an interpreter that does nothing."""
+    """Memory of an idle interpreter."""
     with subprocess.Popen(
         [sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()"], stdin=-1, stdout=-1
     ) as bare:
@@ -35,7 +35,7 @@ def bare_mb() -> float:
 def main() -> None:
     """Print one JSON object."""
     root, workers = Path(sys.argv[1]), int(sys.argv[2])
-    import torch  # noqa: F401  # it is there when the clock starts
+    import torch  # noqa: F401  # its import is not measured
 
     begun = time.perf_counter()
     from epam_data.stream import Stream, StreamSettings

@@ -1,13 +1,13 @@
-"""Where the time of a training step goes: batches from the stream against the model alone on constant tensors.
+"""Where the time of a training step goes: batches from the stream compared with the model alone on constant tensors.
 
     python -m benchmarks.train pipelines/ntu60_xsub.yaml --shards shards/ntu60_xsub
     torchrun --nproc-per-node 8 -m benchmarks.train pipelines/ntu60_xsub.yaml --shards shards/ntu60_xsub
 
-Takes the keys of `epam-model train`. Both ways take the optimiser steps of the trainer; the stream reads copies of the
-clips of a shard directory, from the page cache. They take turns, and the best turn of each counts, since others disturb
-only to the worse. What the loader costs is the difference; `data wait` is the share of the time that steps waited for
-their batch. `GPU %` is what nvidia-smi reports meanwhile. With several ranks, the first trains alone before, on a share
-of the batch: `scaling` is clips per second of all, of that times the ranks.
+Takes the keys of `epam-model train`. Both ways run the optimiser steps of the trainer; the stream reads copies of the
+clips of a shard directory from the page cache. They run in turns, and the best turn of each counts, since other load
+only makes them slower. The difference is the cost of loading; `data wait` is the share of time that steps waited for
+their batch, `GPU %` is the utilisation that nvidia-smi reports. With several ranks, the first one trains alone before,
+on its share of the batch: `scaling` is the clips per second of all ranks, divided by ranks times those of one alone.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ TURNS, WARM_UP_STEPS = 3, 3
 
 
 class Training:
-    """What a trainer puts together: model, step and stream.
+    """Model, step and stream, set up as in a trainer.
 
     Args:
-        command: of `epam-model train`.
-        shards: where the clips lie.
-        ranks: this process among all that train.
+        command: the settings of `epam-model train`.
+        shards: the shard directory.
+        ranks: this process.
     """
 
     def __init__(self, command: TrainCommand, shards: Path, ranks: Ranks) -> None:
@@ -65,7 +65,7 @@ class Training:
         self.clips = (*self.finisher(self.constant), self.constant.label)
 
     def turn(self, seconds: float, *, from_stream: bool) -> dict[str, Any]:
-        """Step for a while, after some steps that do not count."""
+        """Take steps for `seconds`, after some warm-up steps that do not count."""
         device, batch_size = self.ranks.device, self.stream.settings.batch_size
         pace = Pace(device, clips_per_step=batch_size, steps_per_epoch=len(self.stream))
         batches = (batch for epoch in itertools.count() for batch in self.stream.epoch(epoch))
@@ -93,7 +93,7 @@ class Training:
 
 @contextmanager
 def gpu_utilisation(device: torch.device) -> Iterator[list[float]]:
-    """Percentages that nvidia-smi reports while this lasts, there when it ends; none without a GPU."""
+    """A list of the percentages that nvidia-smi reports inside, filled at the end; empty without a GPU."""
     found: list[float] = []
     if device.type != "cuda":
         yield found
@@ -152,7 +152,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         if launch.rank == 0:
             write_copies(Path(command.shards), Path(temporary))
-        if launch.world > 1 and launch.rank == 0:  # the others wait where they join
+        if launch.world > 1 and launch.rank == 0:  # the others wait in `distributed`
             share = replace(command.stream, batch_size=command.stream.batch_size // launch.world)
             first = Ranks(device=choose_device(command.train.device, launch.local_rank))
             rows = measure(replace(command, stream=share), Path(temporary), first, arguments.seconds)

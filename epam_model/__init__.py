@@ -3,7 +3,7 @@
 `EPAMBackbone()(rgb, pose)` returns the features of both streams; the recogniser of `build_epam(num_classes)`
 adds a classifier and returns `Logits`.
 
-The names below are loaded when they are asked for: reading a recipe needs no torch, and `EPAMBackbone` nothing else.
+The names below are imported on first use: reading a recipe does not need torch, and `EPAMBackbone` needs only torch.
 """
 
 from __future__ import annotations

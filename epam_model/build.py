@@ -1,4 +1,4 @@
-"""From a recipe's `model` section to a network with its first weights."""
+"""Builds the network of a recipe's `model` section, with its initial weights."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def build_model(
     seed: int = 0,
     tell: Callable[[str], None] = lambda line: None,
 ) -> nn.Module:
-    """The network of a recipe, its weights drawn by the seed, then taken from `init_from`.
+    """The network of a recipe: random weights from the seed, then those of the checkpoints in `init_from`.
 
     Args:
-        settings: which network.
+        settings: the `model` section.
         num_classes: number of classes.
         num_joints: channels of the heatmaps.
-        num_coarse_classes: number of coarse groups; only a head `pcan` needs them.
-        seed: of the weights. The same seed gives every rank the same ones.
-        tell: gets one line for each file of `init_from`: what was taken from it.
+        num_coarse_classes: number of coarse groups; only the head `pcan` needs them.
+        seed: seed of the weights. With the same seed, all ranks have the same weights.
+        tell: called with one line for each file of `init_from`, which says what was loaded.
 
     Raises:
-        ValueError: a file of `init_from` is absent or does not fit, a head `pcan` has less than two groups, or no block
-            of the network can checkpoint its activations.
+        ValueError: a file of `init_from` is missing or does not fit, the head `pcan` has fewer than two groups, or no
+            block of the network can checkpoint its activations.
     """
     torch.manual_seed(seed)
     network, make_head = NETWORKS[settings.network], HEADS[settings.head]
@@ -60,7 +60,7 @@ def build_model(
 def build_for(
     settings: ModelSettings, manifest: Manifest, *, seed: int = 0, tell: Callable[[str], None] = lambda line: None
 ) -> nn.Module:
-    """The network of a recipe, for the classes, groups and heatmaps of some shards; arguments as in `build_model`."""
+    """The network of a recipe, for the classes, groups and heatmaps of the shards; arguments as in `build_model`."""
     return build_model(
         settings,
         num_classes=len(manifest.classes),
@@ -72,16 +72,16 @@ def build_for(
 
 
 def _checkpoint_activations(model: nn.Module, network: str) -> None:
-    able = [module for module in model.modules() if isinstance(module, Checkpointing)]
-    if not able:
-        raise ValueError(f"model.checkpoint_activations: network {network} has no blocks that can do so")
-    for module in able:
+    modules = [module for module in model.modules() if isinstance(module, Checkpointing)]
+    if not modules:
+        raise ValueError(f"model.checkpoint_activations must be false for network {network}, which cannot do so")
+    for module in modules:
         module.checkpoint_activations = True
 
 
 def _start_from(model: nn.Module, settings: ModelSettings, tell: Callable[[str], None]) -> None:
     published = NETWORKS[settings.network].published
-    note = "" if published else f" (network {settings.network} has no published names: only our own files start it)"
+    note = "" if published else f" (network {settings.network} has no published names, so only checkpoints of epam fit)"
     for path in settings.init_from:
         formats = model_formats(settings.streams, model.state_dict(), published)
         conversion = load_foreign(model, Path(path), formats, note=note)

@@ -45,7 +45,7 @@ COMMANDS = {
         function="epam_model.commands.profile:profile_command",
     ),
     "convert": Entry(
-        summary="Rename the tensors of a checkpoint, strictly, and account for every one.",
+        summary="Convert the names of a checkpoint, strictly, and report every tensor.",
         command="epam_model.commands.convert:ConvertCommand",
         function="epam_model.commands.convert:convert_command",
     ),

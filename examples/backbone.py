@@ -1,4 +1,4 @@
-"""The backbone alone: clips in, the features of both streams and the attention map out."""
+"""The backbone by itself: it takes clips and returns the features of both streams and the attention map."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Batches by hand: what a stream gives, that an epoch is exact, and how to go on in the middle of one."""
+"""Batches by hand: what a stream delivers, that an epoch is exact, and how to resume in the middle of one."""
 
 from dataclasses import replace
 
@@ -13,15 +13,15 @@ finish = BatchFinisher.for_shards(stream.manifest)
 
 seen = []
 for batch in stream.epoch(0):
-    rgb, pose = finish(batch)  # (B, 3, T, S, S) and (B, V, T', h, w), float: normalised, flipped, in layout
+    rgb, pose = finish(batch)  # (B, 3, T, S, S) and (B, V, T', h, w), float: normalised and flipped
     seen += batch.keys
 print("rgb", tuple(rgb.shape), "pose", tuple(pose.shape), "labels", batch.label.tolist())
 print(f"{len(seen)} clips, {len(set(seen))} different, of {stream.num_samples}")
 
-# The order, the frames and the flips of an epoch are a function of (seed, epoch): the same on any number of workers
-# and ranks, and from any point on. `consumed` counts the clips that all ranks together have had.
+# The order, the frames and the flips of an epoch are a function of (seed, epoch): they are the same for any number of
+# workers and ranks, and after a resume. `consumed` is the number of clips that all ranks together have consumed.
 rest = [key for batch in stream.epoch(0, consumed=4) for key in batch.keys]
-print("goes on where it was:", rest == seen[4:])
+print("resumes where it was:", rest == seen[4:])
 stream.close()
 
 halves = [Stream(shards, split="train", settings=CLIPS, training=True, seed=0, rank=rank, world=2) for rank in (0, 1)]

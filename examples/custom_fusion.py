@@ -1,4 +1,4 @@
-"""Custom fusion: a learned gate decides, for each clip, how far to trust RGB and how far to trust the pose."""
+"""Custom fusion: a learned gate decides, for each clip, how much to trust RGB and how much to trust the pose."""
 
 import torch
 from small_data import CLIPS, small_shards
@@ -10,7 +10,7 @@ from epam_model import EPAMBackbone
 
 
 class GatedFusion(nn.Module):
-    """Pooled features of both streams in, one set of logits (B, K) and the share of RGB (B, 1) out."""
+    """Maps the features of both streams to one set of logits (B, K) and the share of RGB (B, 1)."""
 
     def __init__(self, rgb_channels: int, pose_channels: int, num_classes: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""GPU or CPU: the same code and the same numbers; batches travel as uint8 and are finished where the model computes."""
+"""GPU or CPU: the same code and the same numbers; batches are copied as uint8 and finished on the model's device."""
 
 import torch
 from small_data import CLIPS, small_shards
@@ -7,7 +7,7 @@ from epam_data.stream import BatchFinisher, Stream
 from epam_model import build_epam
 
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-# Page-locked batches are copied to a GPU while it works on the batch before.
+# Batches in pinned memory are copied to a GPU while it works on the previous batch.
 stream = Stream(small_shards(), split="val", settings=CLIPS, training=False, pin_memory=device.type == "cuda")
 finish = BatchFinisher.for_shards(stream.manifest).to(device)
 model = build_epam(len(stream.manifest.classes)).to(device).eval()

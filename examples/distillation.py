@@ -1,4 +1,4 @@
-"""Distillation: a network of the pose alone learns what a two-stream teacher says, beside the labels."""
+"""Distillation: a pose network learns from the predictions of a two-stream teacher, and from the labels."""
 
 import torch
 from small_data import CLIPS, small_shards
@@ -14,7 +14,7 @@ TEMPERATURE = 2.0
 torch.manual_seed(0)
 stream = Stream(small_shards(), split="train", settings=CLIPS, training=True)
 finish = BatchFinisher.for_shards(stream.manifest)
-teacher = build_epam(len(stream.manifest.classes)).eval()  # then: teacher.load_state_dict(...)
+teacher = build_epam(len(stream.manifest.classes)).eval()  # for real use: teacher.load_state_dict(...)
 student = build_for(ModelSettings(streams="pose"), stream.manifest).train()
 optimiser = torch.optim.SGD(student.parameters(), lr=0.02, momentum=0.9)
 

@@ -1,4 +1,4 @@
-"""Evaluation: each clip exactly once, several clips of each, softmax averaged over clips and then over streams."""
+"""Evaluation: each sample exactly once, with several clips per sample; softmax is averaged over streams and clips."""
 
 from dataclasses import replace
 
@@ -10,14 +10,14 @@ from epam_model import build_epam
 
 stream = Stream(small_shards(), split="val", settings=replace(CLIPS, num_clips=2), training=False)
 finish = BatchFinisher.for_shards(stream.manifest)
-model = build_epam(len(stream.manifest.classes)).eval()  # then: model.load_state_dict(...)
+model = build_epam(len(stream.manifest.classes)).eval()  # for real use: model.load_state_dict(...)
 
 keys, labels, scores = [], [], []
 with torch.inference_mode():
-    for batch in stream.epoch():  # the last batch is as short as it must be: nothing is padded, nothing left out
+    for batch in stream.epoch():  # the last batch may be shorter: nothing is padded or left out
         logits = model(*finish(batch))
         streams = torch.stack([table.softmax(dim=1) for table in logits.streams.values()])  # (2, B * C, K)
-        clips = streams.mean(dim=0).unflatten(0, (-1, batch.num_clips))  # the C clips of a sample lie together
+        clips = streams.mean(dim=0).unflatten(0, (-1, batch.num_clips))  # the C clips of a sample are adjacent
         keys += batch.keys
         labels.append(batch.label)
         scores.append(clips.mean(dim=1))

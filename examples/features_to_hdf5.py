@@ -15,8 +15,8 @@ finish = BatchFinisher.for_shards(stream.manifest)
 model = build_epam(len(stream.manifest.classes))
 
 out = Path("examples_out/features.h5")
-out.unlink(missing_ok=True)  # an existing file is never written over
-# `identity` says what was computed; an interrupted call goes on only with parts of the same identity.
+out.unlink(missing_ok=True)  # an existing file is never overwritten
+# `identity` says what was computed; an interrupted call resumes only from parts with the same identity.
 extract(model, stream, finish, torch.device("cpu"), out, identity={"weights": "untrained"})
 
 with h5py.File(out) as file:

@@ -1,4 +1,4 @@
-"""Freezing: the RGB stream keeps its weights and its batch-norm statistics, the rest learns."""
+"""Freezing: the RGB stream keeps its weights and its batch-norm statistics, the rest is trained."""
 
 import torch
 from small_data import CLIPS, small_shards

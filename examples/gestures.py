@@ -1,4 +1,4 @@
-"""A reader of one's own, for `dataset: gestures:GESTURES`: a folder of videos and a pickle, in no published layout.
+"""Your own reader, for `dataset: gestures:GESTURES`: it reads a folder of videos and a pickle in a layout of your own.
 
 The pickle holds one record per video:
 
@@ -17,12 +17,12 @@ from epam_data.schema import Clip, Problem, key_from_name
 from epam_data.taxonomy import parse_taxonomy
 
 CLASSES = parse_taxonomy("gestures", {"arms": {0: "wave", 1: "raise"}, "trunk": {2: "bow"}})
-VALIDATION = {"cleo"}  # people whom training never sees
+VALIDATION = {"cleo"}  # people who are not in the training data
 
 
 def read_gestures(raw: RawSettings) -> Iterator[Clip | Problem]:
-    """Each record as a `Clip`, or as the `Problem` why it makes none: a build reports it, and goes on."""
-    for name, record in load_pickle(raw.skeletons).items():  # runs nothing that the file names
+    """Each record as a `Clip`, or as a `Problem` with the reason why not, which a build reports and skips."""
+    for name, record in load_pickle(raw.skeletons).items():  # does not run code from the file
         split = "val" if record["by"] in VALIDATION else "train"
         try:
             if record["gesture"] not in CLASSES.classes:

@@ -30,7 +30,7 @@ model = MultiTask(action=len(stream.manifest.classes), group=len(stream.manifest
 optimiser = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
 for batch in stream.epoch(0):
     outputs = model(*finish(batch))
-    labels = {"action": batch.label, "group": batch.coarse_label}  # the shards know both
+    labels = {"action": batch.label, "group": batch.coarse_label}  # the shards have both
     losses = {
         task: sum(cross_entropy(logits, labels[task]) for logits in outputs[task].streams.values()) for task in outputs
     }

@@ -1,4 +1,4 @@
-"""EPAMBackbone as one file, to copy into a project of your own: it needs torch, and nothing of this package."""
+"""EPAMBackbone as a single file, to copy into your own project: it needs only torch, not this package."""
 
 import ast
 import subprocess
@@ -11,16 +11,16 @@ from symtable import symtable
 TRIAL = """
 import sys
 for name in ("epam_model", "epam_data", "numpy", "h5py", "yaml"):
-    sys.modules[name] = None  # importing it is an error now
+    sys.modules[name] = None  # importing it now fails
 import torch
 from epam_backbone import EPAMBackbone
 rgb, pose = EPAMBackbone().eval()(torch.rand(1, 3, 4, 64, 64), torch.rand(1, 17, 12, 16, 16))
-print("with torch alone:", tuple(rgb.shape), tuple(pose.shape))
+print("with only torch:", tuple(rgb.shape), tuple(pose.shape))
 """
 
 
 def collect(module: str, parts: dict[str, str]) -> None:
-    """Add to `parts` the modules of ours that a module imports, then the module itself without these imports."""
+    """Add to `parts` the modules of `epam_model` that a module imports, then the module without these imports."""
     if module in parts:
         return
     source = Path(find_spec(module).origin).read_text(encoding="utf-8")
@@ -37,7 +37,7 @@ def collect(module: str, parts: dict[str, str]) -> None:
 
 
 def shared_names(sources: list[str]) -> list[str]:
-    """Names that more than one source defines: in one file, the last definition would win."""
+    """Names that more than one source defines: in a single file, the last definition would win."""
     symbols = [symbol for source in sources for symbol in symtable(source, "", "exec").get_symbols()]
     counts = Counter(each.get_name() for each in symbols if each.is_assigned() and not each.is_imported())
     return sorted(name for name, count in counts.items() if count > 1 and not name.startswith("__"))
@@ -46,7 +46,7 @@ def shared_names(sources: list[str]) -> list[str]:
 parts: dict[str, str] = {}
 collect("epam_model.networks.epam", parts)
 if shared := shared_names(list(parts.values())):
-    raise ValueError(f"modules that become one file must not share names, got {', '.join(shared)}")
+    raise ValueError(f"modules of a single file must not define the same names, got {', '.join(shared)}")
 out = Path("examples_out") / "epam_backbone.py"
 out.parent.mkdir(exist_ok=True)
 text = "from __future__ import annotations\n\n" + "\n\n\n".join(parts.values()) + "\n"

@@ -1,4 +1,4 @@
-"""A data set of one's own: shards of a folder of videos and a pickle, by the reader in gestures.py."""
+"""Your own data set: builds shards of a folder of videos and a pickle, with the reader in gestures.py."""
 
 import pickle
 import shutil
@@ -15,7 +15,7 @@ from epam_data.samples.settings import PrepareSettings
 from epam_data.shards.settings import ShardSettings
 from epam_data.stream import Stream
 
-# Stands for your recordings: three synthetic videos under other names, and a pickle in a layout of its own.
+# In place of your recordings: synthetic videos under other names, and a pickle in another layout.
 small_shards()
 raw = Path("examples_out/gestures")
 (raw / "videos").mkdir(parents=True, exist_ok=True)
@@ -28,7 +28,7 @@ for who, gesture, label in (("anna", "wave", 1), ("ben", "bow", 2), ("cleo", "ra
     shutil.copy(f"examples_out/raw/videos/{theirs['frame_dir']}_rgb.avi", raw / "videos" / f"{who}_{gesture}.avi")
 (raw / "records.pkl").write_bytes(pickle.dumps(records))
 
-# The same on the command line, in the folder of gestures.py:
+# The same on the command line, run in the folder of gestures.py:
 #   epam-data build --dataset gestures:GESTURES --raw.videos VIDEOS --raw.skeletons records.pkl --out SHARDS
 #   epam-data check SHARDS --check.dataset gestures:GESTURES
 plan = BuildPlan(

@@ -1,4 +1,4 @@
-"""Our shards without our code: webdataset, NumPy and zstandard (and Pillow for the frames) are all it takes."""
+"""Shards without this package: webdataset, NumPy and zstandard (and Pillow for the frames) are enough."""
 
 import io
 import json
@@ -13,7 +13,7 @@ from PIL import Image
 if len(sys.argv) > 1:
     shards = Path(sys.argv[1])
 else:
-    from small_data import small_shards  # only to have something to read
+    from small_data import small_shards  # only to have shards to read
 
     shards = small_shards()
 

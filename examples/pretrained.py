@@ -1,4 +1,4 @@
-"""Pretrained weights: a checkpoint with published names starts one stream, then a whole network."""
+"""Pretrained weights: load a checkpoint with published names into one stream, then into a complete network."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from epam_model.networks.settings import ModelSettings
 from epam_model.weights.convert import to_published
 from epam_model.weights.epam_names import EPAM
 
-# Stands for a file that you downloaded: a network for 60 classes, saved under the published names.
+# In place of a file that you downloaded: a network for 60 classes, saved under the published names.
 theirs = build_epam(num_classes=60)
 Path("examples_out").mkdir(exist_ok=True)
 published = to_published(theirs.state_dict(), EPAM, "both")
@@ -18,10 +18,10 @@ torch.save({"state_dict": published}, "examples_out/published.pth")
 rgb_only = {name: weight for name, weight in published.items() if name.startswith("rgb_backbone.")}
 torch.save({"state_dict": rgb_only}, "examples_out/published_rgb.pth")
 
-# One stream of a backbone. Loading is strict: a missing or unknown name is an error that lists it.
+# One stream of a backbone. Loading is strict: the error lists all missing or unknown names.
 backbone = EPAMBackbone(rgb_pretrained="examples_out/published_rgb.pth")
 
-# A network for six classes, as a recipe has it (`model.init_from`). A head for other classes starts anew.
+# A network for six classes, as with `model.init_from` in a recipe. A head for other classes is not loaded.
 settings = ModelSettings(init_from=["examples_out/published.pth"])
 model = build_model(settings, num_classes=6, num_joints=17, tell=print)
 

@@ -1,4 +1,4 @@
-"""The data set that the examples share: 18 synthetic clips, made once, in `examples_out/` of the current folder."""
+"""The data set of the examples: 18 synthetic clips, created once, in `examples_out/` of the current folder."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A training loop by hand: stream, finisher, network, loss, SGD; nothing else."""
+"""A training loop by hand: only stream, finisher, network, loss and SGD."""
 
 import torch
 from small_data import CLIPS, small_shards

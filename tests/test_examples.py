@@ -25,13 +25,13 @@ SAYS = {
     "backbone.py": r"^parameters 2499717\nrgb features \(1, 432, 16, 7, 7\)\npose features \(1, 216, 48, 7, 7\)\n"
     r"attention \(1, 1, 16, 7, 7\)$",
     "one_file.py": r"^examples_out/epam_backbone\.py: 16 modules, 1\d\d\d lines\n"
-    r"with torch alone: \(1, 432, 4, 2, 2\) \(1, 216, 12, 2, 2\)$",
-    "pretrained.py": r"1067 matched, 0 reshaped, 4 left out\nbackbone .*: True\nrecogniser .*: True$",
+    r"with only torch: \(1, 432, 4, 2, 2\) \(1, 216, 12, 2, 2\)$",
+    "pretrained.py": r"1067 tensors loaded, 4 not \(heads, other classes\)\nbackbone .*: True\nrecogniser .*: True$",
     "freezing.py": r"rgb_backbone: 0 of 564 tensors changed\nbackbone.pose_backbone: [1-9]\d* of .*\n"
     r"backbone.attention: [1-7] of 7 .*\nhead: 4 of 4 tensors changed$",
-    "one_stream.py": r"^streams \['pose'\] pose logits \(4, 6\)\n.*496 matched.*\nparameters 520882 2503617$",
+    "one_stream.py": r"^streams \['pose'\] pose logits \(4, 6\)\n.*496 tensors loaded.*\nparameters 520882 2503617$",
     "device.py": r"(MB of uint8 -> .* MB of float on (cpu|cuda)\n.*){2}predicted \[",
-    "batches.py": r"12 clips, 12 different, of 12\ngoes on where it was: True\ntwo ranks .*: True\nflips \[",
+    "batches.py": r"12 clips, 12 different, of 12\nresumes where it was: True\ntwo ranks .*: True\nflips \[",
     "train_by_hand.py": r"^(epoch \d loss \d\.\d{3}\n?){3}$",
     "evaluation.py": r"^6 clips, each once: True\ntop-1 \d",
     "features_to_hdf5.py": r"attention \(6, 2, 4, 4\) float32\nkey \(6,\) object\nlabel \(6,\) int64\n"

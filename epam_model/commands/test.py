@@ -14,7 +14,7 @@ from epam_data.shards.manifest import Manifest
 from epam_data.stream import Stream, StreamSettings
 from epam_model.evaluate.damage_report import damage_report
 from epam_model.evaluate.metrics import confusion_matrix, score_tables, split_name
-from epam_model.evaluate.predict import Predictions, collect, measures_of
+from epam_model.evaluate.predict import Predictions, collect, metrics_of
 from epam_model.evaluate.restore import restore
 from epam_model.networks.settings import ModelSettings
 from epam_model.ranks.distributed import Ranks, distributed
@@ -35,9 +35,9 @@ class TestCommand:
     split: Split = "val"
     """Split to use."""
     json: Path | None = None
-    """JSON file to write the measures to."""
+    """JSON file to write the metrics to."""
     report: Path | None = None
-    """Folder for a page with measures, confusions, worst classes and mistakes (report.html), and for the confusion
+    """Folder for a page with metrics, confusions, worst classes and mistakes (report.html), and for the confusion
     matrix of each stream and fusion (confusion_<scores>.csv)."""
     device: Device = "auto"
     """Device; `auto`: a GPU if there is one."""
@@ -46,16 +46,16 @@ class TestCommand:
 
 
 def test_command(command: TestCommand) -> int:
-    """Measure, print the measures of each stream and fusion on a line, write them as JSON and as a page."""
+    """Measure, print the metrics of each stream and fusion on a line, write them as JSON and as a page."""
     with distributed(command.device) as ranks:
         predictions, stream = predictions_of(command, ranks)
-        manifest, measures = stream.manifest, measures_of(predictions, stream)
-        if not measures:
-            raise ValueError(f"{command.shards}: every label of {command.split} is hidden: use epam-model predict")
+        manifest, metrics = stream.manifest, metrics_of(predictions, stream)
+        if not metrics:
+            raise ValueError(f"{command.shards}: every label of {command.split} is hidden; use epam-model predict")
         if ranks.is_main:
-            print(measure_lines(measures))
+            print(metric_lines(metrics))
             if command.json is not None:
-                command.json.write_text(json.dumps(measures, indent=1) + "\n", encoding="utf-8")
+                command.json.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
             if command.report is not None:
                 tested = load_checkpoint(command.checkpoint)
                 write_page(command, tested, predictions, manifest, command.report)
@@ -76,10 +76,10 @@ def predictions_of(command: TestCommand, ranks: Ranks) -> tuple[Predictions, Str
     return predictions, stream
 
 
-def measure_lines(measures: Mapping[str, float]) -> str:
-    """Measures by name, those of one stream or fusion on a line."""
+def metric_lines(metrics: Mapping[str, float]) -> str:
+    """Metrics by name, those of one stream or fusion on a line."""
     lines: dict[str, list[str]] = {}
-    for name, value in measures.items():
+    for name, value in metrics.items():
         lines.setdefault(split_name(name)[1], []).append(f"{name}: {value:.4f}")
     return "\n".join("  ".join(line) for line in lines.values())
 

@@ -1,1 +1,1 @@
-"""Predictions and measures of a trained model."""
+"""Predictions and metrics of a trained model."""

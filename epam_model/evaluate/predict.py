@@ -1,4 +1,4 @@
-"""Predictions and measures of a model on one split: each clip exactly once, whatever the number of ranks."""
+"""Predictions and metrics of a model on one split: each sample exactly once, for any number of ranks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOP_CLASSES = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """Logits of all N clips of a split, in storage order; those that were left out as damaged are not among them."""
+    """Logits of all N samples of a split, in storage order, without those that were left out as damaged."""
 
     keys: list[str]  # N
     labels: Tensor  # (N,) int64, -1: hidden
@@ -30,45 +30,45 @@ class Predictions:
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What a model says of one clip."""
+    """The prediction for one sample."""
 
     key: str
-    label: str | None  # name of the class, where the data set tells it
+    label: str | None  # name of the true class; None: hidden
     top: tuple[tuple[str, float], ...]  # (class name, probability), the five most probable first
 
 
 def evaluate(model: nn.Module, stream: Stream, finisher: BatchFinisher, device: torch.device) -> dict[str, float]:
-    """The measures of a model on the split of `stream`; see `metrics.measure` for their names.
+    """The metrics of a model on the split of `stream`; see `metrics.measure` for their names.
 
-    Where damaged samples were left out (`on_damage: skip`), `num_samples` says over how many they are.
+    If damaged samples were left out (`on_damage: skip`), `num_samples` is the number of those evaluated.
 
     Args:
         model: maps (rgb, pose) to `Logits`; on `device`, and not wrapped by DDP: ranks may have unequal batches.
         stream: an evaluation stream of this rank.
-        finisher: makes a model's input of a batch; on `device`.
-        device: where the model computes.
+        finisher: turns a batch into the model's input; on `device`.
+        device: the model's device.
 
     Raises:
         FloatingPointError: a logit is not finite.
     """
-    return measures_of(collect(model, stream, finisher, device), stream)
+    return metrics_of(collect(model, stream, finisher, device), stream)
 
 
-def measures_of(predictions: Predictions, stream: Stream) -> dict[str, float]:
-    """What `evaluate` says of predictions of the split of `stream`."""
-    measures = measure(predictions.logits, predictions.labels, stream.manifest.coarse_of)
-    if measures and len(predictions.keys) < stream.num_samples:
-        measures["num_samples"] = float(len(predictions.keys))
-    return measures
+def metrics_of(predictions: Predictions, stream: Stream) -> dict[str, float]:
+    """The metrics that `evaluate` returns, from predictions of the split of `stream`."""
+    metrics = measure(predictions.logits, predictions.labels, stream.manifest.coarse_of)
+    if metrics and len(predictions.keys) < stream.num_samples:
+        metrics["num_samples"] = float(len(predictions.keys))
+    return metrics
 
 
 def most_probable(predictions: Predictions, classes: Sequence[str], scores: str = "fused") -> list[Prediction]:
-    """The five most probable classes of each clip; labels are not needed.
+    """The five most probable classes of each sample; labels are not needed.
 
     Args:
-        predictions: of the clips.
-        classes: their names.
-        scores: which of `metrics.score_tables` decides.
+        predictions: of the samples.
+        classes: names of the classes.
+        scores: which of `metrics.score_tables` ranks the classes.
 
     Raises:
         ValueError: there are no such scores.
@@ -87,11 +87,11 @@ def most_probable(predictions: Predictions, classes: Sequence[str], scores: str 
 
 
 def collect(model: nn.Module, stream: Stream, finisher: BatchFinisher, device: torch.device) -> Predictions:
-    """The logits of every clip of the split, from all ranks, on every rank. Arguments as in `evaluate`.
+    """The logits of every sample of the split, from all ranks, on every rank. Arguments as in `evaluate`.
 
     Raises:
         FloatingPointError: a logit is not finite.
-        ValueError: a sample cannot be read; with `on_damage: skip`, none can.
+        ValueError: a sample cannot be read; with `on_damage: skip`, only if no sample can be read.
     """
     keys: list[str] = []
     columns: dict[str, list[Tensor]] = {}
@@ -106,13 +106,13 @@ def collect(model: nn.Module, stream: Stream, finisher: BatchFinisher, device: t
     parts = gather((keys, {name: torch.cat(tensors) for name, tensors in columns.items()}))
     damage = all_damage(stream)
     if len(damage) == stream.num_samples:
-        raise ValueError(f"{stream.root}: no sample of {stream.split} can be read, the first is {damage[0]}")
+        raise ValueError(f"{stream.root}: no sample of {stream.split} can be read; the first: {damage[0]}")
     left_out = {each.position for each in damage}
     return _in_order(parts, [position for position in range(stream.num_samples) if position not in left_out])
 
 
 def _mean_scores(model: nn.Module, batch: Batch, finisher: BatchFinisher, *, mirrored: bool) -> dict[str, Tensor]:
-    """Logits (B, K) of each stream: the mean over the clips of each sample and, if asked for, their mirror images."""
+    """Logits (B, K) of each stream: the mean over the clips of each sample and, if `mirrored`, their mirror images."""
     views = [batch, replace(batch, flip=~batch.flip)] if mirrored else [batch]
     tables: dict[str, list[Tensor]] = {}
     for view in views:
@@ -129,10 +129,10 @@ def mean_over_clips(logits: Tensor, num_clips: int) -> Tensor:
 
     Args:
         logits: (B * C, K), the C clips of a sample one after another.
-        num_clips: C; the logits of 1 clip stay as they are.
+        num_clips: C; with 1, the logits are returned unchanged.
 
     Returns:
-        (B, K); softmax turns them into the mean probabilities. A sum of logits over streams then adds these logarithms.
+        (B, K); their softmax is the mean of the probabilities. A sum of logits over streams adds these logarithms.
     """
     if num_clips == 1:
         return logits
@@ -142,7 +142,7 @@ def mean_over_clips(logits: Tensor, num_clips: int) -> Tensor:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode for a while."""
+    """Inside, the model is in evaluation mode."""
     was_training = model.training
     model.eval()
     try:
@@ -152,10 +152,10 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def check_model_fits(model: nn.Module, stream: Stream, device: torch.device) -> None:
-    """Try a clip of zeros, so that a model that does not fit the shards is refused before the first step.
+    """Run the model on a clip of zeros, to refuse a model that does not fit the shards before the first step.
 
     Raises:
-        ValueError: the model does not take such clips, or has another number of classes than the shards.
+        ValueError: the model does not take such clips, or its number of classes is not that of the shards.
     """
     manifest, settings = stream.manifest, stream.settings
     rgb_px, heatmap_px = stream.clip_sizes_px
@@ -175,16 +175,16 @@ def check_model_fits(model: nn.Module, stream: Stream, device: torch.device) -> 
 
 
 def _check_taxonomy(stream: Stream, num_groups: int) -> None:
-    """Each class of the shards must have one of the groups that the model scores, and each group a class."""
+    """Check that each class of the shards has one of the model's coarse groups, and that each group has a class."""
     coarse_of, num_classes = stream.manifest.coarse_of, len(stream.manifest.classes)
     if len(coarse_of) != num_classes:
         raise ValueError(
-            f"{stream.root}: the taxonomy does not cover the classes: {num_classes} classes, {len(coarse_of)} groups"
+            f"{stream.root}: the taxonomy has groups for {len(coarse_of)} classes, the shards have {num_classes}"
         )
     if set(coarse_of) != set(range(num_groups)):
         raise ValueError(
-            f"{stream.root}: the taxonomy does not cover the model's {num_groups} coarse groups: "
-            f"its classes have the groups {sorted(set(coarse_of))}"
+            f"{stream.root}: the model has {num_groups} coarse groups, "
+            f"the classes of the shards have the groups {sorted(set(coarse_of))}"
         )
 
 
@@ -197,12 +197,12 @@ def _check_finite(logits: Logits, keys: list[str]) -> None:
 
 
 def _in_order(parts: list[tuple[list[str], dict[str, Tensor]]], positions: list[int]) -> Predictions:
-    """Join what the ranks saw, in the order of the split; `positions` are those that they must have seen."""
-    parts = [part for part in parts if part[0]]  # a rank may have had no clip
+    """Join the results of the ranks in the order of the split; `positions` are those that they must contain."""
+    parts = [part for part in parts if part[0]]  # a rank may have had no sample
     keys = [key for part in parts for key in part[0]]
     columns = {name: torch.cat([part[1][name] for part in parts]) for name in parts[0][1]}
     position, order = columns.pop("position").sort()
-    assert position.tolist() == positions, "each clip is predicted exactly once"
+    assert position.tolist() == positions, "each sample is predicted exactly once"
     return Predictions(
         keys=[keys[row] for row in order.tolist()],
         labels=columns.pop("label")[order],

@@ -1,4 +1,4 @@
-"""A checkpoint made whole again: its model, and the stream of the split that it is to see."""
+"""Restores the model of a checkpoint, with a stream of the split to evaluate."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def restore(
     model_settings: ModelSettings,
     ranks: Ranks,
 ) -> tuple[nn.Module, Stream, BatchFinisher]:
-    """Model, evaluation stream of this rank, and what makes the one's input of the other's batches; on the device.
+    """The model, the evaluation stream of this rank, and the finisher that turns its batches into the model's input.
 
     Raises:
         ValueError: the checkpoint cannot be read, or does not fit the shards or the recipe.

@@ -1,4 +1,4 @@
-"""Predictions as MA-52's evaluation server takes them, which alone knows the labels of the test split."""
+"""Predictions as a submission to MA-52's evaluation server, which has the hidden labels of the test split."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from epam_model.evaluate.metrics import probabilities
 from epam_model.evaluate.predict import TOP_CLASSES, Predictions
 
 CSV_NAME = "prediction.csv"
-"""What the server wants inside the .zip, without a folder around it."""
+"""The file that the server needs at the top level of the .zip."""
 
 _LEVELS = ("action", "body")
 
@@ -27,20 +27,20 @@ def write_submission(path: Path, predictions: Predictions, coarse_of: Sequence[i
     F1 scores of `metrics.measure` and in the published evaluation.
 
     Args:
-        path: a .csv, or the .zip to upload, which holds it.
-        predictions: of the split; labels are not looked at.
+        path: a .csv, or the .zip to upload, which contains it.
+        predictions: of the split; labels are ignored.
         coarse_of: group of each class.
-        scores: which of `metrics.score_tables` decides.
+        scores: which of `metrics.score_tables` ranks the classes.
 
     Raises:
-        ValueError: another ending, less than five classes or groups, or no such scores.
+        ValueError: another ending, fewer than five classes or groups, or no such scores.
     """
     if path.suffix not in (".csv", ".zip"):
-        raise ValueError(f"{path}: a submission is a .csv or a .zip")
+        raise ValueError(f"{path}: a submission must be a .csv or .zip file")
     actions, num_groups = probabilities(predictions.logits, scores), max(coarse_of, default=-1) + 1
     if min(actions.shape[1], num_groups) < TOP_CLASSES:
         counts = f"{actions.shape[1]} and {num_groups}"
-        raise ValueError(f"{path}: a submission names {TOP_CLASSES} actions and groups, there are {counts}")
+        raise ValueError(f"{path}: a submission needs at least {TOP_CLASSES} actions and groups, got {counts}")
     levels = {"action": _first_five(actions), "body": _first_five(group_scores(actions, coarse_of))}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -52,7 +52,7 @@ def write_submission(path: Path, predictions: Predictions, coarse_of: Sequence[i
         path.write_text(text.getvalue(), encoding="utf-8")
         return
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        # The default time of an entry is fixed, so that the same predictions give the same bytes.
+        # ZipInfo has a fixed time by default, so that the same predictions give the same bytes.
         archive.writestr(zipfile.ZipInfo(CSV_NAME), text.getvalue(), zipfile.ZIP_DEFLATED)
 
 

@@ -1,4 +1,4 @@
-"""Attention maps that the pose stream lays over the RGB stream: where, and when, to look.
+"""Attention maps, computed from the pose stream, that weight the RGB stream in space and time.
 
 Both modules take pose features (B, C, T, H, W) at the RGB frames and return a map (B, 1, T, H, W) in (0, 1),
 the product of a spatial map per frame and one temporal weight per frame.
@@ -29,7 +29,7 @@ class CBAMNestedAttention(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Sets the published start: Kaiming-normal convolutions by fan-out, batch norm 1 and 0."""
+        """Sets the published initialisation: Kaiming-normal convolutions by fan-out, batch norm 1 and 0."""
         self.spatial.reset_parameters()
         nn.init.kaiming_normal_(self.temporal.weight, mode="fan_out", nonlinearity="relu")
 
@@ -49,7 +49,7 @@ class SpatialTemporalAttention(nn.Module):
 
     Args:
         channels: channels of the pose features.
-        num_frames: clip length that the fully connected layers are made for.
+        num_frames: clip length T; it sets the size of the fully connected layers.
     """
 
     def __init__(self, channels: int = 216, num_frames: int = 16) -> None:
@@ -62,7 +62,7 @@ class SpatialTemporalAttention(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Sets the published start: Kaiming-normal convolutions by fan-out, fully connected N(0, 0.01)."""
+        """Sets the published initialisation: Kaiming-normal convolutions by fan-out, fully connected N(0, 0.01)."""
         self.compress.reset_parameters()
         self.spatial.reset_parameters()
         nn.init.normal_(self.squeeze.weight, std=0.01)
@@ -76,8 +76,8 @@ class SpatialTemporalAttention(nn.Module):
         """
         if pose.shape[2] != self.num_frames:
             raise ValueError(
-                f"spatial_temporal attention is made for clips of {self.num_frames} frames, "
-                f"got {pose.shape[2]}: use CBAM_spatial_efficient_temporal for other lengths"
+                f"spatial_temporal attention needs clips of {self.num_frames} frames, got {pose.shape[2]}; "
+                "use CBAM_spatial_efficient_temporal for other lengths"
             )
         spatial = torch.sigmoid(self.spatial(functional.relu(self.compress(pose))))  # (B, 1, T, H, W)
         summary = functional.relu(self.squeeze(spatial.mean(dim=(3, 4))))  # (B, 1, T)

@@ -1,4 +1,4 @@
-"""The bottleneck block of the 3-D ResNets that RGBPoseConv3D is made of."""
+"""The bottleneck block of RGBPoseConv3D's 3-D ResNets."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ EXPANSION = 4
 
 
 class Bottleneck(nn.Module):
-    """Reduce the channels, convolve each frame, widen them again, and add the residual path.
+    """Reduces the channels, convolves each frame, expands the channels, and adds the residual path.
 
-    The reduction mixes three frames (kernel 3x1x1) where the stage is inflated, else it is 1x1x1. The residual path is
+    The reduction mixes three frames (kernel 3x1x1) in an inflated stage, else its kernel is 1x1x1. The residual path is
     the identity, unless channels or stride change (then a strided 1x1x1 convolution with batch norm). He et al., CVPR
-    2016; the inflated form is that of SlowFast's slow path (Feichtenhofer et al., ICCV 2019).
+    2016; inflated as in SlowFast's slow path (Feichtenhofer et al., ICCV 2019).
 
     Args:
         in_channels: channels of the input.
@@ -37,7 +37,7 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, C_in, T, H, W) to (B, 4 * width, T, H / stride, W / stride), sizes rounded up."""
-        # In place where no gradient needs what was there: large tensors cost more to allocate than to compute.
+        # In place where no gradient needs the old values: large tensors cost more to allocate than to compute.
         out = functional.relu(self.reduce(x), inplace=True)
         out = functional.relu(self.spatial(out), inplace=True)
         return functional.relu(self.expand(out).add_(self.shortcut(x)), inplace=True)

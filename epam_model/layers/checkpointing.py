@@ -1,4 +1,4 @@
-"""Activation checkpointing: blocks compute their activations again in the backward pass instead of keeping them."""
+"""Activation checkpointing: blocks recompute their activations in the backward pass instead of keeping them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from torch.utils.checkpoint import checkpoint
 
 @runtime_checkable
 class Checkpointing(Protocol):
-    """A module that can compute its activations again in the backward pass, and does where this is set."""
+    """A module that recomputes its activations in the backward pass if `checkpoint_activations` is set."""
 
     checkpoint_activations: bool
 
 
 def run_blocks(blocks: nn.Sequential, x: Tensor, *, checkpointed: bool) -> Tensor:
-    """The blocks one after another; with `checkpointed`, only their inputs are kept for the backward pass.
+    """Runs the blocks in order; with `checkpointed`, only their inputs are kept for the backward pass.
 
-    Results, gradients and batch-norm statistics are those of the plain form.
+    Results, gradients and batch-norm statistics are the same either way.
     """
     for block in blocks:
         if checkpointed:
@@ -37,12 +37,12 @@ def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractC
 
 @contextmanager
 def _statistics_kept(block: nn.Module) -> Iterator[None]:
-    """The second forward pass must not count the same batch again in the running statistics."""
+    """Keeps the second forward pass from counting the same batch again in the running statistics."""
     kinds = nn.BatchNorm3d | nn.SyncBatchNorm
     norms = [norm for norm in block.modules() if isinstance(norm, kinds) and norm.training]  # frozen ones do not count
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
-        norm.momentum = 0.0  # the share of the batch; without statistics at all, fewer tensors would be saved
+        norm.momentum = 0.0  # not track_running_stats = False: then fewer tensors would be saved than the first time
     try:
         yield
     finally:

@@ -9,7 +9,7 @@ from epam_model.layers.time_conv import TimeConv
 
 
 class ConvNorm(nn.Module):
-    """A convolution without bias, then batch normalisation; activations are left to the caller.
+    """A convolution without bias, then batch normalisation; the caller applies the activation.
 
     Args:
         conv: the convolution.
@@ -22,11 +22,11 @@ class ConvNorm(nn.Module):
         self.norm = nn.BatchNorm3d(conv.weight.shape[0], momentum=momentum)
 
     def reset_parameters(self) -> None:
-        """Resets both parts to the published start; also forgets the running statistics."""
+        """Resets both parts to the published initialisation, and the running statistics."""
         self.conv.reset_parameters()
         self.norm.reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolves and normalises (B, C_in, T, H, W), sizes as the convolution's."""
+        """Convolves and normalises (B, C_in, T, H, W); the output has the shape that the convolution gives."""
         out: Tensor = self.norm(self.conv(x))
         return out

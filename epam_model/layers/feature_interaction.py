@@ -1,7 +1,7 @@
-"""PCAN's interaction of the two streams: each weights its own channels, frame by frame, by what it sees in the other.
+"""PCAN's interaction of the two streams: each gates its channels, frame by frame, by cross-attention to the other.
 
-Li et al., "Prototypical Calibrating Ambiguous Samples for Micro-Action Recognition", AAAI 2025. Facts read from the
-authors' code: the pose stream attends to the RGB tokens that are updated already; pooling is by maximum.
+Li et al., "Prototypical Calibrating Ambiguous Samples for Micro-Action Recognition", AAAI 2025. Taken from the authors'
+code: the pose stream attends to the RGB tokens after their update; pooling is max pooling.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class CrossAttention(nn.Module):
     """Multi-head attention of one stream's frames over those of the other.
 
     Args:
-        channels: channels of both, a multiple of the 8 heads.
+        channels: channels of both streams, a multiple of the 8 heads.
     """
 
     def __init__(self, channels: int) -> None:
@@ -29,17 +29,17 @@ class CrossAttention(nn.Module):
         self.key = nn.Linear(channels, channels)
         self.value = nn.Linear(channels, channels)
         self.out = nn.Linear(channels, channels)
-        # The published root is rounded to float32, which float64 results show.
         self.dropout = RanksDropout(ATTENTION_DROPOUT)
+        # The published code rounds the square root to float32; in float64 the difference is visible.
         self.scale = 1 / torch.tensor(channels / NUM_HEADS, dtype=torch.float32).sqrt().item()
 
     def forward(self, tokens: Tensor, others: Tensor) -> Tensor:
-        """Maps tokens (B, T, C) that look at others (B, T, C) to (B, T, C)."""
+        """Lets tokens (B, T, C) attend to others (B, T, C); returns (B, T, C)."""
         query, key, value = (
             layer(sequence).unflatten(2, (NUM_HEADS, -1)).transpose(1, 2)  # (B, heads, T, C / heads)
             for layer, sequence in ((self.query, tokens), (self.key, others), (self.value, others))
         )
-        if self.training:  # step by step: torch's own dropout would depend on how ranks share the batch
+        if self.training:  # spelled out: torch's own dropout would depend on how ranks share the batch
             weights = (query @ key.transpose(2, 3) * self.scale).softmax(dim=3)
             attended = self.dropout(weights) @ value
         else:
@@ -49,9 +49,9 @@ class CrossAttention(nn.Module):
 
 
 class FeatureInteraction(nn.Module):
-    """Both streams' features, each times 1 + a gate per frame and channel that comes from cross-attention.
+    """Multiplies the features of both streams by 1 + gate, per frame and channel; cross-attention gives the gates.
 
-    A frame of a stream becomes one token: a convolution to `hidden` channels (that of the pose spans `frame_ratio`
+    A frame of a stream becomes one token: a convolution to `hidden` channels (for the pose it spans `frame_ratio`
     frames, so that both streams have one token per RGB frame), then the maximum over the pixels.
 
     Args:
@@ -73,7 +73,7 @@ class FeatureInteraction(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Sets the published start: Kaiming-normal convolutions by fan-out, all else torch's own."""
+        """Sets the published initialisation: Kaiming-normal convolutions by fan-out, torch's default elsewhere."""
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.ConvTranspose3d):
                 module.reset_parameters()
@@ -83,7 +83,7 @@ class FeatureInteraction(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, rgb: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights rgb (B, C, T, H, W) and pose (B, C', r * T, H', W'); same shapes out."""
+        """Weights rgb (B, C, T, H, W) and pose (B, C', r * T, H', W'); the shapes stay the same."""
         rgb_tokens = self.rgb_in(rgb).amax(dim=(3, 4)).transpose(1, 2)  # (B, T, hidden)
         pose_tokens = self.pose_in(pose).amax(dim=(3, 4)).transpose(1, 2)
         rgb_tokens = self.rgb_attention(rgb_tokens, pose_tokens)

@@ -1,4 +1,4 @@
-"""A convolution that looks at one frame at a time."""
+"""A convolution over single frames."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from torch.nn import functional
 def fold_time(x: Tensor) -> Tensor:
     """Frames (B * T, C, H, W) of clips (B, C, T, H, W).
 
-    A channels-last-3d tensor lies in memory as (B, T, H, W, C): then this is only a view, and the frames are
-    channels-last.
+    For a channels-last-3d tensor, stored as (B, T, H, W, C), this is a view, and the frames are channels-last.
     """
     return x.transpose(1, 2).flatten(0, 1)
 
 
 def unfold_time(frames: Tensor, clips: Tensor) -> Tensor:
-    """Clips (B, C, T, H, W) of frames (B * T, C, H, W), with B and T of other clips; undoes `fold_time`."""
-    # Both are given, where -1 would do: an exported graph would carry B * T / B along, through every layer.
+    """Clips (B, C, T, H, W) of frames (B * T, C, H, W), with B and T of `clips`; undoes `fold_time`."""
+    # No -1 for one of the sizes: an exported graph would then carry B * T / B through every layer.
     return frames.view(clips.shape[0], clips.shape[2], *frames.shape[1:]).transpose(1, 2)
 
 
@@ -26,9 +25,8 @@ class FrameConv(nn.Module):
     """A 3-D convolution with temporal kernel 1, computed as a 2-D convolution over all frames.
 
     Every convolution of EPAM-Net has temporal kernel 1, so frames are independent, and 2-D kernels on
-    channels-last tensors do the same sums at about twice the speed of `nn.Conv3d` on a CPU. The weight keeps
-    the 5-D shape of `nn.Conv3d`, so that state dicts agree with published ones. Padding keeps the spatial
-    size, before the stride.
+    channels-last tensors compute the same about twice as fast as `nn.Conv3d` on a CPU. The weight keeps the 5-D
+    shape of `nn.Conv3d`, so that state dicts fit published ones. Padding keeps the spatial size at stride 1.
 
     Args:
         in_channels: channels of the input.
@@ -65,7 +63,7 @@ class FrameConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolves (B, C_in, T, H, W) to (B, C_out, T, H / stride, W / stride), sizes rounded up."""
-        # Indexing, unlike squeeze, gives the gradient the weight's strides, as DistributedDataParallel wants.
+        # Indexing, unlike squeeze, gives the gradient the weight's strides, as DistributedDataParallel needs.
         weight = self.weight[:, :, 0]
         frames = functional.conv2d(fold_time(x), weight, self.bias, self.stride, self.padding, groups=self.groups)
         return unfold_time(frames, x)

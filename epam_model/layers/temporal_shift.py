@@ -1,4 +1,4 @@
-"""The temporal shift: the only place where X-ShiftNet lets frames see each other."""
+"""The temporal shift: the only operation of X-ShiftNet that mixes frames."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor
 
 
 def temporal_shift(x: Tensor, fold: int) -> Tensor:
-    """Moves some channels one frame along the clip's own time axis; zeros enter at the ends.
+    """Shifts some channels by one frame in time; zeros enter at the ends.
 
     Channels [0, fold) take the next frame, [fold, 2 * fold) the previous one, the rest stay. It has no
     parameters and costs no multiplications (Lin et al., TSM, ICCV 2019, bidirectional form).
 
     Args:
         x: features (B, C, T, H, W), any float dtype; not changed in place.
-        fold: channels that move each way, 0 <= 2 * fold <= C.
+        fold: channels shifted each way, 0 <= 2 * fold <= C.
 
     Returns:
         Features of the same shape, dtype and memory format.
@@ -35,7 +35,7 @@ def temporal_shift(x: Tensor, fold: int) -> Tensor:
 
 
 class _Shift(torch.autograd.Function):
-    """The gradient of a shift is the shift back: one pass, where autograd would copy each part on its own."""
+    """The shift with its gradient, the opposite shift, in one pass; autograd would copy each part separately."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, fold: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""A convolution along time alone."""
+"""A convolution along time only."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch.nn import functional
 class TimeConv(nn.Module):
     """A 3-D convolution with kernel (k, 1, 1), computed as a 2-D convolution over (time, pixels).
 
-    The twin of `FrameConv`: pixels are independent of each other. The weight keeps the 5-D shape of `nn.Conv3d`.
-    Padding keeps the length, before the stride.
+    The counterpart of `FrameConv`: pixels are independent. The weight keeps the 5-D shape of `nn.Conv3d`. Padding
+    keeps the length at stride 1.
 
     Args:
         in_channels: channels of the input.
@@ -25,7 +25,7 @@ class TimeConv(nn.Module):
         self.stride = stride
         self.padding = kernel_size // 2
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size, 1, 1))
-        self.bias: nn.Parameter | None = None  # only a folded batch norm gives one, see `fold`
+        self.bias: nn.Parameter | None = None  # set only when a batch norm is folded in, see `fold`
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -1,4 +1,4 @@
-"""The X-ShiftNet block: an X3D bottleneck whose time mixing is a temporal shift."""
+"""The X-ShiftNet block: an X3D bottleneck that mixes frames by a temporal shift."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SQUEEZE_DIVISOR = 8
 def squeeze_width(channels: int) -> int:
     """The bottleneck width of squeeze-excitation: about channels / 16, a multiple of 8.
 
-    Rounded to the nearest multiple, at least 8, and never more than a tenth below the wish: 8, 8, 16, 32 for
+    Rounded to the nearest multiple, at least 8, and never more than 10 % below channels / 16: 8, 8, 16, 32 for
     54, 108, 216, 432 channels (X3D, Feichtenhofer, CVPR 2020).
     """
-    wish = channels * SQUEEZE_RATIO
-    width = max(SQUEEZE_DIVISOR, int(wish + SQUEEZE_DIVISOR / 2) // SQUEEZE_DIVISOR * SQUEEZE_DIVISOR)
-    return width + SQUEEZE_DIVISOR if width < 0.9 * wish else width
+    exact = channels * SQUEEZE_RATIO
+    width = max(SQUEEZE_DIVISOR, int(exact + SQUEEZE_DIVISOR / 2) // SQUEEZE_DIVISOR * SQUEEZE_DIVISOR)
+    return width + SQUEEZE_DIVISOR if width < 0.9 * exact else width
 
 
 class SqueezeExcite(nn.Module):
@@ -35,7 +35,7 @@ class SqueezeExcite(nn.Module):
         self.excite = FrameConv(width, channels, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Gates (B, C, T, H, W), same shape out."""
+        """Gates (B, C, T, H, W); the shape stays the same."""
         gate = x.mean(dim=(2, 3, 4), keepdim=True)  # (B, C, 1, 1, 1)
         gate = torch.sigmoid(self.excite(functional.relu(self.squeeze(gate))))
         return x * gate
@@ -44,8 +44,8 @@ class SqueezeExcite(nn.Module):
 class ShiftBlock(nn.Module):
     """Shift, expand, depthwise convolution, optional squeeze-excitation, project, and a residual path.
 
-    The residual path sees the input before the shift, so that it carries each frame unchanged. It is the
-    identity, unless the stride is 2 (then a strided 1x1x1 convolution with batch norm).
+    The residual path takes the input before the shift, so it keeps each frame unchanged. It is the identity, unless
+    the stride is 2 (then a strided 1x1x1 convolution with batch norm).
 
     Args:
         in_channels: channels of the input.
@@ -53,7 +53,7 @@ class ShiftBlock(nn.Module):
         inner_channels: channels of the depthwise convolution.
         stride: spatial stride, 1 or 2; 1 needs in_channels == out_channels.
         fold: channels shifted each way in time, see `temporal_shift`.
-        squeeze_excite: whether the block has squeeze-excitation (even blocks of a stage do).
+        squeeze_excite: whether the block has squeeze-excitation (blocks 0, 2, 4, ... of a stage do).
 
     Raises:
         ValueError: if the stride is 1 and the numbers of channels differ.
@@ -81,7 +81,7 @@ class ShiftBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, C_in, T, H, W) to (B, C_out, T, H / stride, W / stride), sizes rounded up."""
-        # In place where no gradient needs what was there: large tensors cost more to allocate than to compute.
+        # In place where no gradient needs the old values: large tensors cost more to allocate than to compute.
         out = functional.relu(self.expand(temporal_shift(x, self.fold)), inplace=True)
         out = functional.silu(self.squeeze_excite(self.depthwise(out)), inplace=not torch.is_grad_enabled())
         return functional.relu(self.project(out).add_(self.shortcut(x)), inplace=True)

@@ -1,1 +1,1 @@
-"""Losses beyond cross-entropy: PCAN's prototypes and the tree over coarse and fine classes."""
+"""Losses: cross-entropy, PCAN's prototype losses, and the tree loss over coarse and fine classes."""

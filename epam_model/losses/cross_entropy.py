@@ -1,4 +1,4 @@
-"""The cross-entropy of each stream: all that a plain head learns by."""
+"""The cross-entropy of each stream: the only loss of a plain head."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from epam_model.networks.heads import Logits
 
 
 def cross_entropies(settings: LossSettings, logits: Logits, labels: Tensor) -> dict[str, Tensor]:
-    """`loss_rgb` and `loss_pose`, scalars: means over the batch times their factors; of the streams that are there.
+    """`loss_rgb` and `loss_pose`, for the streams that exist: scalars, means over the batch times their factors.
 
     Args:
         settings: the factors.
@@ -28,11 +28,11 @@ def cross_entropies(settings: LossSettings, logits: Logits, labels: Tensor) -> d
 
 
 def weighted_cross_entropy(settings: LossSettings, name: str, scores: Tensor, labels: Tensor) -> Tensor:
-    """The cross-entropy of scores (B, K) and labels (B,), times a factor; in float32 at least.
+    """The cross-entropy of scores (B, K) and labels (B,), times a factor; computed in float32 or wider.
 
     Args:
-        settings: the factors, and how far labels are smoothed.
-        name: which factor: `rgb`, `pose`, `rgb_coarse` or `pose_coarse`.
+        settings: the factors and the label smoothing.
+        name: name of the factor: `rgb`, `pose`, `rgb_coarse` or `pose_coarse`.
         scores: (B, K) float.
         labels: (B,) int64.
 

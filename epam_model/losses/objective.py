@@ -1,4 +1,4 @@
-"""The loss of a recipe: one objective for each kind of head."""
+"""The loss that training minimises: one objective for each kind of head."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from epam_model.losses.settings import LossSettings
 from epam_model.networks.heads import Logits, prototype_banks
 
 
-def _keeps_nothing(taken: bool) -> None:
+def _no_state(taken: bool) -> None:
     pass
 
 
@@ -25,10 +25,10 @@ class Objective:
 
     terms: Callable[[Logits, Tensor], dict[str, Tensor]]
     """(logits of B clips and K classes, labels (B,) int64 in 0 ... K - 1) -> weighted scalars by name: the loss is
-    their sum. A hidden label has no loss, so the caller keeps such clips out."""
-    end_step: Callable[[bool], None] = _keeps_nothing
-    """Is called once all parts of a batch have been through, with whether the weights were stepped: for what an
-    objective keeps besides the weights."""
+    their sum. Clips with a hidden label must not be passed."""
+    end_step: Callable[[bool], None] = _no_state
+    """Called after all parts of a batch, with whether the optimiser stepped; for state of an objective besides the
+    weights."""
 
 
 def total(terms: Mapping[str, Tensor]) -> Tensor:
@@ -49,5 +49,5 @@ OBJECTIVES: dict[str, Callable[[nn.Module, LossSettings, Sequence[int]], Objecti
     "linear": _cross_entropy,
     "pcan": _pcan,
 }
-"""By `model.head`, as `networks.table.HEADS`: makes one for a model on its device, the factors of the terms, and the
-coarse label of each class."""
+"""`model.head`, as in `networks.table.HEADS` -> makes its objective from a model on its device, the factors of the
+terms, and the coarse label of each class."""

@@ -1,4 +1,4 @@
-"""What PCAN's head learns by: cross-entropies of classes and groups, prototype losses and the tree loss."""
+"""The losses of PCAN's head: cross-entropies of classes and groups, prototype losses and the tree loss."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from epam_model.networks.heads import Logits, PrototypeBank
 
 
 class PCANLosses(nn.Module):
-    """The terms of PCAN, and what they make of the prototypes.
+    """The loss terms of PCAN, which also update the prototypes.
 
-    Total of a stream: w CE(fine) + w' CE(coarse) + coarse FR / 5 + (fine FR + diversity) / 5 + tree, by default. A
-    forward pass moves the prototypes that the next one sees; those in the model stay as they are until `end_step`.
+    Total of a stream: w CE(fine) + w' CE(coarse) + coarse FR / 5 + (fine FR + diversity) / 5 + tree, by default. Each
+    forward pass computes new prototypes, which the next pass uses; the model gets them at `end_step`.
 
     Args:
         settings: factors of the terms.
         coarse_of: coarse label of each class.
-        banks: the model's prototypes, by name (`prototype_banks`); they stay the model's, and are saved with it.
+        banks: the model's prototypes, by name (`prototype_banks`); they belong to the model and are saved with it.
         published_behaviour: see `losses.prototype`.
 
     Raises:
@@ -44,11 +44,11 @@ class PCANLosses(nn.Module):
         self.coarse_prototype = CoarsePrototypeLoss(published_behaviour=published_behaviour)
         self.fine_prototype = FinePrototypeLoss(coarse_of, published_behaviour=published_behaviour)
         self.tree = TreeLoss(coarse_of)
-        self._banks = dict(banks)  # in a dictionary, so that they do not become submodules of this one too
+        self._banks = dict(banks)  # a plain dict, so that the banks do not become submodules of this module
         self._moved: dict[str, Tensor] = {}  # prototypes by name of the bank, after the last forward pass
 
     def forward(self, logits: Logits, labels: Tensor) -> dict[str, Tensor]:
-        """The terms of a batch, or of a part of one.
+        """The loss terms of a batch, or of a part of a batch.
 
         Args:
             logits: of B clips, K classes and Kc groups.
@@ -56,8 +56,8 @@ class PCANLosses(nn.Module):
 
         Returns:
             `loss_rgb`, `loss_rgb_coarse`, `loss_rgb_coarse_prototype`, `loss_rgb_fine_prototype`, `loss_rgb_diversity`,
-            `loss_rgb_tree` and the same for `pose`, scalars: means over the batch times their factors; of the streams
-            that are there.
+            `loss_rgb_tree` and the same for `pose`, for the streams that exist: scalars, means over the batch times
+            their factors.
 
         Raises:
             ValueError: labels are not (B,), or shapes do not fit the taxonomy.
@@ -68,7 +68,7 @@ class PCANLosses(nn.Module):
         return terms
 
     def end_step(self, taken: bool) -> None:
-        """Give the model the moved prototypes if the step was taken, else forget them."""
+        """Put the new prototypes into the model if the step was taken, else drop them."""
         if taken:
             for name, prototypes in self._moved.items():
                 self._banks[name].remember(prototypes)
@@ -77,7 +77,7 @@ class PCANLosses(nn.Module):
     def _of_stream(self, stream: str, logits: Logits, labels: Tensor) -> dict[str, Tensor]:
         settings, name = self.settings, f"loss_{stream}"
         fine, coarse = logits.streams[stream], logits.coarse_streams[stream]
-        # First, since it looks at the shape of the labels.
+        # First, since it checks the shape of the labels.
         of_labels = weighted_cross_entropy(settings, stream, fine, labels)
         coarse_labels = self.tree.coarse_of[labels]
         fine_bank, coarse_bank = f"{stream}_fine", f"{stream}_coarse"
@@ -99,5 +99,5 @@ class PCANLosses(nn.Module):
         }
 
     def _prototypes(self, bank: str) -> Tensor:
-        # A copy: `end_step` may come before the backward pass, which needs them as they were.
+        # A copy: `end_step` may come before the backward pass, which needs the old values.
         return self._moved.get(bank, self._banks[bank].prototypes.clone())

@@ -5,17 +5,17 @@ For embeddings z (B, h), softmax p of the logits, prototypes M (h, K) and a set 
     S_nk = (cos(z_n, M_k) + Y_nk a (1 - p_nk) [A_k not empty] (s cos(z_n, sum of z over A_k) - 1)) / t
     term(A, s, w) = CE(w S, y),          a = t = 0.125
 
-where M_k has first moved to 0.9 stop(M_k) + 0.1 (mean of z over the true positives of k), if there are any. The form
-goes back to FR-Head (Zhou et al., CVPR 2023).
+where M_k was first updated to 0.9 stop(M_k) + 0.1 (mean of z over the true positives of k), if there are any. The form
+is that of FR-Head (Zhou et al., CVPR 2023).
 
-What the published code does otherwise, and is mended here; `published_behaviour=True` gives it back:
-- the diversity of the fine prototypes was taken on a new leaf tensor and trained nothing: here on the updated M, from
-  where it reaches the embedding layer through the 0.1 part;
-- each rank moved its own prototypes and saw its own sets: here sums and counts are those of all ranks, so that the loss
-  is that of the global batch, and prototypes never drift apart.
-Mended whatever the switch says: the coarse prototypes were not saved; constants of MA-52 (7, 45, 52, 59) and `.cuda()`
-stood inside; labels went through the backbone.
-All is computed in float32 at least, whatever the dtype of the logits.
+Faults of the published code that are fixed here, unless `published_behaviour=True`:
+- the diversity of the fine prototypes was computed on a new leaf tensor, so it trained nothing; here it is computed on
+  the updated M, and its gradient reaches the embedding layer through the 0.1 part;
+- each rank updated its own prototypes from its own sets; here sums and counts are those of all ranks, so the loss is
+  that of the global batch, and all ranks have the same prototypes.
+Always fixed: the coarse prototypes were not saved; constants of MA-52 (7, 45, 52, 59) and `.cuda()` were hard-coded;
+labels went through the backbone.
+Everything is computed in float32 or wider, whatever the dtype of the logits.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from epam_model.ranks.distributed import sum_with_gradient
 ALPHA = TEMPERATURE = 0.125
 MOMENTUM = 0.9
 DROPPED_WEIGHT, MISSED_WEIGHT = 0.1, 0.5
-"""Weights of the logits of the fine terms for samples whose coarse prediction is wrong: fine right, fine wrong."""
+"""Factors of the logits in the fine terms, for samples whose coarse prediction is wrong: fine right, fine wrong."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,7 +90,7 @@ class CoarsePrototypeLoss(nn.Module):
 
 
 class FinePrototypeLoss(nn.Module):
-    """Fine feature refinement: how a sample is treated depends on whether its coarse prediction is right.
+    """Fine feature refinement; the terms of a sample depend on whether its coarse prediction is right.
 
     With ok = coarse prediction right: mean of term(ok, fine wrong; +1, 1) + term(not ok, fine right; +1, 0.1) +
     term(not ok, fine wrong; +1, 0.5) + term(false positives; -1, 1). True positives, which move the prototypes, need
@@ -112,12 +112,12 @@ class FinePrototypeLoss(nn.Module):
     def forward(
         self, embeddings: Tensor, logits: Tensor, coarse_logits: Tensor, labels: Tensor, prototypes: Tensor
     ) -> PrototypeLoss:
-        """The loss of a batch, without the diversity, which is returned beside it.
+        """The loss of a batch; the diversity is returned separately.
 
         Args:
             embeddings: (B, h) float.
             logits: (B, K) float.
-            coarse_logits: (B, Kc) float; get no gradient.
+            coarse_logits: (B, Kc) float; they get no gradient.
             labels: (B,) int64.
             prototypes: (h, K) float, as they are before this batch.
 
@@ -161,7 +161,7 @@ class FinePrototypeLoss(nn.Module):
 
 
 def diversity(prototypes: Tensor) -> Tensor:
-    """How alike prototypes (h, K) are: the Frobenius norm of the matrix of their cosines, sqrt(K) ... K."""
+    """How similar the prototypes (h, K) are: the Frobenius norm of the matrix of their cosines, sqrt(K) ... K."""
     units = functional.normalize(prototypes, dim=0)
     norm: Tensor = torch.linalg.matrix_norm(units.T @ units)
     return norm
@@ -170,13 +170,13 @@ def diversity(prototypes: Tensor) -> Tensor:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _ClassSums:
     sums: Tensor  # (K, h), sum of the embeddings of the set of each class
-    counts: Tensor  # (K,), how many there are
+    counts: Tensor  # (K,), size of the set of each class
 
 
 def _class_sums(
     embeddings: Tensor, sets: list[tuple[Tensor, Tensor]], *, num_classes: int, across_ranks: bool
 ) -> list[_ClassSums]:
-    """For each (class of each sample, whether it counts): sums and counts by class, over all ranks."""
+    """Sums and counts by class over all ranks, for each set (class of each sample, whether it is in the set)."""
     members = torch.cat(
         [functional.one_hot(classes, num_classes) * chosen[:, None] for classes, chosen in sets], dim=1
     ).to(embeddings.dtype)  # (B, sets * K)
@@ -187,7 +187,7 @@ def _class_sums(
 
 
 def _moved(prototypes: Tensor, true_positives: _ClassSums) -> Tensor:
-    """Prototypes (h, K), those with true positives a step towards their mean."""
+    """The new prototypes (h, K): those with true positives move towards the mean of these."""
     counts = true_positives.counts
     means = (true_positives.sums / counts.clamp(min=1)[:, None]).T
     old = prototypes.detach()
@@ -225,10 +225,11 @@ def _at_least_float32(*tensors: Tensor) -> tuple[Tensor, ...]:
 
 
 def _check(embeddings: Tensor, logits: Tensor, labels: Tensor, prototypes: Tensor) -> None:
-    wanted = (embeddings.shape[1], logits.shape[1])
-    if tuple(prototypes.shape) != wanted:
-        raise ValueError(f"prototypes must be {wanted}, got {tuple(prototypes.shape)}")
+    expected = (embeddings.shape[1], logits.shape[1])
+    if tuple(prototypes.shape) != expected:
+        raise ValueError(f"prototypes must be {expected}, got {tuple(prototypes.shape)}")
     if not len(embeddings) == len(logits) == len(labels):
         raise ValueError(
-            f"embeddings, logits and labels must be of one batch, got {len(embeddings)}, {len(logits)}, {len(labels)}"
+            f"embeddings, logits and labels must have the same length, "
+            f"got {len(embeddings)}, {len(logits)} and {len(labels)}"
         )

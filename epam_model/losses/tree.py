@@ -1,4 +1,4 @@
-"""The tree loss: a class and its coarse group must be believed together."""
+"""The tree loss: scores a class together with its coarse group."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import Tensor, nn
 class TreeLoss(nn.Module):
     """Cross-entropy over the states of a two-level tree, as PCAN uses it.
 
-    States are each coarse group alone and each class with its group; with q = sigmoid(logits), their energies are q_c
-    and q_c(k) + q_k. The loss is the mean of logsumexp(energies) - (q_c(y) + q_y). Chen et al., "Label Relation Graphs
-    Enhanced Hierarchical Residual Network", CVPR 2022; the published code loops over samples and states, in float64.
-    Computed in float32 at least, whatever the dtype of the logits.
+    The states are each coarse group alone, and each class with its group; with q = sigmoid(logits), their energies are
+    q_c and q_c(k) + q_k. The loss is the mean of logsumexp(energies) - (q_c(y) + q_y). Chen et al., "Label Relation
+    Graphs Enhanced Hierarchical Residual Network", CVPR 2022; the published code loops over samples and states, in
+    float64. Computed in float32 or wider, whatever the dtype of the logits.
 
     Args:
         coarse_of: coarse label of each of the K classes.
@@ -48,5 +48,5 @@ class TreeLoss(nn.Module):
             for scores in (logits, coarse_logits)
         )
         pairs = fine + coarse[:, self.coarse_of]  # (B, K)
-        believed = pairs.gather(1, labels[:, None])[:, 0]
-        return (torch.cat((coarse, pairs), dim=1).logsumexp(dim=1) - believed).mean()
+        at_label = pairs.gather(1, labels[:, None])[:, 0]
+        return (torch.cat((coarse, pairs), dim=1).logsumexp(dim=1) - at_label).mean()

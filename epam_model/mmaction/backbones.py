@@ -1,4 +1,4 @@
-"""The backbones as MMAction2 calls them: six elements out, weights under the published names."""
+"""The backbones for MMAction2: they return six elements, and save weights under the published names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from epam_model.weights.epam_names import EPAM
 from epam_model.weights.rgbpose_names import RGBPOSE_CONV3D
 
 SixElements = tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]
-"""(rgb, pose, rgb1, pose1, gt, gt_coarse): features, copies of them for losses of one's own, the labels given."""
+"""(rgb, pose, rgb1, pose1, gt, gt_coarse): features, copies of them for your own losses, the given labels."""
 
 
 @MODELS.register_module()
@@ -22,7 +22,7 @@ class EPAMBackbone(epam.EPAMBackbone):
     """EPAM-Net's backbone; arguments as in `epam_model.networks.epam.EPAMBackbone`.
 
     Raises:
-        ValueError: for `return_both_streams=False`, and as the network itself does.
+        ValueError: for `return_both_streams=False`, and as in the network itself.
     """
 
     def __init__(
@@ -38,8 +38,8 @@ class EPAMBackbone(epam.EPAMBackbone):
     ) -> None:
         if not return_both_streams:
             raise ValueError(
-                "return_both_streams must be True under MMAction2, got False: its heads of two streams read the pose "
-                "features beside the RGB ones; for RGB alone set loss_weights=[1.0, 0.0]"
+                "return_both_streams must be True in MMAction2, got False: its two-stream heads also read the pose "
+                "features; to train only RGB, set loss_weights=[1.0, 0.0]"
             )
         super().__init__(
             num_classes,
@@ -80,9 +80,9 @@ class PCANRGBPoseConv3D(rgbpose_conv3d.RGBPoseConv3D):
 
     Args:
         num_joints: joints of the heatmaps: 17 for COCO, 28 for MA-52.
-        rgb_pretrained: checkpoint of the RGB path alone, ours or foreign, see `convert`; loaded strictly.
+        rgb_pretrained: checkpoint of the RGB path, ours or foreign, see `convert`; loaded strictly.
         pose_pretrained: the same for the pose path.
-        interaction: False: MMAction2's own network.
+        interaction: whether to add PCAN's interaction; without it, this is MMAction2's own network.
         freeze_rgb: the RGB path gets no gradients, and its batch norms stay in evaluation mode.
         freeze_pose: the same for the pose path.
 
@@ -105,7 +105,7 @@ class PCANRGBPoseConv3D(rgbpose_conv3d.RGBPoseConv3D):
         save_under(self, RGBPOSE_CONV3D.backbone)
 
     def init_weights(self) -> None:
-        """Sets the published initialisation anew, then loads the pretrained paths, if any; MMEngine calls it."""
+        """Resets to the published initialisation, then loads the pretrained paths, if any; MMEngine calls it."""
         super().init_weights()
         self._load_pretrained()
 

@@ -1,4 +1,4 @@
-"""What to look at before a training in MMAction2: the lines that `epam-model doctor --mmaction` ticks."""
+"""Checks before a training in MMAction2: the lines of `epam-model doctor --mmaction`."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ CLIP_LENGTHS = {backbone: NETWORKS[network].clip_frames for backbone, network in
 """Frames of the published clips, RGB and pose, by backbone."""
 RGB_PX, HEATMAP_PX = 224, 56
 _STATES = 3
-"""Copies of the weights that a step of SGD holds: weights, gradients, momentum."""
+"""Copies of the weights in memory during a step of SGD: weights, gradients, momentum."""
 
 
 def checklist(path: Path | None) -> list[Tick]:
-    """The lines for a configuration, or without one for EPAM-Net with PCAN's head on NTU60."""
+    """The lines for a configuration; without one, for EPAM-Net with PCAN's head on NTU60."""
     DefaultScope.get_instance("epam-model doctor", scope_name="mmaction")
     ticks = [tick("registered", _registered)]
     if path is None:
@@ -40,7 +40,7 @@ def checklist(path: Path | None) -> list[Tick]:
         if not ticks[-1].ok:
             return ticks
         config = _read(path)
-        ticks.append(tick("plug-in", lambda: _plugin_named(config)))
+        ticks.append(tick("plug-in", lambda: _custom_imports(config)))
     ticks += [
         tick("in_channels", lambda: _in_channels(config)),
         tick("clip_len", lambda: _clip_lengths(config)),
@@ -59,7 +59,7 @@ EXAMPLE = {
 
 
 def _read(path: Path) -> Config:
-    return Config.fromfile(path, import_custom_modules=False)  # `_plugin_named` looks at what it imports
+    return Config.fromfile(path, import_custom_modules=False)  # `_custom_imports` checks the imports
 
 
 def _registered() -> str:
@@ -70,35 +70,35 @@ def _registered() -> str:
     return f"{', '.join(plugin.__all__)}; RGBPoseHead is {head.__module__}.{head.__name__}"
 
 
-def _plugin_named(config: Config) -> str:
+def _custom_imports(config: Config) -> str:
     imports = config.get("custom_imports", {}).get("imports", [])
     imports = [imports] if isinstance(imports, str) else list(imports)
     if "epam_backbone" in imports:
         raise ModuleNotFoundError("No module named 'epam_backbone'")
     if not any(name.startswith("epam_model.mmaction") for name in imports):
-        raise KeyError(f"custom_imports is {imports}, so that {config.model.backbone.type} is not in the registry")
+        raise KeyError(f"custom_imports is {imports}, so {config.model.backbone.type} is not in the registry")
     for name in imports:
-        import_module(name)  # as the training will: what is registered may depend on it
+        import_module(name)  # as in training: the registry depends on it
     return f"custom_imports: {', '.join(imports)}"
 
 
 def _in_channels(config: Config) -> str:
-    backbone, wanted = _build(config.model.backbone), list(config.model.cls_head.get("in_channels", (432, 216)))
+    backbone, given = _build(config.model.backbone), list(config.model.cls_head.get("in_channels", (432, 216)))
     channels = getattr(backbone, "rgb_channels", 2048), getattr(backbone, "pose_channels", 512)
-    if wanted != list(channels):
-        raise ValueError(f"in_channels of the head is {wanted}, the features have {list(channels)}")
-    return f"{wanted}, as {config.model.backbone.type} gives them"
+    if given != list(channels):
+        raise ValueError(f"in_channels of the head is {given}, the features have {list(channels)}")
+    return f"{given}, as {config.model.backbone.type} returns them"
 
 
 def _clip_lengths(config: Config) -> str:
-    wanted = CLIP_LENGTHS.get(config.model.backbone.type)
+    expected = CLIP_LENGTHS.get(config.model.backbone.type)
     got = list(_given_lengths(config))
     for where, lengths in got:
-        if wanted is not None and lengths != wanted:
-            first = lengths[0] == wanted[0]
-            raise ValueError(f"{where}: expected {wanted[first]} frames, got {lengths[first]}")
+        if expected is not None and lengths != expected:
+            first = lengths[0] == expected[0]
+            raise ValueError(f"{where}: expected {expected[first]} frames, got {lengths[first]}")
     if not got:
-        return f"no data given; published: {wanted}"
+        return f"no data given; published: {expected}"
     return ", ".join(f"{where}: RGB {lengths[0]}, Pose {lengths[1]}" for where, lengths in got)
 
 
@@ -129,7 +129,7 @@ def _data_paths(config: Config) -> str:
     for name, dataset in _datasets(config):
         for path in _paths(dataset):
             if not Path(path).exists():
-                raise FileNotFoundError(f"{name}: {path} does not exist, seen from {Path.cwd()}")
+                raise FileNotFoundError(f"{name}: {path} does not exist; the current folder is {Path.cwd()}")
             found.append(path)
     return ", ".join(dict.fromkeys(found))
 
@@ -150,7 +150,7 @@ def _first_sample(config: Config) -> str:
 
 
 def _memory(config: Config) -> str:
-    """What a step keeps, measured on one clip of the published size, against what is free here."""
+    """The memory that a step needs, measured on one clip of the published size, and the free memory."""
     model = _build(config.model).train()
     inputs, sample = _clip(model, config), ActionDataSample().set_gt_label(0)
     batch = config.get("train_dataloader", {}).get("batch_size", 1)
@@ -191,7 +191,7 @@ def _clip(model: Any, config: Config) -> dict[str, Tensor]:
 
 
 def _sizes(model: Any) -> str:
-    """Parameters of backbone and head; published counts of the head include the fine prototypes."""
+    """Number of parameters of backbone and head; published numbers of the head include the fine prototypes."""
     backbone, head = (sum(weight.numel() for weight in part.parameters()) for part in (model.backbone, model.cls_head))
     fine = sum(bank.prototypes.numel() for name, bank in prototype_banks(model).items() if name.endswith("fine"))
     return f"{backbone:,} parameters, head {head + fine:,} with {fine:,} of fine prototypes"

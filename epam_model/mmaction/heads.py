@@ -1,4 +1,4 @@
-"""RGBPoseHead with coarse groups and prototypes, as MMAction2 calls it: our head and our losses."""
+"""RGBPoseHead with coarse groups and prototypes, for MMAction2: our head and our losses."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ AVERAGES = ("prob", "score", None)
 
 @MODELS.register_module()
 class PCANRGBPoseHead(TwoStreamHead):
-    """One classifier per stream, with coarse groups and prototypes where `num_coarse_classes` is given.
+    """One classifier per stream, with coarse groups and prototypes if `num_coarse_classes` is given.
 
-    It reads the first two elements of a backbone's tuple, and labels from the data samples: no label goes through a
-    network. With no coarse groups it is MMAction2's `RGBPoseHead`.
+    It reads the first two elements of a backbone's tuple, and the labels from the data samples: labels do not pass
+    through a network. Without coarse groups it is MMAction2's `RGBPoseHead`.
 
     Args:
         num_classes: number of classes K.
         in_channels: channels of the RGB and the pose features: [432, 216] for EPAM-Net, [2048, 512] for RGBPoseConv3D.
         num_coarse_classes: number of coarse groups Kc; 0: plain classifiers.
-        taxonomy: the data set that says which group a class is in (`ntu60`, `ma52`); None: the one that has K and Kc.
-        loss_components: names of what `loss_weights` weighs: `rgb` and `pose`, also `rgb_coarse` and `pose_coarse`.
-        loss_weights: factors of the cross-entropies: one for all; one per component; or two, for the fine and coarse
-            ones of the RGB and of the pose stream; or four: rgb, pose, rgb_coarse, pose_coarse.
-        average_clips: how the clips of a sample become one score: `prob`: mean of softmax, `score`: mean of the scores,
-            None: they do not.
+        taxonomy: the data set that gives the group of each class (`ntu60`, `ma52`); None: the one with K and Kc.
+        loss_components: components of `loss_weights`: `rgb` and `pose`, also `rgb_coarse` and `pose_coarse`.
+        loss_weights: factors of the cross-entropies: one for all; one per component; two, for RGB and pose, each for
+            the fine and the coarse one; or four: rgb, pose, rgb_coarse, pose_coarse.
+        average_clips: how to average the clips of a sample: `prob`: mean of softmax, `score`: mean of the scores,
+            None: not at all.
         dropout: probability of dropping a pooled channel in training.
         label_smooth_eps: share of a target that is spread evenly over all classes.
 
     Raises:
-        ValueError: an argument does not fit; it is named.
+        ValueError: an argument is not allowed; the message names it.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class PCANRGBPoseHead(TwoStreamHead):
         label_smooth_eps: float = 0.0,
     ) -> None:
         if len(in_channels) != 2:
-            raise ValueError(f"in_channels must be those of the RGB and the pose features, got {list(in_channels)}")
+            raise ValueError(f"in_channels must be [RGB channels, pose channels], got {list(in_channels)}")
         if average_clips not in AVERAGES:
             raise ValueError(f"average_clips must be one of prob, score, None, got {average_clips!r}")
         rgb_channels, pose_channels = in_channels
@@ -68,15 +68,15 @@ class PCANRGBPoseHead(TwoStreamHead):
         factors = loss_factors(loss_components, loss_weights)
         settings = LossSettings(**factors, label_smoothing=label_smooth_eps)
         self.objective = OBJECTIVES["pcan" if num_coarse_classes else "linear"](self, settings, self.coarse_of)
-        self.objective_terms = self.objective.terms  # where it is a module, it moves between devices with the head
+        self.objective_terms = self.objective.terms  # if it is a module, it moves between devices with the head
         save_under(self, PCAN_HEAD if num_coarse_classes else LINEAR_HEAD)
 
-    def forward(self, feats: Sequence[Tensor]) -> Logits:  # type: ignore[override]  # MMAction2 hands a tuple over
+    def forward(self, feats: Sequence[Tensor]) -> Logits:  # type: ignore[override]  # MMAction2 passes a tuple
         """The scores of a backbone's features: (rgb (N, C, T, H, W), pose (N, C', T', H', W'), ...)."""
         return super().forward(feats[0], feats[1])
 
     def loss(self, feats: Sequence[Tensor], data_samples: Sequence[Any]) -> dict[str, Tensor]:
-        """The terms of the objective, whose sum MMEngine minimises, and `rgb_top1_acc`, `pose_top1_acc` for the log.
+        """The loss terms, whose sum MMEngine minimises, and `rgb_top1_acc`, `pose_top1_acc` for the log.
 
         Args:
             feats: of N clips.
@@ -115,23 +115,23 @@ def coarse_table(num_classes: int, num_coarse_classes: int, taxonomy: str | None
 
     Args:
         num_classes: K.
-        num_coarse_classes: Kc; 0: all classes are of one group.
-        taxonomy: a key of `TAXONOMIES`; None: the one that has these numbers.
+        num_coarse_classes: Kc; 0: all classes are in one group.
+        taxonomy: a key of `TAXONOMIES`; None: the one with these numbers.
 
     Raises:
-        ValueError: there is no such taxonomy, or it has other numbers.
+        ValueError: there is no such taxonomy, or its numbers differ.
     """
     if not num_coarse_classes:
         return (0,) * num_classes
     if taxonomy is not None and taxonomy not in TAXONOMIES:
         raise ValueError(f"taxonomy must be one of {', '.join(TAXONOMIES)}, got {taxonomy!r}")
-    wanted = (num_classes, num_coarse_classes)
+    numbers = (num_classes, num_coarse_classes)
     tables = [each for name, each in TAXONOMIES.items() if taxonomy in (None, name)]
     sizes = {each.name: (len(each.classes), len(each.groups)) for each in tables}
-    fitting = [each for each in tables if sizes[each.name] == wanted]
+    fitting = [each for each in tables if sizes[each.name] == numbers]
     if len(fitting) != 1:
-        known = ", ".join(f"{name} {numbers}" for name, numbers in sizes.items())
-        raise ValueError(f"num_classes and num_coarse_classes must be those of a taxonomy ({known}), got {wanted}")
+        known = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        raise ValueError(f"num_classes and num_coarse_classes must be those of a taxonomy ({known}), got {numbers}")
     return fitting[0].coarse_of
 
 
@@ -139,7 +139,7 @@ def loss_factors(components: Sequence[str], weights: float | Sequence[float]) ->
     """The factor of each cross-entropy by name: `rgb`, `pose`, `rgb_coarse`, `pose_coarse`.
 
     Raises:
-        ValueError: a component is unknown or `rgb` or `pose` is absent, or the numbers of both do not fit.
+        ValueError: a component is unknown, `rgb` or `pose` is missing, or the number of weights is wrong.
     """
     names = COMPONENTS + COARSE_COMPONENTS
     if not set(COMPONENTS) <= set(components) <= set(names) or len(set(components)) != len(components):

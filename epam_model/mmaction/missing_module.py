@@ -10,8 +10,8 @@ from types import ModuleType
 _FOLDER = "mmaction.models.localizers.drn"
 
 
-def stand_in_for_drn() -> None:
-    """Put empty modules where the localiser DRN should be; nothing where its folder is there.
+def add_missing_drn() -> None:
+    """Add empty modules in place of the localiser DRN, unless its folder exists.
 
     Raises:
         ModuleNotFoundError: MMAction2 is not installed.
@@ -19,10 +19,10 @@ def stand_in_for_drn() -> None:
     package = find_spec("mmaction")
     if package is None or package.origin is None:
         raise ModuleNotFoundError("No module named 'mmaction'", name="mmaction")
-    folder = Path(package.origin).parent.joinpath(*_FOLDER.split(".")[1:])  # to import it would fail already
+    folder = Path(package.origin).parent.joinpath(*_FOLDER.split(".")[1:])  # importing it would fail
     if folder.is_dir() or _FOLDER in sys.modules:
         return
     parent, module = ModuleType(_FOLDER), ModuleType(f"{_FOLDER}.drn")
     parent.__path__ = []
-    module.DRN = None  # type: ignore[attr-defined]  # the one name that is asked of it
+    module.DRN = None  # type: ignore[attr-defined]  # the only name that is imported from it
     sys.modules[_FOLDER], sys.modules[f"{_FOLDER}.drn"] = parent, module

@@ -1,4 +1,4 @@
-"""The recogniser: hands the two clips to the backbone, and in training the labels that its tuple carries."""
+"""The recogniser: passes both clips to the backbone, and in training the labels, if the backbone takes them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class EPAMRecognizer(BaseRecognizer):
         super().__init__(
             backbone, cls_head, train_cfg=train_cfg, test_cfg=test_cfg, data_preprocessor=data_preprocessor
         )
-        self._hands_labels_on = "gt" in inspect.signature(self.backbone.forward).parameters
+        self._takes_labels = "gt" in inspect.signature(self.backbone.forward).parameters
 
     def extract_feat(
         self,
@@ -48,22 +48,22 @@ class EPAMRecognizer(BaseRecognizer):
 
         Args:
             inputs: imgs (B, C, 3, T, H, W) and heatmap_imgs (B, C, V, T', h, w), float.
-            stage: `backbone`: what it returns; `head`: what the head makes of that.
-            data_samples: B `ActionDataSample`s in training, where the tuple carries their labels; else not needed.
-            test_mode: labels are not looked at.
+            stage: `backbone`: return its features; `head`: return the scores of the head.
+            data_samples: B `ActionDataSample`s with labels in training; else not needed.
+            test_mode: whether to ignore labels.
 
         Returns:
-            What the stage returns, and no further arguments for the head.
+            The output of the stage, and a dict without further arguments for the head.
         """
         clips = {name: clip.flatten(0, 1) for name, clip in inputs.items()}
         labels = {}
-        if data_samples is not None and self._hands_labels_on and not test_mode:
+        if data_samples is not None and self._takes_labels and not test_mode:
             labels = self._labels(data_samples, clips["imgs"].device)
         feats = self.backbone(**clips, **labels)
         return (self.cls_head(feats) if stage == "head" else feats), {}
 
     def _labels(self, data_samples: Sequence[Any], device: torch.device) -> dict[str, Tensor]:
-        """Fine labels (B,) int64, and coarse ones where the head has a table of them."""
+        """Fine labels (B,) int64, and coarse ones if the head has `coarse_of`."""
         labels = torch.cat([sample.gt_label for sample in data_samples]).to(device)
         table = getattr(self.cls_head, "coarse_of", None)
         if table is None:

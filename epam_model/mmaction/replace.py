@@ -1,10 +1,10 @@
-"""Opt-in: `custom_imports = dict(imports=["epam_model.mmaction.replace"])` makes `RGBPoseHead` mean our head.
+"""Optional: `custom_imports = dict(imports=["epam_model.mmaction.replace"])` registers our head as `RGBPoseHead`.
 
-For configs that say `type="RGBPoseHead"` with `num_coarse_classes`. MMAction2's own head is registered under that name
-already, so this replaces it, for every config of the process.
+For configs that have `type="RGBPoseHead"` with `num_coarse_classes`. MMAction2's own head has that name in the
+registry; this replaces it for every config in the process.
 """
 
-from mmaction.models import heads  # noqa: F401  # registers its own first
+from mmaction.models import heads  # noqa: F401  # first registers MMAction2's own head
 from mmaction.registry import MODELS
 
 from epam_model.mmaction.heads import PCANRGBPoseHead

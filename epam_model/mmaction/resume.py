@@ -1,4 +1,4 @@
-"""`--resume` under torch >= 2.6, which reads a pickle only if it knows each name in it: those of MMEngine's own log."""
+"""`--resume` with torch >= 2.6, which reads a checkpoint only if it knows each class in it, such as MMEngine's log."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from mmengine.logging import HistoryBuffer
 _STATISTICS = ("min", "max", "current", "mean")
 
 
-def let_torch_read_the_log() -> None:
-    """Tell torch of the log's classes, so that no environment variable has to let it run whatever a file says."""
+def allow_mmengine_log() -> None:
+    """Allow torch to load the classes of the log, so that no environment variable has to allow all code."""
     if torch.__version__ < "2.6":
         return
-    reconstruct: Any = np.empty(0).__reduce__()[0]  # by NumPy's own pickles: no private module is imported here
+    reconstruct: Any = np.empty(0).__reduce__()[0]  # from NumPy's own pickles, without importing a private module
     scalar: Any = np.float64(0).__reduce__()[0]
     torch.serialization.add_safe_globals(
         [
@@ -36,7 +36,7 @@ def _encode(text: str, encoding: str) -> bytes:
 
 
 def _statistic(owner: Any, name: str) -> Any:
-    """The log holds methods of `HistoryBuffer`; no other attribute of anything is given out."""
+    """A method of `HistoryBuffer`, which the log contains; any other attribute is refused."""
     if owner is not HistoryBuffer or name not in _STATISTICS:
-        raise ValueError(f"refused: a checkpoint asks for {owner!r}.{name}")
+        raise ValueError(f"refused, a checkpoint uses {owner!r}.{name}")
     return getattr(HistoryBuffer, name)

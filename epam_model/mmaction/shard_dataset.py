@@ -1,4 +1,4 @@
-"""Shards as a data set of MMEngine's loaders, in the layout that `PackActionInputs` gives."""
+"""Shards as a data set for MMEngine's loaders, in the layout of `PackActionInputs`."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from epam_data.stream.loading.clip_reader import ClipReader
 from epam_data.stream.order.draws import Draw, draw_evaluation, draw_training
 
 _OF_LOADERS = ("batch_size", "window_shards", "workers", "timeout_seconds", "balance", "class_weights")
-"""Keys of the section `stream` that MMEngine's loader and sampler decide here."""
+"""Keys of the section `stream` that MMEngine's loader and sampler decide instead."""
 
 
 @DATASETS.register_module()
 class ShardDataset(Dataset[dict[str, Any]]):
-    """The samples of one split: frames and heatmaps in place of MMAction2's decoding, cropping and drawing.
+    """The samples of one split: they replace MMAction2's decoding, cropping and generation of heatmaps.
 
-    A configuration has no `pipeline` then; normalisation stays with the data preprocessor. In training, frames, flips
-    and crops are drawn from torch's generator of the loader's worker, which MMEngine seeds, as its own transforms draw.
+    The configuration needs no `pipeline`; the data preprocessor still normalises. In training, frames, flips and crops
+    are drawn from torch's generator in the loader's worker, which MMEngine seeds, as for its own transforms.
 
     Args:
         root: the shard directory.
         split: `train`, `val` or `test`.
-        test_mode: False: random frames, flips and crops; True: the repeatable clips of evaluation.
-        stream: how clips are cut: keys of `StreamSettings`, such as `dict(rgb_frames=8, pose_frames=32)`; those of
+        test_mode: False: random frames, flips and crops; True: the fixed clips of evaluation.
+        stream: how clips are sampled: keys of `StreamSettings`, such as `dict(rgb_frames=8, pose_frames=32)`; those of
             loader and order are refused.
 
     Attributes:
@@ -68,7 +68,7 @@ class ShardDataset(Dataset[dict[str, Any]]):
             keys `video_id` (the sample's key) and `img_shape`.
 
         Raises:
-            ValueError: the sample cannot be read; shard and key are named.
+            ValueError: the sample cannot be read; the message names shard and key.
         """
         row = self._rows[[number]]
         batch = read_batch(self._reader, row, row, self._draws(int(self._reader.index.num_frames[row[0]]), number))
@@ -77,7 +77,7 @@ class ShardDataset(Dataset[dict[str, Any]]):
         if (label := int(batch.label[0])) >= 0:
             sample.set_gt_label(label)
         sample.set_metainfo({"video_id": batch.keys[0], "img_shape": tuple(rgb.shape[-2:])})
-        imgs = rgb.round().to(torch.uint8)  # exact unless crops or colours made fractions
+        imgs = rgb.round().to(torch.uint8)  # exact, except after crops or changes of colour
         return {"inputs": {"imgs": imgs, "heatmap_imgs": pose}, "data_samples": sample}
 
     def _draws(self, num_frames: int, number: int) -> list[Draw]:

@@ -1,4 +1,4 @@
-"""State dicts under the published names, so that checkpoints go from MMAction2 to this package and back as they are."""
+"""State dicts under the published names, so that MMAction2 and this package can read each other's checkpoints."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from epam_model.weights.published_names import Names, inverse
 
 
 def save_under(module: nn.Module, published: Names) -> None:
-    """Make a module save its tensors under published names, and load them under those or its own.
+    """Make a module save its tensors under published names, and load them under those or its own names.
 
     Args:
-        module: its `state_dict` is renamed, also as a part of another module.
-        published: published name -> the module's own.
+        module: its `state_dict` is renamed, also as part of another module.
+        published: published name -> the module's own name.
     """
     to_published = inverse(published)
 
@@ -24,13 +24,13 @@ def save_under(module: nn.Module, published: Names) -> None:
     def loaded(_: nn.Module, state: dict[str, Any], prefix: str, *__: object) -> None:
         _rename(state, prefix, published)
 
-    # The older names of both, which MMEngine's own saving and loading know and every torch has.
+    # The older names of both hooks, which MMEngine's saving and loading use and every torch version has.
     module._register_state_dict_hook(saved)  # type: ignore[no-untyped-call]
     module._register_load_state_dict_pre_hook(loaded, with_module=True)  # type: ignore[no-untyped-call]
 
 
 def _rename(state: dict[str, Any], prefix: str, names: Names) -> None:
-    """In place; what the table lacks keeps its name, and loading reports it."""
+    """Rename in place; names that the table lacks stay, and loading reports them."""
     for name in [name for name in state if name.startswith(prefix)]:
         renamed = names.get(name[len(prefix) :])
         if renamed is not None:

@@ -1,4 +1,4 @@
-"""EPAM-Net: an RGB stream and a pose stream, joined by attention that the pose lays over the RGB features."""
+"""EPAM-Net: an RGB stream and a pose stream; an attention map from the pose weights the RGB features."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class EPAMBackbone(nn.Module):
     """Features of both streams, the RGB ones weighted by the pose: rgb + rgb * map(pose).
 
     The pose clip has r times the frames of the RGB clip (published: 48 and 16). Pose features at frames
-    0, r, 2r, ... guide the RGB frames, so the sampler must take RGB frames at those instants. Any size goes
-    where both streams end in the same one: RGB 224 and pose 56, or RGB 64 and pose 16.
+    0, r, 2r, ... guide the RGB frames, so the sampler must take RGB frames at those instants. Any sizes work
+    if the features of both streams have the same size: RGB 224 and pose 56, or RGB 64 and pose 16.
 
     Args:
-        num_classes: ignored, for configurations that name it: classes belong to the head.
+        num_classes: ignored; accepted since published configurations give it. Classes belong to the head.
         rgb_pretrained: checkpoint or state dict for `rgb_backbone`, ours or foreign, see `convert`; loaded strictly.
         pose_pretrained: the same for `pose_backbone`.
-        attention_type: a key of `ATTENTIONS`. `spatial_temporal` is made for 16 RGB frames.
+        attention_type: a key of `ATTENTIONS`. `spatial_temporal` needs 16 RGB frames.
         freeze_rgb: the RGB stream gets no gradients, and its batch norms stay in evaluation mode.
         freeze_pose: the same for the pose stream.
-        return_both_streams: False makes forward return the attended RGB features alone.
+        return_both_streams: False makes forward return only the attended RGB features.
         num_joints: joints of the heatmaps: 17 for COCO, 28 for MA-52.
 
     Attributes:
@@ -84,7 +84,7 @@ class EPAMBackbone(nn.Module):
         self.train()
 
     def init_weights(self) -> None:
-        """Sets the published initialisation anew, then loads the pretrained streams, if any."""
+        """Resets to the published initialisation, then loads the pretrained streams, if any."""
         self.rgb_backbone.init_weights()
         self.pose_backbone.init_weights()
         self.attention.init_weights()
@@ -105,12 +105,12 @@ class EPAMBackbone(nn.Module):
         Args:
             rgb: normalised frames (B, 3, T, H, W), float.
             pose: heatmaps (B, V, r * T, h, w), float, of the same instants.
-            return_attention: whether the attention map comes too.
+            return_attention: whether to return the attention map too.
 
         Returns:
             (rgb features (B, 432, T, H / 32, W / 32), pose features (B, 216, r * T, h / 8, w / 8)), and the
-            map (B, 1, T, H / 32, W / 32) as a third if asked for. With `return_both_streams=False` the pose
-            features are left out, and a lone tensor is not wrapped in a tuple.
+            map (B, 1, T, H / 32, W / 32) with `return_attention`. With `return_both_streams=False` there are no
+            pose features, and a single tensor is not wrapped in a tuple.
 
         Raises:
             ValueError: if the clips do not fit the network or each other.

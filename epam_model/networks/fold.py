@@ -14,9 +14,9 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def fold_batch_norms(model: Model) -> Model:
-    """A copy of a model in evaluation mode, whose normalised convolutions have a bias in place of a batch norm.
+    """A copy of a model in evaluation mode, whose convolutions have a bias instead of a batch norm.
 
-    The copy's state dict is its own; it is not for training or checkpoints.
+    Its state dict has other names than the model's: do not use it for training or checkpoints.
     """
     folded = copy.deepcopy(model).eval()
     for module in folded.modules():

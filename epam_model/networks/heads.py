@@ -1,4 +1,4 @@
-"""Classification heads, the prototypes that PCAN adds to them, and the logits that they return."""
+"""Classification heads, PCAN's prototypes, and the logits that heads return."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ FINE_WIDTH, COARSE_WIDTH = 256, 128
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Logits:
-    """Scores of a batch before softmax, one set per stream; a network of one stream leaves the other out.
+    """Scores of a batch before softmax, for each stream; None for a stream that the network does not have.
 
     Raises:
-        ValueError: if no stream is given, or the streams disagree in shape.
+        ValueError: if no stream is given, or the shapes of the streams differ.
     """
 
     rgb: Tensor | None = None  # (B, K) float
     pose: Tensor | None = None  # (B, K) float
-    rgb_coarse: Tensor | None = None  # (B, Kc) float, from a head that knows coarse groups
+    rgb_coarse: Tensor | None = None  # (B, Kc) float, from a head with coarse groups
     pose_coarse: Tensor | None = None  # (B, Kc) float
     embeddings: Mapping[str, Tensor] = field(default_factory=dict)
-    """In training, for each prototype bank, the (B, width) float that its loss compares with the prototypes."""
+    """In training, by prototype bank: (B, width) float, which the loss compares with the prototypes."""
 
     def __post_init__(self) -> None:
         if not self.streams:
             raise ValueError("logits need at least one stream, got none")
         for kind, given in (("B, K", self.streams), ("B, Kc", self.coarse_streams)):
             shapes = {name: tuple(logits.shape) for name, logits in given.items()}
-            first = next(iter(shapes.values()), ())  # compared, not put into a set: exported shapes are symbols
+            first = next(iter(shapes.values()), ())  # compared, not put into a set: when exporting, sizes are symbols
             if any(len(shape) != 2 or shape != first for shape in shapes.values()):
                 got = " and ".join(f"{shape} for {name}" for name, shape in shapes.items())
                 raise ValueError(f"logits must be ({kind}), the same for each stream, got {got}")
 
     @property
     def streams(self) -> dict[str, Tensor]:
-        """The logits (B, K) of the streams that are there, by name: `rgb`, `pose`."""
+        """The logits (B, K) of each stream that the network has, by name: `rgb`, `pose`."""
         named = {"rgb": self.rgb, "pose": self.pose}
         return {name: logits for name, logits in named.items() if logits is not None}
 
@@ -77,8 +77,8 @@ class PrototypeBank(nn.Module):
         num_classes: number of classes K.
 
     Attributes:
-        prototypes: (width, K) float, a persistent buffer that starts at random. No gradient moves it: the losses say
-            what it becomes, and call `remember` once a step is taken (`losses.pcan`).
+        prototypes: (width, K) float, a persistent buffer, random at first. No gradient changes it: the losses
+            compute new prototypes, and call `remember` after an optimiser step (`losses.pcan`).
     """
 
     prototypes: Tensor
@@ -105,13 +105,13 @@ class PrototypeBank(nn.Module):
 
 
 def prototype_banks(model: nn.Module) -> dict[str, PrototypeBank]:
-    """All prototype banks of a model, by name; none for a model with plain heads."""
+    """All prototype banks of a model, by name; empty for a model with plain heads."""
     return {bank.name: bank for bank in model.modules() if isinstance(bank, PrototypeBank)}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StreamScores:
-    """What the head of one stream says."""
+    """What the head of one stream returns."""
 
     fine: Tensor  # (B, K) float
     coarse: Tensor | None = None  # (B, Kc) float
@@ -121,9 +121,9 @@ class StreamScores:
 class StreamHead(nn.Module):
     """The classifier of one stream: mean over time and space, dropout, a fully connected layer.
 
-    With coarse groups it is PCAN's (Li et al., AAAI 2025): a second layer scores the groups, and two prototype banks
-    embed the features; in training it returns their embeddings for the losses, in evaluation the similarity to the
-    fine prototypes corrects the scores.
+    With coarse groups it is PCAN's head (Li et al., AAAI 2025): a second layer scores the groups, and two prototype
+    banks embed the features. In training it returns the embeddings for the losses; in evaluation it adds the
+    similarity to the fine prototypes to the scores.
 
     Args:
         stream: `rgb` or `pose`.
@@ -134,7 +134,7 @@ class StreamHead(nn.Module):
         rectification: factor of the similarity that is added to the fine scores in evaluation.
 
     Attributes:
-        streams: the streams whose features forward takes, in that order.
+        streams: the streams whose features forward takes, in this order.
 
     Raises:
         ValueError: for an unknown stream, or a number of classes that is not positive.
@@ -170,7 +170,7 @@ class StreamHead(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Sets the published start of the classifiers: weights N(0, 0.01), biases 0."""
+        """Sets the published initialisation of the classifiers: weights N(0, 0.01), biases 0."""
         for layer in (self.fc, self.fc_coarse):
             if layer is not None:
                 nn.init.normal_(layer.weight, std=0.01)
@@ -192,7 +192,7 @@ class StreamHead(nn.Module):
             return StreamScores(fine=fine)
         coarse: Tensor = self.fc_coarse(pooled)
         if self.training:
-            # The most active place of the mean frame; of equal ones the first gets the gradient, as published.
+            # The maximum over the mean frame; among equal pixels the first gets the gradient, as published.
             peak = functional.adaptive_max_pool2d(features.mean(dim=2), 1).flatten(1)  # (B, C)
             embeddings = {bank.name: bank(peak) for bank in (self.fine_bank, self.coarse_bank)}
             return StreamScores(fine=fine, coarse=coarse, embeddings=embeddings)
@@ -212,7 +212,7 @@ class TwoStreamHead(nn.Module):
         pose_rectification: the same for the pose scores. The published factors are 5 and 1.
 
     Attributes:
-        streams: the streams whose features forward takes, in that order.
+        streams: the streams whose features forward takes, in this order.
 
     Raises:
         ValueError: if num_classes is not positive.
@@ -249,12 +249,12 @@ class TwoStreamHead(nn.Module):
         )
 
     def init_weights(self) -> None:
-        """Sets the published start of all classifiers: weights N(0, 0.01), biases 0."""
+        """Sets the published initialisation of all classifiers: weights N(0, 0.01), biases 0."""
         self.rgb.init_weights()
         self.pose.init_weights()
 
     def forward(self, rgb: Tensor, pose: Tensor) -> Logits:
-        """Classifies features (B, C, T, H, W), float, of both streams; sizes may differ between them.
+        """Classifies features (B, C, T, H, W), float, of both streams; their sizes may differ.
 
         Raises:
             ValueError: if features are not 5-D or their channels do not fit.

@@ -20,7 +20,7 @@ class TwoStreamRecogniser(nn.Module):
         head: maps that pair to `Logits`.
 
     Raises:
-        ValueError: if the backbone says that it returns the RGB features alone.
+        ValueError: if the backbone returns only the RGB features (`return_both_streams=False`).
     """
 
     def __init__(self, backbone: TwoStreamBackbone, head: Head) -> None:
@@ -32,7 +32,7 @@ class TwoStreamRecogniser(nn.Module):
 
     @property
     def module_parts(self) -> Mapping[str, str]:
-        """Part of the network, for `train.lr_factors`, by submodule."""
+        """Submodule -> part of the network, for `train.lr_factors`."""
         return {f"backbone.{name}": part for name, part in self.backbone.module_parts.items()} | {"head": "head"}
 
     def forward(self, rgb: Tensor, pose: Tensor) -> Logits:

@@ -17,7 +17,7 @@ from epam_model.layers.time_conv import TimeConv
 
 
 class ResNetPath(nn.Module):
-    """One path: stem 1x7x7, maximum over 3x3, stages of bottlenecks; time keeps its length throughout.
+    """One path: stem 1x7x7, 3x3 max pooling, stages of bottlenecks; the number of frames stays the same.
 
     Use `rgb_path` and `pose_path` for the published configurations.
 
@@ -25,16 +25,16 @@ class ResNetPath(nn.Module):
         in_channels: channels of the input: 3 for RGB, the number of joints for heatmaps.
         base_channels: channels of the stem; stage s is base_channels * 2^s wide inside.
         num_blocks: blocks of each stage.
-        stem_stride: spatial stride of the stem, and of the pooling behind it.
+        stem_stride: spatial stride of the stem, and of the pooling after it.
         stage_strides: spatial stride of each stage.
         temporal: for each stage, whether its blocks mix frames.
-        lateral_channels: for each stage, channels that come from the other path.
+        lateral_channels: for each stage, input channels that come from the other path.
 
     Attributes:
         out_channels: channels of the features.
         stride: size of the input over size of the features.
-        checkpoint_activations: whether a training step computes the blocks' activations again in the backward pass
-            in place of keeping them.
+        checkpoint_activations: whether to recompute the blocks' activations in the backward pass instead of keeping
+            them.
     """
 
     def __init__(
@@ -70,7 +70,10 @@ class ResNetPath(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Sets the published start: Kaiming-normal convolutions, batch norm 1 and 0, 0 for the last of each block."""
+        """Sets the published initialisation: Kaiming-normal convolutions, batch norm 1 and 0.
+
+        The last batch norm of each block gets weight 0, so that a new block is its residual path.
+        """
         for module in self.modules():
             if isinstance(module, FrameConv | TimeConv | nn.BatchNorm3d | nn.SyncBatchNorm):
                 module.reset_parameters()
@@ -90,7 +93,7 @@ class ResNetPath(nn.Module):
         return unfold_time(functional.max_pool2d(fold_time(x), 3, self.stem_stride, 1), x)
 
     def run_stage(self, index: int, x: Tensor) -> Tensor:
-        """One stage: (B, C, T, H, W) to (B, C', T, H / stride, W / stride), sizes rounded up."""
+        """Runs one stage: (B, C, T, H, W) to (B, C', T, H / stride, W / stride), sizes rounded up."""
         stage = self.stages[index]
         assert isinstance(stage, nn.Sequential)
         return run_blocks(stage, x, checkpointed=self.checkpoint_activations and self.training)

@@ -1,7 +1,7 @@
 """RGBPoseConv3D: an RGB path and a pose path with lateral connections both ways, with or without PCAN's interaction.
 
 Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022; the interaction is that of Li et al., AAAI 2025.
-Facts (widths, strides, which features feed which) are those of MMAction2 1.2 and of the PCAN authors' code.
+Details (widths, strides, which features feed which) follow MMAction2 1.2 and the PCAN authors' code.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FRAME_RATIO = 4
 LATERAL_KERNEL = 7
 
 _RGB_CHANNELS, _POSE_CHANNELS = (512, 1024), (128, 256)
-"""Channels of both paths where they meet: behind RGB stages 2 and 3, pose stages 1 and 2."""
+"""Channels of both paths at the lateral connections: after RGB stages 2 and 3, pose stages 1 and 2."""
 _TO_RGB, _TO_POSE = (128, 256), (32, 64)
 """Channels that the lateral connections add there."""
 
@@ -50,7 +50,7 @@ class SlowToFast(nn.Module):
         self.norm = nn.BatchNorm3d(out_channels)
 
     def reset_parameters(self) -> None:
-        """Draws weights anew (torch's own start, as published) and forgets the running statistics."""
+        """Resets the weights (torch's default, as published) and the running statistics."""
         self.conv.reset_parameters()
         self.norm.reset_parameters()
 
@@ -63,13 +63,13 @@ class RGBPoseConv3D(nn.Module):
     """Features of both paths.
 
     The pose clip has four times the frames of the RGB clip (published: 32 and 8) and a quarter of its size (56 and
-    224). The paths meet behind RGB stages 2 and 3 (pose stages 1 and 2): each gets channels from the other by a
-    lateral connection. With the interaction, the features that go on are weighted by `FeatureInteraction`; the lateral
-    connections read them from before it.
+    224). After RGB stages 2 and 3 (pose stages 1 and 2) each path gets channels from the other by a lateral connection.
+    With the interaction, `FeatureInteraction` weights the features of both paths there; the lateral connections read
+    the features before it.
 
     Args:
         num_joints: joints of the heatmaps.
-        interaction: whether PCAN's interaction is there.
+        interaction: whether to add PCAN's interaction.
         freeze_rgb: the RGB path gets no gradients, and its batch norms stay in evaluation mode.
         freeze_pose: the same for the pose path.
 
@@ -118,7 +118,7 @@ class RGBPoseConv3D(nn.Module):
         self.train()
 
     def init_weights(self) -> None:
-        """Sets the published initialisation anew."""
+        """Resets to the published initialisation."""
         for module in self.modules():
             if isinstance(module, TimeConv | SlowToFast):
                 module.reset_parameters()
@@ -153,16 +153,16 @@ class RGBPoseConv3D(nn.Module):
             )
         rgb = self.rgb_backbone.run_stage(0, self.rgb_backbone.start(rgb))
         pose = self.pose_backbone.start(pose)
-        for meeting in range(len(self.rgb_to_pose)):
-            rgb = self.rgb_backbone.run_stage(meeting + 1, rgb)
-            pose = self.pose_backbone.run_stage(meeting, pose)
+        for index in range(len(self.rgb_to_pose)):
+            rgb = self.rgb_backbone.run_stage(index + 1, rgb)
+            pose = self.pose_backbone.run_stage(index, pose)
             if rgb.shape[3:] != pose.shape[3:]:
                 raise ValueError(
                     f"rgb must be four times the size of pose, got features of {tuple(rgb.shape[3:])} "
-                    f"and {tuple(pose.shape[3:])} where they meet"
+                    f"and {tuple(pose.shape[3:])} at a lateral connection"
                 )
-            to_rgb, to_pose = self.pose_to_rgb[meeting](pose), self.rgb_to_pose[meeting](rgb)
+            to_rgb, to_pose = self.pose_to_rgb[index](pose), self.rgb_to_pose[index](rgb)
             if len(self.interactions):
-                rgb, pose = self.interactions[meeting](rgb, pose)
+                rgb, pose = self.interactions[index](rgb, pose)
             rgb, pose = torch.cat((rgb, to_rgb), dim=1), torch.cat((pose, to_pose), dim=1)
         return self.rgb_backbone.run_stage(3, rgb), self.pose_backbone.run_stage(2, pose)

@@ -1,4 +1,4 @@
-"""The recipe section `model`: which network."""
+"""The recipe section `model`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Literal
 
 from epam_data.system.checked_fields import Factor, Share, check_fields
 
-# What a recipe may name: the keys of `table.NETWORKS`, `table.HEADS` and `epam.ATTENTIONS`. They stand here once more
-# (a test holds them equal), so that a recipe is read without importing torch.
+# Names allowed in a recipe: the keys of `table.NETWORKS`, `table.HEADS` and `epam.ATTENTIONS`. They are repeated here
+# (a test compares them), so that reading a recipe does not import torch.
 NetworkName = Literal["epam", "rgbpose_conv3d"]
 HeadName = Literal["linear", "pcan"]
 AttentionName = Literal["CBAM_spatial_efficient_temporal", "spatial_temporal"]
 WITH_ATTENTION_MAP = ("epam",)
-"""Networks whose pose stream lays an attention map over the frames."""
+"""Networks that compute an attention map over the frames."""
 
 
 @dataclass(frozen=True, kw_only=True)

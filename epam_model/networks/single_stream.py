@@ -1,4 +1,4 @@
-"""One stream of a network alone, for pretraining and for controls."""
+"""A single stream of a network, for pretraining and for controls."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from epam_model.networks.two_streams import StreamBackbone
 class SingleStreamRecogniser(nn.Module):
     """One stream's backbone and its head.
 
-    It is called like a two-stream recogniser, so that training and evaluation need not know; the other stream's
-    clips are not looked at.
+    It is called like a two-stream recogniser, so that training and evaluation need no special case; it ignores the
+    other stream's clips.
 
     Args:
-        backbone: maps a clip of the stream to features (B, C, T, H, W); its state dict starts a two-stream network.
-        head: the classifier; it says which stream this is.
+        backbone: maps a clip of the stream to features (B, C, T, H, W); its weights can start a two-stream network.
+        head: the classifier; its `streams` names this stream.
     """
 
     def __init__(self, backbone: StreamBackbone, head: Head) -> None:
@@ -28,11 +28,11 @@ class SingleStreamRecogniser(nn.Module):
 
     @property
     def module_parts(self) -> Mapping[str, str]:
-        """Part of the network, for `train.lr_factors`, by submodule."""
+        """Submodule -> part of the network, for `train.lr_factors`."""
         return {"backbone": self.head.streams[0], "head": "head"}
 
     def forward(self, rgb: Tensor, pose: Tensor) -> Logits:
-        """Classifies clips: rgb (B, 3, T, H, W) and pose (B, V, T', h, w), float; one of them is read."""
+        """Classifies clips: rgb (B, 3, T, H, W) and pose (B, V, T', h, w), float; only one of them is used."""
         is_rgb = self.head.streams == ("rgb",)
         scores: StreamScores = self.head(self.backbone(rgb if is_rgb else pose))
         if is_rgb:

@@ -19,16 +19,16 @@ from epam_model.weights.rgbpose_names import RGBPOSE_CONV3D
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSpec:
-    """One network. Its parts for learning rates, its modules say themselves, see `two_streams.HasParts`."""
+    """One network. Its modules name its parts for `train.lr_factors`, see `two_streams.HasParts`."""
 
     both: Callable[[ModelSettings, int], TwoStreamBackbone]
-    """Builds the backbone of both streams, for the `model` section of a recipe and a number of joints."""
+    """Builds the two-stream backbone, from the `model` section of a recipe and the number of joints."""
     alone: Mapping[str, Callable[[int], StreamBackbone]]
-    """Stream -> builds its backbone alone, for a number of joints; the names of its weights are those in the pair."""
+    """Stream -> builds its backbone alone, from the number of joints; its weights have the same names as in `both`."""
     clip_frames: tuple[int, int]
     """Frames of the published clips, RGB and pose."""
     published: PublishedNames | None = None
-    """How others write its weights; None: only our own files start it."""
+    """Names of its weights in published checkpoints; None: only our own checkpoints can be loaded."""
 
 
 def _epam(settings: ModelSettings, num_joints: int) -> EPAMBackbone:
@@ -63,7 +63,7 @@ NETWORKS: dict[str, NetworkSpec] = {
         published=RGBPOSE_CONV3D,
     ),
 }
-"""By `model.network`."""
+"""`model.network` -> its entry."""
 
 
 def _linear(settings: ModelSettings, channels: Mapping[str, int], num_classes: int, num_groups: int) -> Head:
@@ -100,5 +100,5 @@ def _head(settings: ModelSettings, channels: Mapping[str, int], num_classes: int
 
 
 HEADS: dict[str, Callable[[ModelSettings, Mapping[str, int], int, int], Head]] = {"linear": _linear, "pcan": _pcan}
-"""By `model.head`: builds one for (settings, channels of the features by stream, number of classes, number of coarse
+"""`model.head` -> builds it from (settings, channels of the features by stream, number of classes, number of coarse
 groups). Its loss is the entry of the same name in `losses.objective.OBJECTIVES`."""

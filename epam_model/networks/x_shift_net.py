@@ -19,9 +19,9 @@ EXPANSION = 2.25
 
 
 class XShiftNet(nn.Module):
-    """One stream: stem, stages of shift blocks (each halves the resolution), a last 1x1x1 convolution.
+    """One stream: stem, stages of shift blocks (each stage halves the resolution), a last 1x1x1 convolution.
 
-    Stage s has 24 * 2^s channels, and blocks 2.25 times as wide inside; time keeps its length throughout.
+    Stage s has 24 * 2^s channels; blocks are 2.25 times as wide inside. The number of frames stays the same.
     Use `rgb_stream` and `pose_stream` for the published configurations.
 
     Args:
@@ -33,8 +33,8 @@ class XShiftNet(nn.Module):
     Attributes:
         out_channels: channels of the features.
         stride: size of the input over size of the features.
-        checkpoint_activations: whether a training step computes the blocks' activations again in the backward pass
-            in place of keeping them.
+        checkpoint_activations: whether to recompute the blocks' activations in the backward pass instead of keeping
+            them.
     """
 
     def __init__(self, in_channels: int, num_blocks: Sequence[int], *, stem_stride: int, fold_divisor: int) -> None:
@@ -54,9 +54,9 @@ class XShiftNet(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Sets the published start: Kaiming-normal convolutions by fan-out, batch norm 1 and 0.
+        """Sets the published initialisation: Kaiming-normal convolutions by fan-out, batch norm 1 and 0.
 
-        The last batch norm of each block gets weight 0, so that a fresh block passes its residual path alone.
+        The last batch norm of each block gets weight 0, so that a new block is its residual path.
         """
         for module in self.modules():
             if isinstance(module, FrameConv | nn.BatchNorm3d | nn.SyncBatchNorm):
@@ -68,7 +68,7 @@ class XShiftNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps a clip (B, C, T, H, W), float, to features (B, out_channels, T, H / stride, W / stride).
 
-        Sizes that do not divide are rounded up.
+        Sizes are rounded up.
 
         Raises:
             ValueError: if x is not 5-D or its channels are not `in_channels`.
@@ -94,7 +94,7 @@ def rgb_stream() -> XShiftNet:
 def pose_stream(num_joints: int = 17) -> XShiftNet:
     """The published pose stream: (B, V, T, H, W) to (B, 216, T, H / 8, W / 8); 519,580 parameters at V = 17.
 
-    It shifts twice the share of channels that the RGB stream shifts.
+    It shifts twice as large a share of channels as the RGB stream.
     """
     return XShiftNet(num_joints, (5, 11, 7), stem_stride=1, fold_divisor=4)
 

@@ -1,1 +1,1 @@
-"""Several processes that train one model: start, collective operations, and the layers that need them."""
+"""Training one model in several processes: start, collective operations, and the layers that need them."""

@@ -1,6 +1,6 @@
-"""Ranks: the processes that train together, and what they tell each other; who they are, `launch` finds out.
+"""Ranks, the processes that train together: joining them, and collective operations. `launch` finds their numbers.
 
-Every function works for a single process too, which then talks to nobody.
+Every function also works in a single process, without communication.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, kw_only=True)
 class Ranks:
-    """This process among all, and its device."""
+    """The number of this process, and its device."""
 
     rank: int = 0
     """Number of this process, 0 ... world - 1."""
     world: int = 1
     """Processes that train together."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    """Where this process computes."""
+    """The device on which this process computes."""
 
     @property
     def is_main(self) -> bool:
@@ -47,7 +47,7 @@ def distributed(device: str = "auto", *, timeout_seconds: float = 600.0) -> Iter
 
     Args:
         device: `auto` (a GPU if there is one), `cpu` or `cuda`.
-        timeout_seconds: a rank that waits for another for so long ends with an error.
+        timeout_seconds: how long a rank waits for the others before failing.
 
     Raises:
         ValueError: the device does not exist, or the launcher's environment is incomplete.
@@ -63,26 +63,26 @@ def distributed(device: str = "auto", *, timeout_seconds: float = 600.0) -> Iter
     backend = "nccl" if chosen.type == "cuda" else "gloo"
     dist.init_process_group(
         backend,
-        init_method=launch.meeting,
+        init_method=launch.address,
         rank=launch.rank,
         world_size=launch.world,
         timeout=timedelta(seconds=timeout_seconds),
     )
-    whole = False
+    completed = False
     try:
         yield Ranks(rank=launch.rank, world=launch.world, device=chosen)
-        sum_over_ranks(torch.zeros(1, device=chosen)).item()  # no rank leaves while others still talk to it
-        whole = True
+        sum_over_ranks(torch.zeros(1, device=chosen)).item()  # no rank leaves while others still need it
+        completed = True
     finally:
-        # DDP lies in reference cycles and holds the group: gloo's threads, alive at exit, would abort the process.
+        # DDP is in reference cycles and keeps the group alive; gloo threads alive at exit would abort the process.
         gc.collect()
-        # After an error, NCCL would wait for ranks that do not come; the launcher ends them.
-        if whole or backend == "gloo":
+        # After an error, NCCL would wait for ranks that never answer; the launcher ends them.
+        if completed or backend == "gloo":
             dist.destroy_process_group()
 
 
 def choose_device(name: str, local_rank: int) -> torch.device:
-    """The device of this process: with several GPUs, the one of its own number on this machine.
+    """The device of this process; with several GPUs, the one numbered `local_rank`.
 
     Raises:
         ValueError: an unknown name, no GPU, or fewer GPUs than processes.
@@ -99,10 +99,10 @@ def choose_device(name: str, local_rank: int) -> torch.device:
 
 
 def data_parallel(model: nn.Module, ranks: Ranks) -> nn.Module:
-    """What a training step calls: with several ranks the model in DDP, which averages their gradients."""
+    """The model as a training step calls it: with several ranks wrapped in DDP, which averages their gradients."""
     if ranks.world == 1:
         return model
-    # Buffers are left alone, see `average_buffers`. torch has renamed the argument.
+    # DDP must not synchronise buffers, see `average_buffers`. The argument's name depends on the torch version.
     known = inspect.signature(DistributedDataParallel.__init__).parameters
     leave_buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     device_ids = [ranks.device.index] if ranks.device.type == "cuda" else None
@@ -125,18 +125,18 @@ def num_ranks() -> int:
 
 
 def own_rank() -> int:
-    """The number of this rank."""
+    """The number of this rank, 0 ... num_ranks() - 1."""
     return dist.get_rank() if _together() else 0
 
 
 def any_rank(flags: Sequence[bool | Tensor], device: torch.device) -> list[bool]:
-    """For each flag, whether it is set on any rank: one small exchange. A tensor is a flag of one element."""
+    """For each flag, whether it is set on any rank; one small all-reduce. A tensor must have one element."""
     votes = torch.stack([torch.as_tensor(flag, dtype=torch.float32, device=device).reshape(()) for flag in flags])
     return (sum_over_ranks(votes) > 0).tolist()
 
 
 def sum_over_ranks(tensor: Tensor) -> Tensor:
-    """The sum of a tensor over all ranks, on every rank; the argument is left as it is."""
+    """The sum of a tensor over all ranks, on every rank; the argument is not changed."""
     total = tensor.clone()
     if _together():
         dist.all_reduce(total, op=dist.ReduceOp.SUM)
@@ -153,10 +153,10 @@ def sum_with_gradient(tensor: Tensor) -> Tensor:
 
 
 def average_buffers(model: nn.Module) -> None:
-    """Make the floating buffers (the statistics of batch norms) on every rank the mean over ranks.
+    """Replaces the floating-point buffers (the statistics of batch norms) on every rank by their mean over ranks.
 
-    Batch norms that are not synchronised see the clips of their own rank. What is evaluated and saved must be one
-    model, and the mean uses what all ranks saw, where a broadcast would throw all but one rank's statistics away.
+    Batch norms that are not synchronised see only the clips of their own rank, but all ranks must evaluate and save
+    the same model. The mean uses the statistics of all ranks; a broadcast would use those of only one.
     """
     if not _together():
         return

@@ -9,10 +9,10 @@ from epam_model.ranks.distributed import num_ranks, own_rank
 
 
 class RanksDropout(nn.Dropout):
-    """Dropout of (B, ...) whose mask is drawn for the batch of all ranks, of which this rank takes its rows.
+    """Dropout of (B, ...): draws the mask of the global batch, and uses the rows of this rank.
 
-    Row b of rank r is row b * world + r of the global batch, as the stream deals clips out. Ranks must draw from
-    generators in the same state: the trainer seeds them alike before each step.
+    Row b of rank r is row b * world + r of the global batch, as in the stream. The generators of all ranks must be in
+    the same state: the trainer seeds them equally before each step.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Who this process is among those that train together, and where they meet: from `torchrun`'s variables or Slurm's."""
+"""The rank of this process and the address where ranks connect, from the variables of `torchrun` or Slurm."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 Device = Literal["auto", "cpu", "cuda"]
-"""Where a recipe may compute; here, where no torch is, so that a recipe is read without it."""
+"""Devices allowed in a recipe; in this module, since it can be imported without torch."""
 
-_FIRST_PORT, _NUM_PORTS = 20000, 10000  # below those that Linux gives to clients
+_FIRST_PORT, _NUM_PORTS = 20000, 10000  # below the ports that Linux gives to clients
 
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """This process among all."""
+    """How this process was started."""
 
     rank: int = 0
     """Number of this process, 0 ... world - 1."""
@@ -24,20 +24,20 @@ class Launch:
     """Its number on this machine."""
     world: int = 1
     """Processes that train together."""
-    meeting: str = "env://"
-    """Where they meet, as `torch.distributed` takes it."""
+    address: str = "env://"
+    """The address where they connect, as `init_method` of `torch.distributed`."""
     sees_own_gpu_alone: bool = False
-    """Whether the launcher may show each process no GPU but its own (srun's `--gpus-per-task`)."""
+    """Whether the launcher may make only the process's own GPU visible (srun's `--gpus-per-task`)."""
 
 
 def find_launch(environment: Mapping[str, str] = os.environ) -> Launch:
-    """Read the variables of `torchrun`, else those of `srun`; a process that neither started is alone.
+    """Reads the variables of `torchrun`, else those of `srun`; without either, there is one process.
 
-    `torchrun` comes first, since it may itself run under `srun`. A Slurm batch script sets `SLURM_NTASKS` also for what
-    it runs without `srun`, so the number of tasks of the job step counts.
+    `torchrun` comes first, since it may itself run under `srun`. The number of tasks of the job step is read, since a
+    Slurm batch script also sets `SLURM_NTASKS` for commands that it runs without `srun`.
 
     Raises:
-        ValueError: variables are absent or no numbers.
+        ValueError: variables are missing or not numbers.
     """
     if "WORLD_SIZE" in environment:
         world = _number(environment, "WORLD_SIZE", "torchrun")
@@ -52,14 +52,14 @@ def find_launch(environment: Mapping[str, str] = os.environ) -> Launch:
     )
     host = environment.get("MASTER_ADDR") or first_host(environment.get("SLURM_STEP_NODELIST", ""))
     port = environment.get("MASTER_PORT") or str(slurm_port(environment))
-    return Launch(rank=rank, local_rank=local, world=world, meeting=f"tcp://{host}:{port}", sees_own_gpu_alone=True)
+    return Launch(rank=rank, local_rank=local, world=world, address=f"tcp://{host}:{port}", sees_own_gpu_alone=True)
 
 
 def first_host(nodes: str) -> str:
     """The first machine of a Slurm list of nodes: `gpu007` of `gpu[007-010,12],cpu1`.
 
     Raises:
-        ValueError: the list names none.
+        ValueError: the list names no machine.
     """
     found = re.match(r"([^\[,\s]+)(?:\[([^\]\-,]+)[^\]]*\]([^,\s]*))?", nodes)
     if found is None:
@@ -68,7 +68,7 @@ def first_host(nodes: str) -> str:
 
 
 def slurm_port(environment: Mapping[str, str]) -> int:
-    """A port that all tasks of a job step compute alike, and two steps of one machine seldom share."""
+    """A port: the same for all tasks of a job step, and rarely the same for two steps on one machine."""
     job = int(environment.get("SLURM_JOB_ID", "0"))
     step = environment.get("SLURM_STEP_ID", "0")
     return _FIRST_PORT + (job * 13 + (int(step) if step.isdigit() else 0)) % _NUM_PORTS

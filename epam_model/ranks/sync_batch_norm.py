@@ -1,4 +1,4 @@
-"""Batch norms over the clips of all ranks, on the CPU too, where torch has none."""
+"""Batch norms over the clips of all ranks, also on the CPU, for which torch has none."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from epam_model.ranks.distributed import Ranks, num_ranks, own_rank, sum_over_ra
 
 
 def synchronise_batch_norms(model: nn.Module, ranks: Ranks) -> nn.Module:
-    """The model with batch norms that use the statistics of all ranks in training; names of weights stay.
+    """The model with batch norms that use the statistics of all ranks in training; weights keep their names.
 
-    On GPUs they are torch's own, on the CPU `RanksBatchNorm`.
+    On GPUs these are torch's `SyncBatchNorm`, on the CPU `RanksBatchNorm`.
     """
     if ranks.world == 1:
         return model
@@ -28,15 +28,15 @@ def synchronise_batch_norms(model: nn.Module, ranks: Ranks) -> nn.Module:
 
 
 class RanksBatchNorm(nn.BatchNorm3d):
-    """A batch norm whose mean and variance in training are those of the clips of all ranks. Any rank of tensor goes."""
+    """A batch norm that uses mean and variance over the clips of all ranks in training; for (N, C, ...) of any ndim."""
 
     @classmethod
     def of(cls, norm: _BatchNorm) -> RanksBatchNorm:
-        """One with the weights, statistics and mode of another batch norm, which it replaces."""
+        """A replacement for another batch norm, with its weights, statistics and mode."""
         made = cls(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
         made.load_state_dict(norm.state_dict())
         if norm.affine:
-            made.weight, made.bias = norm.weight, norm.bias  # the same, so that frozen ones stay frozen
+            made.weight, made.bias = norm.weight, norm.bias  # the same objects: frozen weights stay frozen
         return made.train(norm.training)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,14 +57,14 @@ class RanksBatchNorm(nn.BatchNorm3d):
 
     def _check_input_dim(self, x: Tensor) -> None:
         if x.ndim < 2:
-            raise ValueError(f"a batch norm takes (N, C, ...), got {tuple(x.shape)}")
+            raise ValueError(f"input of a batch norm must be (N, C, ...), got {tuple(x.shape)}")
 
 
 class _Normalise(torch.autograd.Function):
     """(x - mean) / sqrt(variance + eps) over all ranks.
 
-    Each rank's loss depends on the values of all of them, through mean and variance: the backward pass sums over ranks
-    as well. Each rank tells its own mean and squared deviations, from which those of all follow without cancellation.
+    Each rank's loss depends on the values of all ranks, through mean and variance, so the backward pass also sums over
+    ranks. Ranks exchange their means and squared deviations, which are combined without cancellation.
     """
 
     @staticmethod
@@ -74,9 +74,9 @@ class _Normalise(torch.autograd.Function):
         shape = (1, -1, *(1 for _ in x.shape[2:]))
         own_count = x.numel() // x.shape[1]
         own_variance, own_mean = torch.var_mean(x, others, correction=0)
-        told = x.new_zeros(num_ranks(), 3, x.shape[1])  # each rank fills its own row
-        told[own_rank()] = torch.stack((own_mean, own_variance * own_count, torch.full_like(own_mean, own_count)))
-        means, deviations, counts = sum_over_ranks(told).unbind(dim=1)
+        table = x.new_zeros(num_ranks(), 3, x.shape[1])  # each rank fills its own row
+        table[own_rank()] = torch.stack((own_mean, own_variance * own_count, torch.full_like(own_mean, own_count)))
+        means, deviations, counts = sum_over_ranks(table).unbind(dim=1)
         count = counts.sum(dim=0)
         mean = (means * counts).sum(dim=0) / count
         variance = (deviations + counts * (means - mean).square()).sum(dim=0) / count

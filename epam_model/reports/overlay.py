@@ -1,4 +1,4 @@
-"""Pictures of what a model sees, and pictures and videos of the attention map over the RGB frames that it weights."""
+"""Pictures of a model's input, and pictures and videos of the attention map over the RGB frames."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from epam_data.stream.device import RGB_MEAN, RGB_STD
 
 Kind = Literal["picture", "video"]
 _HOT = np.array([255.0, 60.0, 20.0])
-_STRENGTH = 0.65  # share of the colour where attention is highest
+_STRENGTH = 0.65  # opacity of the colour where attention is highest
 _COLUMNS = 8
 _FPS = 8
 
 
 def first_inputs(stream: Stream, finisher: BatchFinisher, count: int = 4) -> dict[str, NDArray[np.uint8]]:
-    """Pictures, see `input_picture`, of the first clips of a stream as its model gets them, by key."""
+    """Pictures of the first clips of a stream as the model's input, by key; see `input_picture`."""
     batch = stream.read_step(0, 0)
     rgb, pose = (clips.cpu().numpy() for clips in finisher(batch.to(finisher.mean.device)))
     firsts = range(0, min(count, len(batch)) * batch.num_clips, batch.num_clips)
@@ -30,14 +30,14 @@ def first_inputs(stream: Stream, finisher: BatchFinisher, count: int = 4) -> dic
 
 
 def input_picture(rgb: NDArray[np.floating], pose: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Frames of a clip in a row, and below each the same frame under its heatmaps: cropped, flipped and coloured.
+    """A row of frames of a clip, and below it the same frames under their heatmaps, after crops, flips and colours.
 
     Args:
         rgb: (3, T, S, S) float, normalised as `BatchFinisher` does.
         pose: (V, T', h, w) float, 0 ... 1; T' is a multiple of T.
 
     Returns:
-        (2 S, n S, 3) uint8 of n frames, evenly spaced.
+        (2 S, n S, 3) uint8, for n evenly spaced frames.
     """
     frames = (rgb.transpose(1, 2, 3, 0) * RGB_STD + RGB_MEAN).round().clip(0, 255).astype(np.uint8)
     heat = (pose.max(axis=0) * 255).clip(0, 255).astype(np.uint8)
@@ -54,7 +54,7 @@ def attention_frames(frames: NDArray[np.uint8], attention: NDArray[np.floating])
 
     Args:
         frames: (T, S, S, 3) uint8.
-        attention: (T, H, W) in 0 ... 1; spread over the clip's own range, so that maps of any strength can be seen.
+        attention: (T, H, W) in 0 ... 1; scaled to the range of the clip, so that weak maps are visible too.
 
     Returns:
         (T, S, S, 3) uint8.
@@ -63,14 +63,14 @@ def attention_frames(frames: NDArray[np.uint8], attention: NDArray[np.floating])
         ValueError: numbers of frames differ.
     """
     if len(frames) != len(attention):
-        raise ValueError(f"frames and attention must be of one length, got {len(frames)} and {len(attention)}")
+        raise ValueError(f"frames and attention must have the same length, got {len(frames)} and {len(attention)}")
     low, high = float(attention.min()), float(attention.max())
-    spread = (attention - low) / (high - low) if high > low else np.zeros_like(attention)
+    scaled = (attention - low) / (high - low) if high > low else np.zeros_like(attention)
     size = (frames.shape[2], frames.shape[1])
     weights = np.stack(
         [
             np.asarray(Image.fromarray(each.astype(np.float32), mode="F").resize(size, Image.Resampling.BILINEAR))
-            for each in spread
+            for each in scaled
         ]
     )
     share = _STRENGTH * weights[..., None].clip(0, 1)
@@ -83,13 +83,13 @@ def write_overlay(
     """Write a sheet of all frames (`.png`) or a video (`.mp4`) of a clip; arguments as in `attention_frames`.
 
     Args:
-        path: without an ending.
+        path: the file, without ending.
         frames: (T, S, S, 3) uint8.
         attention: (T, H, W).
         kind: `picture` or `video`.
 
     Returns:
-        The file.
+        Path of the file.
 
     Raises:
         ValueError: the kind is unknown, or numbers of frames differ.

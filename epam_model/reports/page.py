@@ -1,4 +1,4 @@
-"""A run, or the test of a checkpoint -> one self-contained HTML page: it needs no network and nothing beside it."""
+"""The report of a run, or of the test of a checkpoint: one HTML page without external files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _WORST, _CONFUSIONS, _MISTAKES = 15, 20, 12  # rows and pictures of the page
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """A checkpoint, and what it says of a split."""
+    """A checkpoint, and its predictions for a split."""
 
     checkpoint_path: Path
     checkpoint: Checkpoint
@@ -42,57 +42,57 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassRow:
-    """How one class does."""
+    """The results of one class."""
 
     label: int
     name: str
     group: str
     clips: int
     recall: float
-    precision: float | None  # None: no clip is taken for it
-    f1: float | None  # None: it has no clip, either
-    taken_for: str  # the most frequent wrong class and its clips; "": none is wrong
+    precision: float | None  # None: the class is never predicted
+    f1: float | None  # None: it also has no clips
+    taken_for: str  # the most frequent wrong class and its clips; "": no clip is wrong
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mistake:
-    """A clip that is confidently taken for another class."""
+    """A clip with a confident wrong prediction."""
 
     key: str
     label: str
     own: float  # probability of its label
-    taken_for: str
-    probability: float
-    url: str  # its picture
+    taken_for: str  # the predicted class
+    probability: float  # of the predicted class
+    url: str  # URL of its picture
     width: int
     height: int
 
 
 def write_report(evaluation: Evaluation, path: Path) -> Path:
-    """Write the page: measures, curves, confusions, worst classes, most confident mistakes, settings.
+    """Write the page: metrics, curves, confusions, worst classes, most confident mistakes, settings.
 
-    The curves are those of `metrics.jsonl` beside the checkpoint, where there is one.
+    The curves come from `metrics.jsonl` next to the checkpoint, if it exists.
 
     Args:
         evaluation: what to show.
-        path: of the page; its folder is made if need be.
+        path: path of the page; its folder is created if needed.
 
     Returns:
         The page's path.
 
     Raises:
-        ValueError: every label of the split is hidden: there is nothing to tell right from wrong.
+        ValueError: every label of the split is hidden.
     """
     predictions, manifest = evaluation.predictions, evaluation.manifest
     known = predictions.labels >= 0
-    measures = measure(predictions.logits, predictions.labels, manifest.coarse_of)
-    if not measures:
-        raise ValueError(f"{evaluation.shards}: every label of {evaluation.split} is hidden: use epam-model predict")
+    metrics = measure(predictions.logits, predictions.labels, manifest.coarse_of)
+    if not metrics:
+        raise ValueError(f"{evaluation.shards}: every label of {evaluation.split} is hidden; use epam-model predict")
     labels = predictions.labels[known]
     matrices = {
         name: confusion_matrix(scores[known], labels) for name, scores in score_tables(predictions.logits).items()
     }
-    first = next(iter(matrices))  # what counts: the 1:1 fusion, or the only stream
+    first = next(iter(matrices))  # the main result: the 1:1 fusion, or the only stream
     classes = class_rows(matrices[first], manifest)
     run = evaluation.checkpoint_path.parent
     page = environment("epam_model", "epam_data").get_template("training_report.html.j2")
@@ -103,9 +103,9 @@ def write_report(evaluation: Evaluation, path: Path) -> Path:
         prepare=asdict(manifest.prepare),
         num_hidden=int((~known).sum()),
         num_left_out=_clips_of(manifest, evaluation.split) - len(known),
-        measures=measures,
+        metrics=metrics,
         scores=first,
-        table=_table(measures),
+        table=_table(metrics),
         curves=curves(_history(run)),
         confusions=[
             confusion_plot(matrix, manifest, f"Confusion matrix of {name}") for name, matrix in matrices.items()
@@ -123,10 +123,10 @@ def write_report(evaluation: Evaluation, path: Path) -> Path:
 
 
 def class_rows(matrix: Tensor, manifest: Manifest) -> list[ClassRow]:
-    """Every class by its coarse group, from a confusion matrix."""
+    """All classes, sorted by coarse group, from a confusion matrix."""
     f1, rows = class_f1(matrix), []
     for label in class_order(manifest):
-        clips, taken, right = int(matrix[label].sum()), int(matrix[:, label].sum()), int(matrix[label, label])
+        clips, predicted, right = int(matrix[label].sum()), int(matrix[:, label].sum()), int(matrix[label, label])
         wrong = matrix[label].clone()
         wrong[label] = 0
         other = int(wrong.argmax())
@@ -137,8 +137,8 @@ def class_rows(matrix: Tensor, manifest: Manifest) -> list[ClassRow]:
                 group=manifest.groups[manifest.coarse_of[label]] if manifest.groups else "",
                 clips=clips,
                 recall=right / clips if clips else 0.0,
-                precision=right / taken if taken else None,
-                f1=float(f1[label]) if clips + taken else None,
+                precision=right / predicted if predicted else None,
+                f1=float(f1[label]) if clips + predicted else None,
                 taken_for=f"{manifest.classes[other]} ({int(wrong[other])})" if wrong.any() else "",
             )
         )
@@ -146,7 +146,7 @@ def class_rows(matrix: Tensor, manifest: Manifest) -> list[ClassRow]:
 
 
 def confident_mistakes(predictions: Predictions) -> list[int]:
-    """Rows of the clips whose most probable class is wrong, the most confident first; hidden labels are left out."""
+    """Rows of the clips whose most probable class is wrong, the most confident first, without hidden labels."""
     top, guess = probabilities(predictions.logits).max(dim=1)
     wrong = (predictions.labels >= 0) & (guess != predictions.labels)
     rows = wrong.nonzero()[:, 0]
@@ -176,18 +176,18 @@ def _clips_of(manifest: Manifest, split: str) -> int:
     return sum(shard.num_samples for shard in manifest.shards if shard.split == split)
 
 
-def _table(measures: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    """Measures by stream or fusion, then by what they measure."""
+def _table(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Metrics by stream or fusion, then by kind."""
     table: dict[str, dict[str, float]] = {}
-    for name, value in measures.items():
-        what, scores = split_name(name)
-        table.setdefault(scores, {})[what] = value
+    for name, value in metrics.items():
+        kind, scores = split_name(name)
+        table.setdefault(scores, {})[kind] = value
     return table
 
 
 def _most_confused(matrix: Tensor, manifest: Manifest) -> list[tuple[str, str, int, int, bool]]:
-    """(label, predicted class, clips, clips of the label, whether both are of one group), the most clips first."""
-    group = manifest.coarse_of or range(len(manifest.classes))  # without groups, each class is its own
+    """(label, predicted class, clips, clips of the label, whether both have the same group), most clips first."""
+    group = manifest.coarse_of or range(len(manifest.classes))  # without groups, each class is its own group
     wrong = matrix.clone().fill_diagonal_(0)
     pairs = [(int(wrong[a, b]), a, b) for a, b in wrong.nonzero().tolist()]
     return [

@@ -1,4 +1,4 @@
-"""Curves of a training run, from its `metrics.jsonl`, and confusion matrices, each with its figures in words."""
+"""Curves of a training run, from its `metrics.jsonl`, and confusion matrices, each with a caption."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ _TITLES = {
     "grad_norm": ("Norm of the gradient", ""),
     "clips_per_second": ("Throughput", "clips per second"),
     "data_wait_share": ("Waiting for data", "share of the time"),
-    "memory_gb": ("Memory", "GB, the most so far"),
+    "memory_gb": ("Memory", "GB, peak so far"),
 }
-"""Title and unit of the plots, by the beginning of the names that they show; what is not here has a plot of its own."""
+"""Prefix of the logged names in a plot -> its title and unit; each other name gets its own plot."""
 
 _NOT_SHOWN = ("part", "epoch", "step", "seconds_left", "f1_macro_", "f1_micro_")
-_MAX_POINTS = 400  # of a curve; more cannot be seen, and would fill the page with bytes
-_MAX_NAMED = 12  # classes whose names fit beside a matrix
+_MAX_POINTS = 400  # of a curve; more are not visible, and would make the page large
+_MAX_NAMED = 12  # number of classes whose names fit next to a matrix
 
 
 def curves(history: History) -> list[Plot]:
-    """A plot for each kind of number that the run logged."""
+    """A plot for each kind of value that the run logged."""
     names = dict.fromkeys(name for line in history for name, value in line.items() if isinstance(value, int | float))
     groups: dict[str, list[str]] = {}
     for name in names:
@@ -54,31 +54,31 @@ def _group(name: str) -> str:
 
 def _curve(history: History, names: list[str], title: str, unit: str) -> Plot:
     axes = new_axes("step", unit)
-    words = []
+    last_values = []
     colours = colormaps["tab20" if len(names) > 10 else "tab10"].colors  # type: ignore[attr-defined]
     for name, colour in zip(names, colours, strict=False):
         points = [(line["step"], line[name]) for line in history if name in line]
         steps, values = np.array(points, float).T
         few = len(points) <= 30
         axes.plot(_thinned(steps), _thinned(values), "o-" if few else "-", color=colour, label=name, ms=3, lw=1.2)
-        words.append(f"{name} {values[-1]:.4g}")
+        last_values.append(f"{name} {values[-1]:.4g}")
     if len(names) > 1:
         axes.legend(frameon=False, fontsize=7, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
-    return finish_plot(title, f"at the end: {', '.join(words)}", axes)
+    return finish_plot(title, f"at the end: {', '.join(last_values)}", axes)
 
 
 def _thinned(values: Any) -> Any:
-    """Means of so many neighbours that few points are left."""
+    """Means over neighbouring points, so that at most `_MAX_POINTS` remain."""
     return np.array([part.mean() for part in np.array_split(values, min(len(values), _MAX_POINTS))])
 
 
 def confusion_plot(matrix: Tensor, manifest: Manifest, title: str) -> Plot:
-    """Shares of the clips of each class by predicted class; the classes stand by their coarse group, if they have one.
+    """For each class, the shares of its clips by predicted class; classes are sorted by coarse group, if any.
 
     Args:
         matrix: (K, K) int64, see `metrics.confusion_matrix`.
-        manifest: names and groups.
-        title: of the plot.
+        manifest: for names and groups of the classes.
+        title: title of the plot.
     """
     order = class_order(manifest)
     counts = matrix[order][:, order].numpy().astype(float)
@@ -95,7 +95,7 @@ def confusion_plot(matrix: Tensor, manifest: Manifest, title: str) -> Plot:
             axes.axhline(edge, color=GREY, linewidth=0.6)
             axes.axvline(edge, color=GREY, linewidth=0.6)
         axes.tick_params(length=0)
-        return finish_plot(title, f"{right:,} of {total:,} clips lie on the diagonal; lines part the groups", axes)
+        return finish_plot(title, f"{right:,} of {total:,} clips are on the diagonal; lines separate the groups", axes)
 
 
 def class_order(manifest: Manifest) -> list[int]:
@@ -104,7 +104,7 @@ def class_order(manifest: Manifest) -> list[int]:
 
 
 def _ticks(manifest: Manifest, order: list[int]) -> Iterator[tuple[float, str]]:
-    """Places and names: of classes where there is room, else of groups; without groups, some labels."""
+    """Positions and names of ticks: for few classes their names, else those of groups; without groups, some labels."""
     if len(order) <= _MAX_NAMED:
         yield from enumerate(manifest.classes[label] for label in order)
         return

@@ -1,4 +1,4 @@
-"""What a run leaves to read: `train.log` and the terminal, `metrics.jsonl`, TensorBoard and a progress bar."""
+"""The logs of a run: `train.log` and the terminal, `metrics.jsonl`, TensorBoard and a progress bar."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ LOG, METRICS, TENSORBOARD = "train.log", "metrics.jsonl", "tensorboard"
 
 
 class RunLog:
-    """Writes the log of a run into its folder; on ranks other than the main one, nothing. A context manager.
+    """Writes the logs of a run into its folder; only the main rank writes. A context manager.
 
     Args:
-        out: the run's folder.
+        out: the run folder.
         is_main: whether this rank writes.
-        resumed_at: optimiser steps of the checkpoint that the run goes on from. What an interrupted run measured behind
-            it is taken back from the metrics and TensorBoard, so that they read as if there had been no interruption;
-            the text log keeps what was said. None: a new run, which replaces all three.
-        evaluated_epochs: how many epochs were evaluated up to that checkpoint; it may lie before an evaluation.
+        resumed_at: optimiser steps of the checkpoint from which the run resumes. Values that the interrupted run logged
+            after it are removed from the metrics and TensorBoard, as if there had been no interruption; the text log
+            keeps them. None: a new run, which replaces all three.
+        evaluated_epochs: how many epochs were evaluated up to that checkpoint; it may precede an evaluation.
     """
 
     def __init__(self, out: Path, *, is_main: bool, resumed_at: int | None = None, evaluated_epochs: int = 0) -> None:
@@ -62,40 +62,40 @@ class RunLog:
                 file.close()
 
     def line(self, text: str) -> None:
-        """One line for people."""
+        """Write one line to the terminal and the text log."""
         if self._is_main:
             try:
-                tqdm.write(text, file=sys.stdout)  # keeps a progress bar whole
+                tqdm.write(text, file=sys.stdout)  # does not break a progress bar
                 sys.stdout.flush()
-            except BrokenPipeError:  # `| tee` was killed: no reason to stop
+            except BrokenPipeError:  # `| tee` was killed, but the run need not stop
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             self._log.write(f"{text}\n")
 
     def values(self, part: str, values: dict[str, float], *, epoch: int, progress: tuple[int, int], step: int) -> None:
-        """Named numbers of one moment, everywhere: `Epoch(val) [3][40/40]  top1_fused: 0.8125  ...`.
+        """Write the values of a step to all logs; as text: `Epoch(val) [3][40/40]  top1_fused: 0.8125  ...`.
 
-        The line for people leaves out what would make it too long to read: of the measures of an evaluation it has
-        those of the scores that count, and top-1 of the others.
+        To keep the text line short, it has only the metrics of the main scores of an evaluation, and top-1 of the
+        others.
 
         Args:
             part: `train` or `val`.
-            values: numbers by name.
-            epoch: from 1, as people count.
+            values: values by name.
+            epoch: from 1.
             progress: (steps done, steps of the epoch).
             step: optimiser steps so far.
         """
         if not self._is_main:
             return
-        said = headlines(values) if part == "val" else values
-        text = "  ".join(as_text(name, value) for name, value in said.items())
+        shown = headlines(values) if part == "val" else values
+        text = "  ".join(as_text(name, value) for name, value in shown.items())
         self.line(f"Epoch({part}) [{epoch}][{progress[0]}/{progress[1]}]  {text}")
-        finite = {name: value for name, value in values.items() if math.isfinite(value)}  # JSON knows no others
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}  # JSON has no NaN
         self._metrics.write(f"{json.dumps({'part': part, 'epoch': epoch, 'step': step, **finite})}\n")
         for name, value in values.items():
             self._tensorboard.add_scalar(f"{part}/{name}", value, step)
 
     def pictures(self, pictures: Mapping[str, NDArray[np.uint8]], *, step: int) -> None:
-        """Show pictures (H, W, 3) by name in TensorBoard, under `clips/`."""
+        """Write pictures (H, W, 3), by name, to TensorBoard under `clips/`."""
         if self._is_main:
             for name, picture in pictures.items():
                 self._tensorboard.add_image(f"clips/{name}", picture, step, dataformats="HWC")
@@ -106,7 +106,7 @@ class RunLog:
             self._bar = tqdm(total=total, initial=done, desc=f"epoch {epoch}", unit="step", leave=False)
 
     def advance_bar(self) -> None:
-        """One step is done."""
+        """Count one finished step."""
         if self._bar is not None:
             self._bar.update()
 
@@ -117,15 +117,15 @@ class RunLog:
             self._bar = None
 
 
-def headlines(measures: Mapping[str, float]) -> dict[str, float]:
-    """The measures of the scores that count, which stand first; of the others top-1, and what is no measure."""
-    scores = {name: split_name(name) for name in measures}
+def headlines(metrics: Mapping[str, float]) -> dict[str, float]:
+    """All metrics of the main scores, which come first; top-1 of the other scores; and values that are not metrics."""
+    scores = {name: split_name(name) for name in metrics}
     first = next((of for _, of in scores.values() if of), "")
-    return {name: measures[name] for name, (what, of) in scores.items() if of in (first, "") or what == "top1"}
+    return {name: metrics[name] for name, (kind, of) in scores.items() if of in (first, "") or kind == "top1"}
 
 
 def as_text(name: str, value: float) -> str:
-    """A number as a line shows it, `name: value`; its name tells how."""
+    """A value as `name: value`; the format depends on the name."""
     if name == "seconds_left":
         return f"time_left: {duration(value)}"
     if name.startswith("lr"):
@@ -136,7 +136,7 @@ def as_text(name: str, value: float) -> str:
 
 
 def _drop_after(path: Path, step: int, evaluated_epochs: int) -> None:
-    """Keep the lines of `metrics.jsonl` that were written up to a checkpoint; an unfinished last line goes too."""
+    """Remove the lines of `metrics.jsonl` that were written after a checkpoint, and an incomplete last line."""
     if not path.is_file():
         return
     kept = []

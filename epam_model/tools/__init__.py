@@ -1,1 +1,1 @@
-"""Profile, features, export: what is done with a model besides training it."""
+"""Tools around a model: profile, features, export, diagnosis."""

@@ -1,4 +1,4 @@
-"""Lines of a checklist, and the remedies for known troubles."""
+"""Lines of a checklist, and fixes for known errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Trouble:
-    """A message that users of MMAction2 have met, why it comes, and what to do."""
+    """An error message that users of MMAction2 may get, its cause, and what to do."""
 
     message: str
     pattern: str  # regular expression that finds it
@@ -34,25 +34,25 @@ TROUBLES = (
     Trouble(
         message="forward() got an unexpected keyword argument 'gt'",
         pattern=r"unexpected keyword argument '(gt|gt_coarse)'",
-        cause="a recogniser hands labels to a backbone that takes none",
-        remedy='type="EPAMRecognizer", which looks at what the backbone takes',
+        cause="the recogniser passes labels to a backbone that takes none",
+        remedy='use type="EPAMRecognizer", which passes labels only to backbones that take them',
     ),
     Trouble(
         message="expected 16 frames, got 8",
         pattern=r"frames, got \d+|frames must be a multiple|pose frames per rgb frame",
         cause="clip_len is that of the other network",
-        remedy="clip_len=dict(RGB=16, Pose=48) for EPAMBackbone, dict(RGB=8, Pose=32) for RGBPoseConv3D",
+        remedy="set clip_len=dict(RGB=16, Pose=48) for EPAMBackbone, dict(RGB=8, Pose=32) for RGBPoseConv3D",
     ),
     Trouble(
         message="size mismatch 2048 vs 432",
         pattern=r"size mismatch|must be \(B, \d+, T, H, W\)|in_channels",
-        cause="the head, or the checkpoint, is that of the other network",
-        remedy="in_channels=[432, 216] for EPAMBackbone, [2048, 512] for RGBPoseConv3D",
+        cause="the head or the checkpoint belongs to the other network",
+        remedy="set in_channels=[432, 216] for EPAMBackbone, [2048, 512] for RGBPoseConv3D",
     ),
     Trouble(
         message="out of memory",
         pattern=r"out of memory|not enough memory|needs .* GB",
-        cause="batch_size is that of one GPU, and too large for it",
+        cause="batch_size, which is per GPU, is too large",
         remedy="halve batch_size and set optim_wrapper.accumulative_counts=2; or train with AmpOptimWrapper",
     ),
     Trouble(
@@ -64,13 +64,13 @@ TROUBLES = (
     Trouble(
         message="RGBPoseHead is already registered in model",
         pattern=r"already registered",
-        cause="a head of one's own under the name of MMAction2's",
-        remedy='type="PCANRGBPoseHead"; or custom_imports of epam_model.mmaction.replace, which replaces theirs',
+        cause="another head has the name of MMAction2's",
+        remedy='use type="PCANRGBPoseHead"; or add epam_model.mmaction.replace to custom_imports to replace theirs',
     ),
     Trouble(
         message="Weights only load failed",
         pattern=r"[Ww]eights.only",
-        cause="torch >= 2.6 reads a checkpoint of MMEngine only if it is told that its pickle may run code",
+        cause="torch >= 2.6 refuses a checkpoint of MMEngine, since its pickle may run code",
         remedy="for --resume of your own checkpoints: export TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1",
     ),
 )
@@ -83,22 +83,22 @@ class Tick:
     name: str
     ok: bool
     detail: str
-    remedy: str = ""  # what to do if it is not
+    remedy: str = ""  # what to do if not ok
 
     def __str__(self) -> str:
         line = f"[{'x' if self.ok else ' '}] {self.name:<12} {self.detail}"
         return f"{line}\n{'':<16} -> {self.remedy}" if self.remedy and not self.ok else line
 
 
-def tick(name: str, look: Callable[[], str]) -> Tick:
-    """A line of the checklist: what `look` returns, or what it raises and the known remedy; the next comes anyway."""
+def tick(name: str, check: Callable[[], str]) -> Tick:
+    """A line of the checklist: the text that `check` returns, or the error that it raises and what to do about it."""
     try:
-        return Tick(name=name, ok=True, detail=look())
+        return Tick(name=name, ok=True, detail=check())
     except Exception as error:
         text = traceback.format_exception_only(error)[-1].strip()
         return Tick(name=name, ok=False, detail=text, remedy=remedy_for(text))
 
 
 def remedy_for(text: str) -> str:
-    """What to do about an error message: the known remedy, or nothing."""
+    """What to do about an error message; empty if it is not known."""
     return next((trouble.remedy for trouble in TROUBLES if re.search(trouble.pattern, text)), "")

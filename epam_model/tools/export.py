@@ -17,7 +17,7 @@ class PlainOutputs(nn.Module):
     """A recogniser that returns a tuple of tensors: the logits (B, K) of each stream, in the order rgb, pose.
 
     Args:
-        model: maps (rgb, pose) to `Logits`; it is copied, in evaluation mode, its batch norms folded.
+        model: maps (rgb, pose) to `Logits`; it is copied, with batch norms folded, in evaluation mode.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -35,7 +35,7 @@ def export_model(model: nn.Module, out: Path, *, rgb: Tensor, pose: Tensor) -> N
 
     Args:
         model: maps (rgb, pose) to `Logits`, on the CPU.
-        out: the file; its ending says the format.
+        out: the file; its ending selects the format.
         rgb: clips (B, 3, T, H, W), float, as examples; B at least 2.
         pose: clips (B, V, T', h, w), float.
 
@@ -49,7 +49,7 @@ def export_model(model: nn.Module, out: Path, *, rgb: Tensor, pose: Tensor) -> N
         torch.export.save(program, out)
         return
     try:
-        import onnxscript  # noqa: F401 (torch's exporter imports it late, and says less)
+        import onnxscript  # noqa: F401 (torch's exporter imports it late, with a less clear error)
     except ImportError:
         raise ValueError(f"{out}: ONNX needs the packages onnx and onnxscript: pip install onnx onnxscript") from None
     names = [f"{stream}_logits" for stream in _streams(model, rgb, pose)]
@@ -66,7 +66,7 @@ def export_model(model: nn.Module, out: Path, *, rgb: Tensor, pose: Tensor) -> N
 
 
 def export_program(model: nn.Module, *, rgb: Tensor, pose: Tensor) -> torch.export.ExportedProgram:
-    """The graph that `export_model` writes; arguments as there."""
+    """The graph that `export_model` writes; same arguments."""
     batch = torch.export.Dim("batch")
     with torch.no_grad():
         return torch.export.export(PlainOutputs(model), (rgb, pose), dynamic_shapes=({0: batch}, {0: batch}))

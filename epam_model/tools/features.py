@@ -34,51 +34,51 @@ def extract(
     kind: str = "pooled",
     identity: dict[str, Any],
 ) -> int:
-    """Write the features of every clip of a split; an interrupted call goes on where it was.
+    """Write the features of every clip of a split; an interrupted call can be repeated to resume.
 
     The file has a row per clip, in storage order: `key`, `label` (-1: hidden), `rgb_logits`, `pose_logits` (N, K),
     `rgb_features`, `pose_features` (N, C) or, of kind `full`, (N, C, T, H, W), and for EPAM-Net `attention`
-    (N, T, H, W) in 0 ... 1; all float32, compressed, a chunk per clip where clips are large. The attribute `identity`
-    says what was computed. Each batch is a file of its own in `<out>.parts/` until all are there.
+    (N, T, H, W) in 0 ... 1; all float32, compressed, one chunk per clip if clips are large. The attribute `identity`
+    says what was computed. Until all are done, each batch is a separate file in `<out>.parts/`.
 
     Args:
         model: a recogniser, on `device`.
         stream: an evaluation stream of one process.
-        finisher: makes a model's input of a batch; on `device`.
-        device: where the model computes.
+        finisher: turns a batch into the model's input; on `device`.
+        device: the model's device.
         out: the HDF5 file.
         kind: `pooled` (mean over time and space) or `full`.
-        identity: what tells this computation from another (weights, shards, settings): parts of another are refused.
+        identity: what identifies this computation (weights, shards, settings); parts with another identity are refused.
 
     Returns:
-        The number of clips whose features were there from an interrupted call.
+        The number of clips whose features existed from an interrupted call.
 
     Raises:
-        ValueError: the kind is unknown, the file exists, its parts are those of another computation, or damaged
-            samples would be left out.
+        ValueError: the kind is unknown, the file exists, its parts belong to another computation, or damaged samples
+            would be left out.
     """
     if kind not in get_args(Kind):
         raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {kind!r}")
     if out.exists():
-        raise ValueError(f"{out}: exists already")
+        raise ValueError(f"{out}: already exists")
     if stream.settings.on_damage != "raise":
         raise ValueError(f"stream.on_damage must be raise for a row per clip, got {stream.settings.on_damage}")
-    said = json.dumps({**identity, "kind": kind, "batch_size": stream.settings.batch_size}, sort_keys=True, default=str)
-    parts = out.with_name(f"{out.name}.parts")
-    first = _finished_parts(parts, said)
     batch_size = stream.settings.batch_size
+    text = json.dumps({**identity, "kind": kind, "batch_size": batch_size}, sort_keys=True, default=str)
+    parts = out.with_name(f"{out.name}.parts")
+    first = _finished_parts(parts, text)
     with evaluating(model), torch.inference_mode():
         for number, batch in enumerate(stream.epoch(consumed=first * batch_size), start=first):
             columns = _columns(model, batch, finisher(batch.to(device)), kind)
-            _write_whole(parts / f"{number:06d}.h5", [columns], said)
+            _write_tables(parts / f"{number:06d}.h5", [columns], text)
     files = sorted(parts.glob("*.h5"))
-    _write_whole(out, map(_read, files), said, num_rows=stream.num_samples)
+    _write_tables(out, map(_read, files), text, num_rows=stream.num_samples)
     shutil.rmtree(parts)
     return min(first * batch_size, stream.num_samples)
 
 
 def model_outputs(model: nn.Module, rgb: Tensor, pose: Tensor) -> dict[str, Tensor]:
-    """Everything of one forward pass, by name: `<stream>_logits`, `<stream>_features` (B, C, T, H, W), `attention`."""
+    """All outputs of one forward pass: `<stream>_logits`, `<stream>_features` (B, C, T, H, W), `attention`."""
     with _recorded(model) as outputs:
         logits = model(rgb, pose)
     return {f"{name}_logits": scores for name, scores in logits.streams.items()} | outputs
@@ -86,7 +86,7 @@ def model_outputs(model: nn.Module, rgb: Tensor, pose: Tensor) -> dict[str, Tens
 
 @contextmanager
 def _recorded(model: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """Collect what enters the head, and the attention map, while the model runs."""
+    """Record the input of the head, and the attention map, while the model runs."""
     outputs: dict[str, Tensor] = {}
 
     def keep_features(head: Any, features: tuple[Tensor, ...]) -> None:
@@ -116,23 +116,23 @@ def _columns(model: nn.Module, batch: Batch, clips: tuple[Tensor, Tensor], kind:
     return {"key": np.array(batch.keys, dtype=object), "label": batch.label.cpu().numpy()} | columns
 
 
-def _finished_parts(parts: Path, said: str) -> int:
-    """How many parts of an interrupted call are there; the folder is made."""
+def _finished_parts(parts: Path, identity: str) -> int:
+    """The number of parts that an interrupted call finished; creates the folder if needed."""
     parts.mkdir(parents=True, exist_ok=True)
     record = parts / "identity.json"
-    if record.exists() and record.read_text(encoding="utf-8") != said:
-        raise ValueError(f"{parts}: holds parts of another computation; delete it, or give another --out")
-    record.write_text(said, encoding="utf-8")
+    if record.exists() and record.read_text(encoding="utf-8") != identity:
+        raise ValueError(f"{parts}: contains parts of another computation; delete it, or give another --out")
+    record.write_text(identity, encoding="utf-8")
     count = 0
     while (parts / f"{count:06d}.h5").exists():
         count += 1
     return count
 
 
-def _write_whole(path: Path, tables: Any, said: str, num_rows: int | None = None) -> None:
-    """Write tables one below the other, so that the file appears whole or not at all."""
-    with atomic_write(path) as whole, h5py.File(whole.name, "w") as file:
-        file.attrs["identity"] = said
+def _write_tables(path: Path, tables: Any, identity: str, num_rows: int | None = None) -> None:
+    """Write tables one after another, so that the file appears complete or not at all."""
+    with atomic_write(path) as target, h5py.File(target.name, "w") as file:
+        file.attrs["identity"] = identity
         row = 0
         for table in tables:
             count = len(table["key"])

@@ -1,4 +1,4 @@
-"""What a network costs: parameters and multiply-adds of each part, activation memory and clips per second."""
+"""The cost of a network: parameters and multiply-adds of each part, activation memory and clips per second."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from epam_model.networks.heads import Logits
 from epam_model.networks.two_streams import HasParts
 
 Variant = Literal["fp32", "bf16", "fp32-folded", "fp32-compiled", "bf16-compiled"]
-"""`folded`: batch norms are folded into convolutions, for evaluation alone."""
+"""`folded`: batch norms are folded into convolutions, only for evaluation."""
 
-_SECONDS = 1.0  # how long each row is timed, at least
+_SECONDS = 1.0  # shortest time for which a row is measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class PartCost:
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """One row of timing; a row that was left out has a reason instead of figures."""
+    """One row of timings; a row that was left out has a reason instead of numbers."""
 
     variant: str
     mode: str  # evaluation or training
@@ -44,7 +44,7 @@ class Speed:
 
 
 def part_costs(model: nn.Module, rgb: Tensor, pose: Tensor) -> list[PartCost]:
-    """Parameters and multiply-adds of each part, the whole last; rgb and pose are a batch of one clip."""
+    """Parameters and multiply-adds of each part, then in total; rgb and pose are a batch of one clip."""
     macs = multiply_adds(model.eval(), rgb, pose)
     return [
         PartCost(name=name, parameters=sum(weight.numel() for weight in part.parameters()), macs=macs.get(name, 0))
@@ -55,7 +55,7 @@ def part_costs(model: nn.Module, rgb: Tensor, pose: Tensor) -> list[PartCost]:
 def multiply_adds(model: nn.Module, rgb: Tensor, pose: Tensor) -> dict[str, int]:
     """Multiply-adds of one forward pass, of each part and in `total`: half the FLOPs that torch counts.
 
-    Only convolutions and matrix products count, as is usual.
+    Only convolutions and matrix products are counted, as usual.
     """
     with torch.no_grad(), FlopCounterMode(display=False, depth=4) as counter:
         model(rgb, pose)
@@ -65,7 +65,7 @@ def multiply_adds(model: nn.Module, rgb: Tensor, pose: Tensor) -> dict[str, int]
 
 
 def _inside(counts: Mapping[str, int], module: str) -> int:
-    """The count of a module, or of the outermost counted ones inside it, where it is not called as a whole."""
+    """The count of a module; if it is not called itself, the sum over the outermost counted modules inside it."""
     if module in counts:
         return counts[module]
     inside = [name for name in counts if name.startswith(f"{module}.")]
@@ -82,7 +82,7 @@ def measure_speed(
         rgb: (B, 3, T, H, W).
         pose: (B, V, T', h, w).
         variant: a `Variant`.
-        training: a forward and a backward pass, else a forward pass in evaluation mode.
+        training: True: a forward and a backward pass; False: a forward pass in evaluation mode.
         budget_seconds: a pass that takes longer is not repeated.
     """
     row: dict[str, Any] = {
@@ -96,7 +96,7 @@ def measure_speed(
     called = torch.compile(prepared) if variant.endswith("compiled") else prepared
     run = _pass(called, rgb, pose, training=training, precision=variant[:4])
     try:
-        run()  # the first chooses kernels, or compiles
+        run()  # the first run chooses kernels, or compiles
         kept = activation_bytes(run, rgb.device, training=training)
         seconds = _seconds_per_run(run, rgb.device, budget_seconds)
     except (torch.OutOfMemoryError, MemoryError):
@@ -110,7 +110,7 @@ def measure_speed(
 def activation_bytes(run: Callable[[], object], device: torch.device, *, training: bool) -> int | None:
     """Bytes of activations of one pass: in training what autograd keeps for the backward pass, each storage once.
 
-    In evaluation, the peak on a GPU above what was there before; None on the CPU, where torch does not count.
+    In evaluation, the peak on a GPU minus what was allocated before; None on the CPU, where torch does not count.
     """
     if training:
         kept: dict[int, int] = {}
@@ -139,19 +139,19 @@ def format_costs(costs: Sequence[PartCost]) -> str:
 
 
 def speeds_header(device: torch.device) -> str:
-    """The first line of the table of timings."""
+    """The header of the table of timings."""
     return f"{'on ' + device.type:<14} {'mode':<11} {'batch':>5} {'clips/s':>9} {'activations':>12}"
 
 
 def format_speed(row: Speed) -> str:
-    """A line of it."""
+    """A line of the table of timings."""
     memory = "-" if row.activation_mb is None else f"{row.activation_mb:,.0f} MB"
     cost = f"{row.left_out:>22}" if row.clips_per_second is None else f"{row.clips_per_second:>9.2f} {memory:>12}"
     return f"{row.variant:<14} {row.mode:<11} {row.batch_size:>5} {cost}"
 
 
 def as_json(costs: Sequence[PartCost], rows: Sequence[Speed], device: torch.device) -> dict[str, Any]:
-    """Everything that the tables say, for a file."""
+    """The content of both tables, for a JSON file."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
     return {
         "device": name,
@@ -164,15 +164,15 @@ def as_json(costs: Sequence[PartCost], rows: Sequence[Speed], device: torch.devi
 def _pass(
     model: Callable[..., Any], rgb: Tensor, pose: Tensor, *, training: bool, precision: str
 ) -> Callable[[], None]:
-    def casting() -> AbstractContextManager[Any]:
+    def autocast() -> AbstractContextManager[Any]:
         return torch.autocast(rgb.device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
     def evaluate() -> None:
-        with torch.inference_mode(), casting():
+        with torch.inference_mode(), autocast():
             model(rgb, pose)
 
     def train() -> None:
-        with casting():
+        with autocast():
             logits: Logits = model(rgb, pose)
         outputs = [*logits.streams.values(), *logits.coarse_streams.values(), *logits.embeddings.values()]
         torch.stack([output.float().square().mean() for output in outputs]).sum().backward()  # type: ignore[no-untyped-call]
@@ -181,7 +181,7 @@ def _pass(
 
 
 def _seconds_per_run(run: Callable[[], None], device: torch.device, budget_seconds: float) -> float:
-    """Mean time of a run over a second, or of one alone if it is long."""
+    """Mean time per run over `_SECONDS`, or the time of a single run if that is longer."""
     start, count = time.perf_counter(), 0
     while count == 0 or time.perf_counter() - start < min(_SECONDS, budget_seconds):
         run()
@@ -192,7 +192,7 @@ def _seconds_per_run(run: Callable[[], None], device: torch.device, budget_secon
 
 
 def _parts(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The parts that have weights."""
+    """The parts of a network that have weights, by name."""
     assert isinstance(model, HasParts)
     parts = [(name, model.get_submodule(name)) for name in model.module_parts]
     return [(name, part) for name, part in parts if any(True for _ in part.parameters())]

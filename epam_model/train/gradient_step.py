@@ -1,4 +1,4 @@
-"""One optimiser step on one batch: losses, gradients over all ranks, clipping, and what must not happen to weights."""
+"""One optimiser step on one batch: losses, gradients over all ranks, clipping; a step that is not finite is skipped."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from epam_model.train.weight_average import WeightAverage
 from epam_model.weights.checkpoint import Checkpoint
 
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""By `train.precision`, the type that a step computes in where that is safe; None: as the weights are."""
+"""`train.precision` -> the autocast type; None: the type of the weights."""
 _LOWEST_SCALE = 1.0
-"""Of the fp16 loss: below it, gradients overflow for another reason than the type."""
+"""Lowest scale of the fp16 loss: if gradients still overflow, fp16 is not the reason."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StepResult:
-    """What came of a step."""
+    """The result of a step."""
 
     values: dict[str, Tensor]  # scalars of this rank, to log: lr, loss, its terms, grad_norm
-    is_finite: bool  # False: loss or gradient of some rank is not finite, and nothing was changed
-    stop: bool  # whether some rank was asked to stop
+    is_finite: bool  # False: loss or gradient of a rank is not finite, so nothing was changed
+    stop: bool  # whether any rank was asked to stop
 
 
 class GradientStep:
@@ -38,12 +38,12 @@ class GradientStep:
 
     Args:
         model: maps (rgb, pose) to `Logits`; on the device.
-        objective: what is minimised; on the device.
-        settings: the training.
-        ranks: this process among all.
+        objective: the loss; on the device.
+        settings: the `train` section.
+        ranks: this process.
 
     Attributes:
-        optimizer, scaler: torch's, whose states belong into a checkpoint.
+        optimizer, scaler: torch's optimiser and loss scaler; a checkpoint needs their states.
         average: the mean of the weights; None: the recipe keeps none.
     """
 
@@ -53,22 +53,22 @@ class GradientStep:
         self.scaler = torch.amp.GradScaler(ranks.device.type, enabled=settings.precision == "fp16")
         self.average = WeightAverage(model, settings.ema_decay) if settings.ema_decay else None
         self._weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
-        self._called = model  # what a step calls; in `together` it averages gradients over ranks
+        self._called = model  # the module that a step calls; in `together` it averages gradients over ranks
         self._parallel: DistributedDataParallel | None = None
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """While this lasts, gradients are means over ranks, and the network is compiled if the recipe says so."""
+        """Inside, gradients are means over ranks, and the network is compiled if `train.compile` is set."""
         called = data_parallel(self.model, self.ranks)
         self._parallel = called if isinstance(called, DistributedDataParallel) else None
         self._called = torch.compile(called) if self.settings.compile else called  # type: ignore[assignment]
         try:
             yield
         finally:
-            self._called, self._parallel = self.model, None  # lets go of DDP, and with it of the process group
+            self._called, self._parallel = self.model, None  # releases DDP, and with it the process group
 
     def load(self, checkpoint: Checkpoint, what: str) -> None:
-        """Go on with the optimiser, the mean of the weights and the scale of a checkpoint.
+        """Restore the optimiser, the mean of the weights and the loss scale from a checkpoint.
 
         Args:
             checkpoint: of a run with the same recipe.
@@ -84,14 +84,14 @@ class GradientStep:
             self.scaler.load_state_dict(checkpoint.scaler)
 
     def take(self, rgb: Tensor, pose: Tensor, labels: Tensor, *, rate: float, stop: bool) -> StepResult:
-        """Step on this rank's part of a batch, unless the loss or gradient of any rank is not finite.
+        """Take a step on this rank's part of a batch, unless the loss or gradient of any rank is not finite.
 
         Args:
             rgb: (B, 3, T, H, W) float.
             pose: (B, V, T', h, w) float.
             labels: (B,) int64.
             rate: the learning rate.
-            stop: whether this rank was asked to stop; all ranks learn of it.
+            stop: whether this rank was asked to stop; the result says so on all ranks.
         """
         rates = set_learning_rate(self.optimizer, rate, self.settings)
         before = self._statistics() if self.settings.max_skipped_steps else []
@@ -100,12 +100,12 @@ class GradientStep:
         loss = total(terms)
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self._weights, self.settings.clip_norm or float("inf"))
-        # The one moment of a step at which ranks, and CPU and GPU, wait for each other.
+        # The only point of a step where ranks, and CPU and GPU, wait for each other.
         lost, overflowed, stop = any_rank([~loss.isfinite(), ~norm.isfinite(), stop], self.ranks.device)
         scaling = self.scaler.is_enabled() and overflowed and not lost and self.scaler.get_scale() > _LOWEST_SCALE
         is_finite = scaling or not (lost or overflowed)
         if is_finite:
-            self.scaler.step(self.optimizer)  # with fp16, not where a gradient overflowed: the scale is too high
+            self.scaler.step(self.optimizer)  # with fp16, it skips if a gradient overflowed: the scale is too high
         taken = is_finite and not overflowed
         self.objective.end_step(taken)
         if taken and self.average is not None:
@@ -118,13 +118,13 @@ class GradientStep:
         return StepResult(values={**logged, "loss": loss, **terms, "grad_norm": norm}, is_finite=is_finite, stop=stop)
 
     def _backward(self, rgb: Tensor, pose: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Add up the gradients of all parts of the batch; returns the mean loss terms."""
+        """Accumulate the gradients of all parts of the batch; returns the mean loss terms."""
         num_parts = self.settings.accumulate
         means: dict[str, Tensor] = {}
         for part, clips in enumerate(zip(rgb.chunk(num_parts), pose.chunk(num_parts), strict=True)):
             own_labels = labels.chunk(num_parts)[part]
-            with self._alone() if part < num_parts - 1 else nullcontext():
-                with self._casting():
+            with self._unsynchronised() if part < num_parts - 1 else nullcontext():
+                with self._autocast():
                     logits = self._called(*clips)
                 terms = self.objective.terms(logits, own_labels)
                 self.scaler.scale(total(terms) / num_parts).backward()  # type: ignore[no-untyped-call]
@@ -132,22 +132,22 @@ class GradientStep:
                 means[name] = means.get(name, 0) + term.detach() / num_parts
         return means
 
-    def _casting(self) -> AbstractContextManager[object]:
-        kind = DTYPES[self.settings.precision]
-        return nullcontext() if kind is None else torch.autocast(self.ranks.device.type, kind)
+    def _autocast(self) -> AbstractContextManager[object]:
+        dtype = DTYPES[self.settings.precision]
+        return nullcontext() if dtype is None else torch.autocast(self.ranks.device.type, dtype)
 
-    def _alone(self) -> AbstractContextManager[object]:
-        """Gradients stay on this rank: those of the last part carry them all."""
+    def _unsynchronised(self) -> AbstractContextManager[object]:
+        """Keeps gradients on this rank; they are averaged over ranks with those of the last part."""
         return nullcontext() if self._parallel is None else self._parallel.no_sync()
 
     def _statistics(self) -> list[tuple[Tensor, Tensor]]:
-        """Buffers, with what they hold: a forward pass moves the statistics of batch norms."""
+        """Buffers with copies of their values, since a forward pass changes the statistics of batch norms."""
         return [(buffer, buffer.clone()) for buffer in self.model.buffers()]
 
 
 def step_seed(seed: int, step: int) -> int:
-    """The seed of torch's generators for one step (dropout): a run that goes on draws what it would have drawn.
+    """The seed of torch's generators for one step (dropout), so that a resumed run draws the same numbers.
 
-    All ranks have the same one, see `RanksDropout`.
+    It is the same on all ranks, see `RanksDropout`.
     """
     return seed_number(Purpose.TRAINING_STEP, seed, step)

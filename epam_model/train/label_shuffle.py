@@ -1,10 +1,10 @@
 """A control: training on labels that were permuted over the training set.
 
-Nothing then connects a clip with its label, so accuracy on the untouched evaluation split must stay near chance (the
-share of the most frequent class). More than that means that labels leak into the input or the evaluation.
+Clips and labels are then unrelated, so accuracy on the unchanged evaluation split must stay near chance (the share of
+the most frequent class). Higher accuracy means that labels leak into the input or the evaluation.
 
-The permutation gives each true class every label in equal shares. A plain one would do so on average only: by luck a
-class keeps one label more often, the network learns that one for the whole class, and the control jumps by a class.
+The permutation gives each true class every label in equal shares. A plain permutation does so only on average: a class
+may get one label more often by chance, the network learns that label for the class, and the accuracy jumps.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from epam_model.train.settings import TrainSettings
 
 
 def shuffled_labels(manifest: Manifest, index: Index, split: str, seed: int) -> dict[str, int]:
-    """A label for each key of a split: the split's own labels, permuted by the seed, evenly over each true class."""
+    """A label for each key of a split: the split's labels, permuted with the seed, evenly over each true class."""
     rng = generator(Purpose.LABEL_SHUFFLE, seed)
     rows = rng.permutation(index.rows_of(manifest.shards_of(split)))
-    rows = rows[np.argsort(index.label[rows], kind="stable")]  # class by class, at random inside a class
-    # Spread the occurrences of each label evenly over this list: the i-th of n stands about (i + 1/2) / n of the way.
+    rows = rows[np.argsort(index.label[rows], kind="stable")]  # sorted by class, in random order inside a class
+    # Spread the occurrences of each label evenly over this list: the i-th of n is at about (i + 1/2) / n of its length.
     labels = index.label[rows]
     _, first, counts = np.unique(labels, return_index=True, return_counts=True)
     position = (np.arange(len(labels)) - np.repeat(first, counts) + rng.random(len(labels))) / np.repeat(counts, counts)
@@ -35,14 +35,14 @@ def shuffled_labels(manifest: Manifest, index: Index, split: str, seed: int) -> 
 
 
 def relabel(batch: Batch, labels: Mapping[str, int], coarse_of: tuple[int, ...]) -> Batch:
-    """The batch with the label that `labels` has for each key, and the coarse label, if any, that follows from it."""
+    """The batch with the labels of `labels`, by key, and the matching coarse labels, if any."""
     label = torch.tensor([labels[key] for key in batch.keys])
     coarse_label = torch.tensor(coarse_of)[label] if coarse_of else torch.full_like(label, -1)
     return replace(batch, label=label, coarse_label=coarse_label)
 
 
 def training_labels(stream: Stream, settings: TrainSettings) -> dict[str, int]:
-    """The label of each training clip to use instead of its own: empty unless `shuffle_labels` asks for it.
+    """Labels to use instead of the true ones, by key: empty unless `shuffle_labels` is set.
 
     Raises:
         ValueError: a training clip has no label, or no evaluation clip has one.
@@ -51,9 +51,9 @@ def training_labels(stream: Stream, settings: TrainSettings) -> dict[str, int]:
     train, val = (index.rows_of(manifest.shards_of(split)) for split in ("train", "val"))
     hidden = index.keys[train[index.label[train] < 0]]
     if len(hidden):
-        raise ValueError(f"{shards}: training needs labels, that of {hidden[0].decode()} is hidden")
+        raise ValueError(f"{shards}: training needs labels, but that of {hidden[0].decode()} is hidden")
     if (index.label[val] < 0).all():
-        raise ValueError(f"{shards}: every label of val is hidden: nothing tells the best checkpoint")
+        raise ValueError(f"{shards}: every label of val is hidden, so the best checkpoint cannot be found")
     if index.label.max() >= len(manifest.classes):
         raise ValueError(f"{shards}: a label is {index.label.max()}, the shards have {len(manifest.classes)} classes")
     return shuffled_labels(manifest, index, "train", settings.seed) if settings.shuffle_labels else {}

@@ -1,4 +1,4 @@
-"""A batch whose loss is NaN or infinite: which clips it holds, for whoever looks for the reason."""
+"""Reports the clips of a batch whose loss is NaN or infinite."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def write_not_finite(folder: Path, step: int, keys: Sequence[str], values: Mappi
     """Write `not_finite_step_<step>.json`: for each rank the keys of its clips, and its losses as text.
 
     Args:
-        folder: the run's.
+        folder: the run folder.
         step: the step that was not taken.
-        keys: of this rank's clips.
-        values: what the step would have logged, of this rank.
+        keys: keys of this rank's clips.
+        values: the values that this rank would have logged.
 
     Returns:
-        One line that says where it is.
+        One line that names the file.
     """
     path = folder / f"not_finite_step_{step:08d}.json"
     parts = gather((list(keys), {name: str(value) for name, value in values.items()}))

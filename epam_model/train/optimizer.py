@@ -1,4 +1,4 @@
-"""The optimiser of a recipe: one group of weights per part of the network, and a state that knows weights by name."""
+"""The optimiser of a recipe: one group of weights per part of the network, and a state by name of the weight."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ PARTS = tuple(each.name for each in fields(LearningRateFactors))
 
 
 def make_optimizer(model: nn.Module, settings: TrainSettings) -> Optimizer:
-    """An optimiser over the weights of a model that are trained.
+    """An optimiser of the weights of a model that are not frozen.
 
-    Its groups have, besides what torch puts there, the `part` of the network and the names of the `weights`.
+    Besides torch's own keys, its groups have the `part` of the network and the names of the `weights`.
 
     Raises:
-        ValueError: no weight is to be trained, or one belongs to no part of the model.
+        ValueError: all weights are frozen, or a weight belongs to no part of the model.
     """
     parts: dict[str, dict[str, nn.Parameter]] = {}
     module_parts = model.module_parts if isinstance(model, HasParts) else {}
@@ -29,7 +29,7 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> Optimizer:
         if weight.requires_grad:
             parts.setdefault(part_of(name, module_parts), {})[name] = weight
     if not parts:
-        raise ValueError("no weight is to be trained: every part of the model is frozen")
+        raise ValueError("nothing to train: every part of the model is frozen")
     groups = [
         {"params": list(weights.values()), "part": part, "weights": list(weights)} for part, weights in parts.items()
     ]
@@ -45,11 +45,11 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> Optimizer:
 
 
 def part_of(name: str, module_parts: Mapping[str, str]) -> str:
-    """The part of a network that a weight belongs to, as `train.lr_factors` calls it: rgb, pose, joint or head.
+    """The part of the network to which a weight belongs, a key of `train.lr_factors`: rgb, pose, joint or head.
 
     Args:
-        name: of the weight.
-        module_parts: part of each submodule by its name, see `HasParts`.
+        name: name of the weight.
+        module_parts: name of each submodule -> its part, see `HasParts`.
 
     Raises:
         ValueError: the weight is in none of the submodules, or its part is unknown.
@@ -57,14 +57,14 @@ def part_of(name: str, module_parts: Mapping[str, str]) -> str:
     part = next((part for module, part in module_parts.items() if name.startswith(f"{module}.")), None)
     if part not in PARTS:
         raise ValueError(
-            f"weight {name} must belong to a part of the network ({', '.join(PARTS)}), got {part}: "
-            "`module_parts` of the model says which, such as {'head': 'head'}"
+            f"weight {name} must belong to a part of the network ({', '.join(PARTS)}), got {part}; "
+            "name it in `module_parts` of the model, such as {'head': 'head'}"
         )
     return part
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float, settings: TrainSettings) -> dict[str, float]:
-    """Give each group the rate times its factor; returns the rates to log: `lr`, and `lr_<part>` where it differs."""
+    """Set the rate of each group, times its factor; returns the rates to log: `lr`, and `lr_<part>` if it differs."""
     rates = {"lr": rate}
     for group in optimizer.param_groups:
         factor = getattr(settings.lr_factors, group["part"])
@@ -75,9 +75,9 @@ def set_learning_rate(optimizer: Optimizer, rate: float, settings: TrainSettings
 
 
 def optimizer_state(optimizer: Optimizer) -> dict[str, Any]:
-    """What an optimiser knows, by name of the weight: `weights` that it trains, and the `state` of each.
+    """The state of an optimiser by name of the weight: the `weights` that it trains, and the `state` of each.
 
-    Learning rates and weight decay are not in it: they are what the recipe says when a run goes on.
+    Learning rates and weight decay are not included: a resumed run takes them from its recipe.
     """
     return {
         "kind": type(optimizer).__name__,
@@ -92,23 +92,23 @@ def optimizer_state(optimizer: Optimizer) -> dict[str, Any]:
 
 
 def load_optimizer_state(optimizer: Optimizer, state: dict[str, Any], what: str) -> None:
-    """Go on with the state of an optimiser of the same kind over the same weights.
+    """Restore the state of an optimiser of the same kind with the same weights.
 
     Args:
-        optimizer: to be filled.
-        state: of `optimizer_state`.
-        what: the file that it is from, for the message.
+        optimizer: gets the state.
+        state: what `optimizer_state` returned.
+        what: the file that it comes from, for the message.
 
     Raises:
-        ValueError: the state is of another kind, or other weights were trained.
+        ValueError: the state is of another kind of optimiser, or other weights were trained.
     """
     now = optimizer_state(optimizer)
     if state.get("kind") != now["kind"]:
-        raise ValueError(f"{what}: cannot go on: the optimizer was {state.get('kind')}, is now {now['kind']}")
+        raise ValueError(f"{what}: cannot resume, the optimizer was {state.get('kind')}, now {now['kind']}")
     if set(state["weights"]) != set(now["weights"]):
         first = min(set(state["weights"]) ^ set(now["weights"]))
         raise ValueError(
-            f"{what}: cannot go on: other weights were trained, among them {first} (model.freeze_rgb or freeze_pose)"
+            f"{what}: cannot resume, other weights were trained, such as {first}; see model.freeze_rgb and freeze_pose"
         )
     number_of = {name: number for number, name in enumerate(now["weights"])}
     numbered = {number_of[name]: values for name, values in state["state"].items()}

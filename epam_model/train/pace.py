@@ -1,4 +1,4 @@
-"""How fast a training runs, what it waits for, and how long it still takes."""
+"""Speed of a training, its waiting time for data, and the time that is left."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from epam_data.stream import Batch
 from epam_data.system.progress import duration
 
 _FIRST_STEPS = 10
-"""After so many steps of this process the whole time is estimated."""
+"""Steps of this process after which the total time is estimated."""
 
 
 class Pace:
-    """Measures the steps of this process, as they come.
+    """Metrics the time of this process's steps.
 
     Args:
-        device: where the model computes.
-        clips_per_step: clips of a step, of all ranks.
+        device: the model's device.
+        clips_per_step: clips per step on all ranks together.
         steps_per_epoch: steps of an epoch.
     """
 
     def __init__(self, device: torch.device, *, clips_per_step: int, steps_per_epoch: int) -> None:
         self._device, self._clips_per_step, self._steps_per_epoch = device, clips_per_step, steps_per_epoch
         self._steps = 0  # of this process
-        self._seconds = 0.0  # of all of them but the first, which compiles and allocates
+        self._seconds = 0.0  # of all steps but the first, which compiles and allocates
         self._first_seconds = 0.0
-        self._evaluation_seconds = 0.0  # of the last one
+        self._evaluation_seconds = 0.0  # of the last evaluation
         self._window_begun, self._window_steps, self._waited = time.perf_counter(), 0, 0.0
         self._step_begun = self._window_begun
 
     def epoch(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """The batches of an epoch; what the consumer waits for them is measured."""
+        """The batches of an epoch; measures how long the consumer waits for them."""
         self._window_begun = self._step_begun = time.perf_counter()
         self._window_steps, self._waited = 0, 0.0
         while True:
@@ -45,10 +45,10 @@ class Pace:
             if batch is None:
                 return
             yield batch
-            batch = None  # its memory is wanted for another
+            batch = None  # frees its memory for the next batch
 
     def step_done(self) -> None:
-        """A step was taken."""
+        """Call this after each step."""
         now = time.perf_counter()
         if self._steps == 0:
             self._first_seconds = now - self._step_begun
@@ -59,16 +59,16 @@ class Pace:
         self._window_steps += 1
 
     def evaluation_done(self, seconds: float) -> None:
-        """An evaluation took so long."""
+        """Call this after each evaluation, with the seconds that it took."""
         self._evaluation_seconds = seconds
 
     def values(self, *, steps_left: int) -> dict[str, float]:
-        """What to log of the steps since the last call.
+        """Values to log about the steps since the last call.
 
         Returns:
-            `clips_per_second` of all ranks; `data_wait_share` of the time that this rank waited for batches, 0 to 1;
-            `seconds_left` to the end of the training; `memory_gb`, the most this rank has held: of the GPU, or of the
-            process where there is none.
+            `clips_per_second` of all ranks; `data_wait_share`, the share of time that this rank waited for batches, 0
+            to 1; `seconds_left` to the end of the training; `memory_gb`, the peak memory of this rank so far, on the
+            GPU, or of the process if it has none.
         """
         now = time.perf_counter()
         seconds = max(now - self._window_begun, 1e-9)
@@ -82,12 +82,12 @@ class Pace:
         return values
 
     def seconds(self, steps_left: int) -> float:
-        """Seconds that so many steps and the evaluations among them take, by what was measured so far."""
+        """Expected seconds for `steps_left` steps and the evaluations among them, from the steps so far."""
         num_evaluations = -(-steps_left // self._steps_per_epoch)
         return steps_left * self._per_step() + num_evaluations * self._evaluation_seconds
 
     def estimate(self, *, steps_left: int) -> str | None:
-        """One line after the first steps of this process, None at all other times."""
+        """One line after the first steps of this process, else None."""
         if self._steps != min(_FIRST_STEPS, self._steps_per_epoch):
             return None
         return (

@@ -1,4 +1,4 @@
-"""A cluster that wants its machine back: the signal is noted, and the run stops at the end of the step."""
+"""Preemption: when a cluster signals that it needs the machine, the run stops at the end of the step."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 def ignore_signals() -> None:
-    """Let a stopped run end in peace.
+    """Ignore further signals while a stopped run ends.
 
-    A launcher that sees the first rank exit sends signals to the others, which would change their exit codes.
+    When the first rank exits, a launcher sends signals to the others, which would change their exit codes.
     """
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 class StopRequest:
-    """Notes SIGTERM and SIGUSR1 while it is entered, in place of what they would do; outside the main thread, nothing.
+    """Inside, records SIGTERM and SIGUSR1 instead of handling them; outside the main thread it does nothing.
 
     Attributes:
-        signal: the last of them that came; None: none.
+        signal: the last signal received; None: none yet.
     """
 
     def __init__(self) -> None:

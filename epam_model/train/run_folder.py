@@ -1,4 +1,4 @@
-"""The checkpoints of a run's folder: which are kept, which names point to them, and from which one a run goes on.
+"""The checkpoints in a run folder: which are kept, which links point to them, and which one a run resumes from.
 
 step_00001252.pt ...                the last `keep_last`, by optimiser steps
 best_top1_fused_epoch_12.pt         the best so far
@@ -21,10 +21,10 @@ LAST, LATEST, BEST = "last.pt", "latest", "best.pt"
 
 
 class RunFolder:
-    """Checkpoints in a folder. At every moment, a kill included, it holds a whole one to go on from, once it had one.
+    """Checkpoints in a run folder. From the first one on, it always has a complete one, even after a kill.
 
     Args:
-        root: the run's folder.
+        root: the run folder.
         keep_last: how many checkpoints to keep besides the best.
     """
 
@@ -32,26 +32,26 @@ class RunFolder:
         self.root, self._keep_last = root, keep_last
 
     def steps(self) -> list[Path]:
-        """The checkpoints to go on from, the newest first."""
+        """The checkpoints that a run can resume from, the newest first."""
         by_step = self._by_step()
         return [by_step[step] for step in sorted(by_step, reverse=True)]
 
     def save_last(self, checkpoint: Checkpoint, step: int) -> None:
-        """Write the newest checkpoint, then remove those that are too old."""
+        """Write the newest checkpoint, then remove the oldest ones."""
         path = self.root / f"step_{step:08d}.pt"
         save_checkpoint(path, checkpoint)
         for name in (LAST, LATEST):
             _point(self.root / name, path)
-        # A run that went on from an older checkpoint passes the damaged ones again: they are not its past.
+        # A run that skipped damaged checkpoints and resumed from an older one replaces them: remove those ahead.
         ahead = [other for other_step, other in self._by_step().items() if other_step > step]
         for other in ahead:
             other.unlink()
-        for old in (*self.steps()[self._keep_last :], *self.root.glob(f".*{PARTIAL}")):  # and what a kill left behind
+        for old in (*self.steps()[self._keep_last :], *self.root.glob(f".*{PARTIAL}")):  # also partial files of a kill
             old.unlink()
 
-    def save_best(self, checkpoint: Checkpoint, measure: str) -> None:
-        """Write the best checkpoint under `best_file`, then remove the one before."""
-        path = self.root / best_file(measure, checkpoint.epoch)
+    def save_best(self, checkpoint: Checkpoint, metric: str) -> None:
+        """Write the best checkpoint as `best_file`, then remove the previous one."""
+        path = self.root / best_file(metric, checkpoint.epoch)
         save_checkpoint(path, checkpoint)
         _point(self.root / BEST, path)
         for other in self.root.glob("best_*_epoch_*.pt"):
@@ -59,13 +59,13 @@ class RunFolder:
                 other.unlink()
 
     def load_last(self, tell: Callable[[str], None]) -> tuple[Path, Checkpoint]:
-        """The newest checkpoint that is whole.
+        """The newest checkpoint that is not damaged, and its path.
 
         Args:
-            tell: gets one line for each newer one that is damaged.
+            tell: called with one line for each newer checkpoint that is damaged.
 
         Raises:
-            ValueError: there is none.
+            ValueError: there is no checkpoint, or all are damaged.
         """
         paths = self.steps()
         if not paths:
@@ -74,21 +74,21 @@ class RunFolder:
             try:
                 return path, load_checkpoint(path)
             except DamagedCheckpointError as error:
-                tell(f"{error}; trying the one before")
-        raise ValueError(f"{self.root}: none of its {len(paths)} checkpoints is whole")
+                tell(f"{error}; trying the previous checkpoint")
+        raise ValueError(f"{self.root}: all of its {len(paths)} checkpoints are damaged")
 
     def _by_step(self) -> dict[int, Path]:
         paths = {path: re.fullmatch(r"step_(\d+)\.pt", path.name) for path in self.root.glob("step_*.pt")}
         return {int(match[1]): path for path, match in paths.items() if match}
 
 
-def best_file(measure: str, epoch: int) -> str:
-    """Name of the best checkpoint by a measure, of an epoch from 1."""
-    return f"best_{measure}_epoch_{epoch}.pt"
+def best_file(metric: str, epoch: int) -> str:
+    """File name of the best checkpoint: the metric that selects it, and its epoch, from 1."""
+    return f"best_{metric}_epoch_{epoch}.pt"
 
 
 def _point(link: Path, target: Path) -> None:
-    """Make `link` a link to a file of its folder, so that it is the old one or the new one at every moment."""
+    """Point `link` to a file in its folder, atomically: it is always the old or the new link."""
     temporary = temporary_path(link)
     try:
         temporary.symlink_to(target.name)

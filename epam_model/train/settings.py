@@ -1,8 +1,4 @@
-"""The sections of a recipe that belong to the model: `model` and `train` (`stream` is `StreamSettings`).
-
-`epam_data.recipe` parses them: a recipe, overrides as `--train.lr 0.1`, unknown keys refused, `--help` from the lines
-under the fields.
-"""
+"""The recipe section `train`. `epam_data.recipe` parses it; the lines under the fields are the text of `--help`."""
 
 from __future__ import annotations
 

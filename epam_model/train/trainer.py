@@ -1,4 +1,4 @@
-"""Training: exact epochs, an evaluation after each, checkpoints from which a run goes on bit for bit."""
+"""Training: exact epochs, an evaluation after each, checkpoints from which a run resumes bit for bit."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from epam_model.ranks.distributed import Ranks, any_rank, average_buffers, gathe
 from epam_model.ranks.sync_batch_norm import synchronise_batch_norms
 from epam_model.reports.overlay import first_inputs
 from epam_model.reports.run_log import RunLog
-from epam_model.train.best import Best, check_measure, measure_name
+from epam_model.train.best import Best, check_metric, metric_name
 from epam_model.train.gradient_step import GradientStep, StepResult, step_seed
 from epam_model.train.label_shuffle import relabel, training_labels
 from epam_model.train.not_finite import write_not_finite
 from epam_model.train.optimizer import optimizer_state
 from epam_model.train.pace import Pace
 from epam_model.train.preemption import StopRequest
-from epam_model.train.resume import changed_settings, check_can_go_on
+from epam_model.train.resume import changed_settings, check_can_resume
 from epam_model.train.run_folder import RunFolder, best_file
 from epam_model.train.schedule import learning_rate
 from epam_model.train.settings import TrainSettings
@@ -37,21 +37,21 @@ class Trainer:
     """One training run: its model, optimiser and progress in the stream.
 
     Args:
-        model: maps (rgb, pose) to `Logits`, and says its parts (`networks.two_streams.HasParts`).
+        model: maps (rgb, pose) to `Logits`, and names its parts (`networks.two_streams.HasParts`).
         shards: the shard directory, or its URL; splits `train` and `val` are used.
-        out: the run's folder: checkpoints and logs.
-        stream: clips and batches.
-        settings: the training.
-        model_recipe: the recipe's `model` section, for the checkpoint; its `head` says which objective is minimised.
-        ranks: this process among all.
+        out: the run folder, for checkpoints and logs.
+        stream: the `stream` section.
+        settings: the `train` section.
+        model_recipe: the recipe's `model` section, for the checkpoint; its `head` selects the objective.
+        ranks: this process.
 
     Attributes:
-        epoch, consumed: the position in the stream: epoch from 0, and how many of its samples all ranks have had.
+        epoch, consumed: the position in the stream: epoch from 0, and how many of its samples all ranks have consumed.
         best: the best evaluation so far.
-        skipped: steps that were not taken, since their loss was not finite.
-        measures: all measures of the last evaluation.
-        stopped_by: the signal that ended `fit` early, after a checkpoint; on ranks that had none, its name is "another
-            rank"; None: it was not stopped.
+        skipped: steps that were skipped, since loss or gradient were not finite.
+        metrics: all metrics of the last evaluation.
+        stopped_by: name of the signal that ended `fit` early, after a checkpoint; "another rank" if this rank got no
+            signal; None: it was not stopped.
 
     Raises:
         ValueError: model, shards and settings do not fit each other.
@@ -72,7 +72,7 @@ class Trainer:
         self.recipe = {"stream": asdict(stream), "model": model_recipe, "train": asdict(settings)}
         self.epoch, self.consumed, self.skipped = 0, 0, 0
         self.best = Best()
-        self.measures: dict[str, float] = {}
+        self.metrics: dict[str, float] = {}
         self.stopped_by: str | None = None
         if settings.num_threads:
             torch.set_num_threads(settings.num_threads)
@@ -96,7 +96,7 @@ class Trainer:
                 f"stream.batch_size must be a multiple of {ranks.world} ranks times train.accumulate "
                 f"{settings.accumulate}, got {stream.batch_size}"
             )
-        check_measure(settings.best_by, self.recipe["model"]["streams"], self.manifest.coarse_of)
+        check_metric(settings.best_by, self.recipe["model"]["streams"], self.manifest.coarse_of)
         self._finisher = BatchFinisher.for_shards(self.manifest).to(ranks.device)
 
     def _place_model(self, model: nn.Module) -> None:
@@ -109,12 +109,12 @@ class Trainer:
 
     @property
     def step(self) -> int:
-        """Batches so far, each an optimiser step unless it was skipped."""
+        """Number of batches so far; each is an optimiser step unless it was skipped."""
         return self.epoch * len(self._train_stream) + self.consumed // self._train_stream.settings.batch_size
 
     @property
     def evaluated_model(self) -> nn.Module:
-        """What is evaluated: the mean of the weights if the recipe keeps one, else the model."""
+        """The model to evaluate: the one with the mean weights if the recipe keeps one, else the trained one."""
         average = self._gradient_step.average
         return self.model if average is None else average.model
 
@@ -122,14 +122,14 @@ class Trainer:
         """Train to the last epoch, or until a signal asks to stop, see `stopped_by`.
 
         Args:
-            resume: go on from the newest whole checkpoint in the run's folder; False starts a new run there.
+            resume: resume from the newest undamaged checkpoint in the run folder; False starts a new run there.
 
         Returns:
-            The measures of the last evaluation.
+            The metrics of the last evaluation.
 
         Raises:
-            ValueError: there is nothing to go on from, or it was another run; or a new run would overwrite one.
-            FloatingPointError: the loss or its gradient is not finite; a file in the run's folder names the clips.
+            ValueError: there is no checkpoint to resume from, or it does not fit; or a new run would overwrite one.
+            FloatingPointError: the loss or its gradient is not finite; a file in the run folder names the clips.
         """
         notes = self._resume() if resume else self._check_empty()
         with ExitStack() as stack:
@@ -150,11 +150,11 @@ class Trainer:
                 if self._train_epoch(log, stop):
                     self._end_epoch(log, stop)
             if self.stopped_by is not None:
-                log.line(f"stopped by {self.stopped_by} at step {self.step}, with a checkpoint")
-        return self.measures
+                log.line(f"stopped by {self.stopped_by} at step {self.step}; a checkpoint was saved")
+        return self.metrics
 
     def _train_epoch(self, log: RunLog, stop: StopRequest) -> bool:
-        """Train what is left of the epoch; returns whether it was ended."""
+        """Train the rest of the epoch; returns whether it was completed."""
         stream, settings = self._train_stream, self.settings
         batch_size, num_steps = stream.settings.batch_size, len(stream)
         log.open_bar(self.epoch + 1, done=self.consumed // batch_size, total=num_steps)
@@ -174,7 +174,8 @@ class Trainer:
             if (estimate := self._pace.estimate(steps_left=steps_left)) is not None:
                 log.line(estimate)
             due = settings.checkpoint_steps and self.step % settings.checkpoint_steps == 0
-            if due or result.stop or progress[0] == progress[1]:  # the last: an evaluation that is killed costs no step
+            # Also at the end of the epoch: if the evaluation is killed, no step is lost.
+            if due or result.stop or progress[0] == progress[1]:
                 self._save_last()
             if result.stop:
                 self._note_stop(stop)
@@ -205,17 +206,17 @@ class Trainer:
         return self._gradient_step.take(rgb, pose, batch.label, rate=rate, stop=stop)
 
     def _skip(self, batch: Batch, result: StepResult, log: RunLog) -> None:
-        """Write down the clips of a batch whose loss is not finite, and go on if the recipe allows.
+        """Write the clips of a batch whose loss is not finite to a file, and continue if the recipe allows it.
 
         Raises:
-            FloatingPointError: it does not.
+            FloatingPointError: more than `train.max_skipped_steps` steps were not finite.
         """
         values = {name: float(value) for name, value in result.values.items()}
-        told = write_not_finite(self.out, self.step, batch.keys, values)
+        message = write_not_finite(self.out, self.step, batch.keys, values)
         self.skipped += 1
         if self.skipped > self.settings.max_skipped_steps:
-            raise FloatingPointError(told)
-        log.line(f"{told}; skipped, {self.skipped} of {self.settings.max_skipped_steps}")
+            raise FloatingPointError(message)
+        log.line(f"{message}; skipped, {self.skipped} of {self.settings.max_skipped_steps}")
 
     def _mean_over_ranks(self, values: dict[str, Tensor]) -> dict[str, float]:
         stacked = torch.stack([value.to(self.ranks.device, torch.float64) for value in values.values()])
@@ -224,16 +225,16 @@ class Trainer:
     def _end_epoch(self, log: RunLog, stop: StopRequest) -> None:
         self._average_statistics()
         begun = time.perf_counter()
-        self.measures = evaluate(self.evaluated_model, self._val_stream, self._finisher, self.ranks.device)
+        self.metrics = evaluate(self.evaluated_model, self._val_stream, self._finisher, self.ranks.device)
         for line in damage_report(self._val_stream):
             log.line(line)
         self._pace.evaluation_done(time.perf_counter() - begun)
-        name = measure_name(self.settings.best_by, self.measures)
+        name = metric_name(self.settings.best_by, self.metrics)
         progress = (len(self._train_stream), len(self._train_stream))
-        log.values("val", self.measures, epoch=self.epoch + 1, progress=progress, step=self.step)
+        log.values("val", self.metrics, epoch=self.epoch + 1, progress=progress, step=self.step)
         self.epoch, self.consumed = self.epoch + 1, 0
-        # The best is saved first: a run that is killed in between evaluates again, and saves it again.
-        self.best = self.best.after(self.measures[name], self.epoch)
+        # Save the best first: a run that is killed in between evaluates again, and saves it again.
+        self.best = self.best.after(self.metrics[name], self.epoch)
         if self.best.epoch == self.epoch:
             if self.ranks.is_main:
                 self._folder.save_best(self._checkpoint(), name)
@@ -252,7 +253,7 @@ class Trainer:
             self._folder.save_last(self._checkpoint(), self.step)
 
     def _average_statistics(self) -> None:
-        """Make the statistics of batch norms those of one model, where each rank's are its own."""
+        """Average the statistics of batch norms over ranks, unless they are synchronised."""
         if not self.settings.sync_bn:
             average_buffers(self.model)
             if self.evaluated_model is not self.model:
@@ -272,24 +273,24 @@ class Trainer:
             skipped=self.skipped,
             best=self.best.score,
             best_epoch=self.best.epoch,
-            measures=self.measures,
+            measures=self.metrics,
         )
 
     def _resume(self) -> list[str]:
-        """Go to where the newest whole checkpoint was; returns what there is to say about it."""
+        """Restore the state of the newest undamaged checkpoint; returns lines for the log."""
         notes: list[str] = []
         path, checkpoint = self._folder.load_last(notes.append)
         chosen = gather(path)[0]
         if path != chosen:  # a network file system may show ranks different files
             path, checkpoint = chosen, load_checkpoint(chosen)
-        check_can_go_on(checkpoint, str(path), self.manifest, self.recipe)
+        check_can_resume(checkpoint, str(path), self.manifest, self.recipe)
         load_weights(self.model, checkpoint.weights, str(path))
         self._gradient_step.load(checkpoint, str(path))
         self.epoch, self.consumed, self.skipped = checkpoint.epoch, checkpoint.consumed, checkpoint.skipped
-        if checkpoint.recipe["train"].get("best_by", "") == self.settings.best_by:  # another measure starts anew
+        if checkpoint.recipe["train"].get("best_by", "") == self.settings.best_by:  # else the old best does not compare
             self.best = Best(score=checkpoint.best, epoch=checkpoint.best_epoch)
-        self.measures = checkpoint.measures
-        notes.append(f"going on from {path}")
+        self.metrics = checkpoint.measures
+        notes.append(f"continuing from {path}")
         return [f"resume: {note}" for note in (*notes, *changed_settings(checkpoint, self.recipe))]
 
     def _check_empty(self) -> list[str]:

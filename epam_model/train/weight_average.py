@@ -1,4 +1,4 @@
-"""The exponential moving average of a model's weights, which is often better than the weights of any one step."""
+"""The exponential moving average of a model's weights, which is often better than the weights of any single step."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
 class WeightAverage:
-    """A second model that trails the trained one: mean = decay * mean + (1 - decay) * weights, after each step.
+    """A second model with the mean weights: mean = decay * mean + (1 - decay) * weights, after each step.
 
-    Batch-norm statistics and prototypes are averaged alike. It starts as the weights after the first step.
+    Batch-norm statistics and prototypes are averaged too. It starts with the weights after the first step.
 
     Args:
-        model: the trained one; it is copied.
+        model: the trained model; it is copied.
         decay: share of the mean that a step keeps.
 
     Attributes:
-        model: the trailing one, for evaluation.
+        model: the averaged model, for evaluation.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        trail = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-        self._averaged = AveragedModel(model, multi_avg_fn=trail, use_buffers=True)
+        moving_average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        self._averaged = AveragedModel(model, multi_avg_fn=moving_average, use_buffers=True)
         self.model: nn.Module = self._averaged.module
 
     def update(self, model: nn.Module) -> None:
-        """Move the mean after a step of the trained model."""
+        """Update the mean after a step of the trained model."""
         self._averaged.update_parameters(model)
 
     def state(self) -> dict[str, Tensor]:
@@ -35,6 +35,6 @@ class WeightAverage:
 
     @torch.no_grad()
     def load(self, state: dict[str, Tensor]) -> None:
-        """Go on from a state."""
+        """Restore a state."""
         self.model.load_state_dict(state, strict=True)
-        self._averaged.n_averaged.fill_(1)  # the next update moves the mean, it does not begin it anew
+        self._averaged.n_averaged.fill_(1)  # so that the next update averages instead of copying the weights

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: saved whole or not at all, never loaded half-way."""
+"""Checkpoints of a run: saved completely or not at all, loaded completely or not at all."""
 
 from __future__ import annotations
 
@@ -15,46 +15,41 @@ from epam_data.system.files import atomic_write
 from epam_model.weights.weight_file import read_weight_file
 
 VERSION = 2
-"""2: the optimiser's state by name of the weight. Version 1 can be tested and started from, not gone on from."""
+"""2: the optimiser's state by name of the weight. Version 1 can be tested and used in `init_from`, not resumed."""
 
-_STRUCTURE = (
-    "network",
-    "streams",
-    "attention_type",
-    "interaction",
-    "head",
-)  # recipe keys of the model that decide what its weights mean
+_STRUCTURE = ("network", "streams", "attention_type", "interaction", "head")
+"""Recipe keys of the section `model` that decide what its weights mean."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """Everything that a run needs to go on exactly where it was.
+    """Everything that a run needs to resume exactly where it was.
 
-    The learning rate is a function of the step, and the random numbers of a step are keyed by (seed, step), the same
-    on all ranks: so the position in the stream stands for the state of both.
+    The learning rate is a function of the step, and random numbers are keyed by (seed, step), the same on all ranks:
+    the position in the stream determines both, so neither has state to save.
     """
 
     weights: dict[str, Tensor]  # state dict of the model
     optimizer: dict[str, Any]  # see `optimizer.optimizer_state`
-    epoch: int  # the epoch that runs, from 0
-    consumed: int  # samples of it that all ranks together have had
+    epoch: int  # the current epoch, from 0
+    consumed: int  # samples of this epoch that all ranks together have consumed
     shards: dict[str, Any]  # see `shards_identity`
     recipe: dict[str, Any]  # settings by section: stream, model, train
     averaged: dict[str, Tensor] | None = None  # state dict of the mean of the weights, if the recipe keeps one
-    scaler: dict[str, Any] = field(default_factory=dict)  # of the loss, for fp16
-    skipped: int = 0  # steps whose loss was not finite
-    best: float | None = None  # best measure so far
-    best_epoch: int = 0  # when it was measured, from 1; 0: not yet
-    measures: dict[str, float] = field(default_factory=dict)  # of the last evaluation
+    scaler: dict[str, Any] = field(default_factory=dict)  # state of the loss scaler, for fp16
+    skipped: int = 0  # steps skipped because loss or gradient were not finite
+    best: float | None = None  # best value so far of the metric that selects the best checkpoint
+    best_epoch: int = 0  # epoch of that value, from 1; 0: not yet evaluated
+    measures: dict[str, float] = field(default_factory=dict)  # metrics of the last evaluation
 
     @property
     def evaluated(self) -> dict[str, Tensor]:
-        """The weights that are evaluated: their mean, if the recipe keeps one."""
+        """The weights to evaluate: their mean, if the recipe keeps one."""
         return self.weights if self.averaged is None else self.averaged
 
 
 def shards_identity(manifest: Manifest) -> dict[str, Any]:
-    """What a checkpoint remembers of the shards: what its classes and heatmap channels mean, and which build it was."""
+    """What a checkpoint stores about the shards: the meaning of classes and heatmap channels, and the build."""
     return {
         "dataset": manifest.dataset,
         "classes": list(manifest.classes),
@@ -65,7 +60,7 @@ def shards_identity(manifest: Manifest) -> dict[str, Any]:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint so that `path` is the old file or the new one at every moment, a power cut included."""
+    """Write a checkpoint atomically: `path` is always the old or the new file, even after a power cut."""
     with atomic_write(path) as file:
         torch.save({"version": VERSION, **checkpoint.__dict__}, file)
 
@@ -74,8 +69,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint onto the CPU, with `weights_only=True`: the file cannot run code.
 
     Raises:
-        DamagedCheckpointError: the file is cut short, or a byte of it has changed.
-        ValueError: there is no such file, or it is no checkpoint of this trainer.
+        DamagedCheckpointError: the file is truncated, or a byte of it has changed.
+        ValueError: there is no such file, or it is not a checkpoint of this trainer.
     """
     values = read_weight_file(path)
     version = values.get("version")
@@ -93,18 +88,18 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], what: str) -> Non
     Args:
         model: the model to fill.
         weights: its state dict.
-        what: the file they are from, for the message.
+        what: the file that they come from, for the message.
 
     Raises:
         ValueError: keys are missing or unexpected, or shapes differ; they are listed.
     """
-    wanted = model.state_dict()
-    problems = [f"missing {name}" for name in wanted if name not in weights]
-    problems += [f"unexpected {name}" for name in weights if name not in wanted]
+    expected = model.state_dict()
+    problems = [f"missing {name}" for name in expected if name not in weights]
+    problems += [f"unexpected {name}" for name in weights if name not in expected]
     problems += [
-        f"{name} must be {tuple(wanted[name].shape)}, got {tuple(value.shape)}"
+        f"{name} must be {tuple(expected[name].shape)}, got {tuple(value.shape)}"
         for name, value in weights.items()
-        if name in wanted and wanted[name].shape != value.shape
+        if name in expected and expected[name].shape != value.shape
     ]
     if problems:
         raise ValueError(f"{what}: the weights do not fit the model: {'; '.join(problems)}")
@@ -112,13 +107,13 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], what: str) -> Non
 
 
 def check_same(checkpoint: Checkpoint, what: str, manifest: Manifest, model_recipe: dict[str, Any]) -> None:
-    """Refuse a checkpoint whose classes, heatmap channels or model are not those at hand.
+    """Refuse a checkpoint with other classes, heatmap channels or another model.
 
     Args:
         checkpoint: as loaded.
         what: its file, for the message.
-        manifest: of the shards at hand.
-        model_recipe: the `model` section at hand.
+        manifest: of the current shards.
+        model_recipe: the current `model` section.
 
     Raises:
         ValueError: something differs; all differences are listed.
@@ -134,7 +129,7 @@ def check_same(checkpoint: Checkpoint, what: str, manifest: Manifest, model_reci
 
 
 def check_same_model(checkpoint: Checkpoint, what: str, model_recipe: dict[str, Any]) -> None:
-    """Refuse a checkpoint of another model; `check_same` where there are no shards to compare with.
+    """Refuse a checkpoint of another model; like `check_same`, but without shards.
 
     Raises:
         ValueError: recipe keys that decide what the weights mean differ; all are listed.
@@ -147,22 +142,22 @@ def _model_differences(checkpoint: Checkpoint, model_recipe: dict[str, Any]) -> 
     for name in _STRUCTURE:
         theirs, ours = checkpoint.recipe["model"].get(name), model_recipe.get(name)
         if theirs != ours:
-            yield f"its model.{name} is {theirs}, the recipe says {ours}"
+            yield f"its model.{name} is {theirs}, the recipe has {ours}"
 
 
 def check_same_clips(checkpoint: Checkpoint, what: str, stream_recipe: dict[str, Any]) -> None:
-    """Refuse to measure a checkpoint on clips cut in another way than those it learnt from.
+    """Refuse to evaluate a checkpoint on clips sampled differently from those it was trained on.
 
     Args:
         checkpoint: as loaded.
         what: its file, for the message.
-        stream_recipe: the `stream` section at hand.
+        stream_recipe: the current `stream` section.
 
     Raises:
         ValueError: frames or sampling differ; all differences are listed.
     """
     differences = [
-        f"it was trained with stream.{name} {checkpoint.recipe['stream'][name]}, the recipe says {stream_recipe[name]}"
+        f"it was trained with stream.{name} {checkpoint.recipe['stream'][name]}, the recipe has {stream_recipe[name]}"
         for name in ("rgb_frames", "pose_frames", "sampling")
         if checkpoint.recipe["stream"][name] != stream_recipe[name]
     ]
@@ -175,4 +170,4 @@ def _class_differences(theirs: list[str], ours: list[str]) -> Iterator[str]:
         yield f"it has {len(theirs)} classes, the shards have {len(ours)}"
     elif theirs != ours:
         label = next(number for number, pair in enumerate(zip(theirs, ours, strict=True)) if pair[0] != pair[1])
-        yield f"its class {label} is {theirs[label]!r}, that of the shards {ours[label]!r}"
+        yield f"its class {label} is {theirs[label]!r}, the shards have {ours[label]!r}"

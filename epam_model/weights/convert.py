@@ -1,9 +1,9 @@
-"""Weights of others become ours, and back: by explicit tables of names, strictly, with an account of every tensor.
+"""Converts checkpoints of other projects to our names and back: by tables of names, strictly, reporting every tensor.
 
-What is read: checkpoints of ours, and what the `PublishedNames` of a network list: published EPAM-Net (`rgb_backbone.`,
-`attention_module.`, `rgb_cls_head.`); RGBPoseConv3D and PCAN of MMAction2 (`backbone.`, `cls_head.`), whole or one path
-alone; for RGB streams torchvision's ResNet-50, MMAction2's 3-D ResNet-50 and X3D. Wrappers (`state_dict`,
-`model_state_dict`, `weights`) and the prefix `module.` of DDP are seen through.
+Readable are our own checkpoints, and the formats that `PublishedNames` of a network lists: published EPAM-Net
+(`rgb_backbone.`, `attention_module.`, `rgb_cls_head.`); RGBPoseConv3D and PCAN of MMAction2 (`backbone.`, `cls_head.`),
+complete or one path; for RGB streams torchvision's ResNet-50, MMAction2's 3-D ResNet-50 and X3D. Wrappers
+(`state_dict`, `model_state_dict`, `weights`) and the prefix `module.` of DDP are removed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from epam_model.weights.weight_file import read_state_dict
 Value = TypeVar("Value")
 
 _UNSAVED = ("coarse_bank.prototypes",)
-"""Our names that published checkpoints lack, by their end: PCAN forgot to save them."""
+"""Endings of our names that published checkpoints lack: PCAN's code does not save these tensors."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,26 +30,26 @@ class Format:
     """One way to write the weights of a model, or of a part of it."""
 
     name: str
-    names: Names  # theirs -> those of the target
-    left_out: tuple[str, ...] = ()  # prefixes of their names that have no place in the target, as is known
+    names: Names  # names in the file -> names of the target
+    left_out: tuple[str, ...] = ()  # prefixes of names in the file that the target is known not to have
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conversion:
-    """Weights under the target's names, and what became of every name."""
+    """Weights under the target's names, and what was done with every tensor."""
 
     format: str
     weights: dict[str, Tensor]
-    matched: list[str] = field(default_factory=list)  # the target's names, taken as they are
-    reshaped: list[str] = field(default_factory=list)  # with both shapes and what was done
-    missing: list[str] = field(default_factory=list)  # the target's names that the file should have
-    unexpected: list[str] = field(default_factory=list)  # the file's names that the format lacks
-    misfits: dict[str, str] = field(default_factory=dict)  # the target's names: both shapes, which no rule joins
-    left_out: list[str] = field(default_factory=list)  # the file's names that the target has no place for
+    matched: list[str] = field(default_factory=list)  # names of the target, loaded unchanged
+    reshaped: list[str] = field(default_factory=list)  # names of the target, with both shapes and the rule
+    missing: list[str] = field(default_factory=list)  # names of the target that the file should have
+    unexpected: list[str] = field(default_factory=list)  # names in the file that the format lacks
+    misfits: dict[str, str] = field(default_factory=dict)  # name of the target -> both shapes; no rule converts them
+    left_out: list[str] = field(default_factory=list)  # names in the file that the target does not have
 
     @property
     def problems(self) -> list[str]:
-        """What strict loading refuses: one text for each name at fault."""
+        """Why strict loading fails: one line for each name."""
         return [
             *(f"missing {name}" for name in self.missing),
             *(f"unexpected {name}" for name in self.unexpected),
@@ -57,17 +57,18 @@ class Conversion:
         ]
 
     def absent(self, target: Mapping[str, Tensor]) -> list[str]:
-        """Names of the target that no tensor of the file fills: of parts that it does not hold."""
+        """Names of the target that the file does not contain, since it lacks that part of the network."""
         not_saved = (*_UNSAVED, "num_batches_tracked")
         return [name for name in target if name not in self.weights and not name.endswith(not_saved)]
 
     def summary(self) -> str:
         """One line: the format and the counts."""
-        counts = f"{len(self.matched)} matched, {len(self.reshaped)} reshaped, {len(self.left_out)} left out"
-        return f"{self.format}: {counts}"
+        reshaped = f" ({len(self.reshaped)} reshaped)" if self.reshaped else ""
+        rest = f", {len(self.left_out)} not (heads, other classes)" if self.left_out else ""
+        return f"{self.format}: {len(self.weights)} tensors loaded{reshaped}{rest}"
 
     def table(self) -> str:
-        """The account, for people: a count for each kind, and the names where they matter."""
+        """A readable table: the count of each kind, and the names of tensors that were not simply loaded."""
         lines = [f"{'format':<11} {self.format}", f"{'matched':<11} {len(self.matched)}"]
         misfits = [f"{name} {shapes}" for name, shapes in self.misfits.items()]
         for kind in ("reshaped", "missing", "unexpected", "misfits", "left_out"):
@@ -80,18 +81,18 @@ class Conversion:
 def stream_formats(
     stream: str, target: Iterable[str], published: PublishedNames | None, *, prefix: str = ""
 ) -> list[Format]:
-    """How one stream may be written.
+    """The formats in which a file may contain one stream.
 
     Args:
         stream: `rgb` or `pose`.
-        target: the names of the state dict to be filled.
-        published: those of the network; None: it has none, and only our own files can be read.
-        prefix: of the stream's names in the target.
+        target: names of the state dict to fill.
+        published: published names of the network; None: only our own checkpoints can be read.
+        prefix: prefix of the stream's names in the target.
     """
     ours = {name.removeprefix(prefix): name for name in target if name.startswith(prefix)}
     formats = [
-        Format(name=f"our {stream} stream", names=ours),
-        Format(name=f"our {stream} recogniser", names=prefixed(ours, "backbone.", ""), left_out=("head.",)),
+        Format(name=f"epam {stream} stream", names=ours),
+        Format(name=f"epam {stream} recogniser", names=prefixed(ours, "backbone.", ""), left_out=("head.",)),
     ]
     if published is None:
         return formats
@@ -108,12 +109,12 @@ def stream_formats(
 
 
 def model_formats(streams: str, target: Iterable[str], published: PublishedNames | None) -> list[Format]:
-    """How a whole recogniser of ours may be written, best first.
+    """The formats in which a file may contain a recogniser, or one stream of it; preferred ones first.
 
     Args:
-        streams: `both`, or the one that it has.
-        target: the names of its state dict.
-        published: those of the network; None: it has none, and only our own files can be read.
+        streams: `both`, `rgb` or `pose`: the streams of the recogniser.
+        target: names of its state dict.
+        published: published names of the network; None: only our own checkpoints can be read.
     """
     target = list(target)
     formats: list[Format] = []
@@ -135,44 +136,45 @@ def model_formats(streams: str, target: Iterable[str], published: PublishedNames
 def convert(
     state: Mapping[str, Tensor], target: Mapping[str, Tensor], formats: Iterable[Format], *, new_head: bool = False
 ) -> Conversion:
-    """Bring weights under the names and shapes of a target, by the format that leaves the fewest problems.
+    """Convert weights to the names and shapes of a target, by the format that gives the fewest problems.
 
     Args:
-        state: their names -> tensors.
-        target: the state dict to be filled; a format may cover a part of it.
-        formats: those that are possible, besides the target's own names.
+        state: name in the file -> tensor.
+        target: the state dict to fill; a format may cover only a part of it.
+        formats: the possible formats, besides the target's own names.
         new_head: a head that does not fit (other classes, another kind) is left out; else it is a problem.
     """
-    own = Format(name="ours", names={name: name for name in target}, left_out=("head.",) if new_head else ())
+    own = Format(name="epam checkpoint", names={name: name for name in target}, left_out=("head.",) if new_head else ())
     state = fold_x3d_stem({name.removeprefix("module."): value for name, value in state.items()})
     tried = [_apply(state, target, each, new_head) for each in (own, *formats)]
     return min(tried, key=lambda conversion: (len(conversion.problems), -len(conversion.matched)))
 
 
 def load_foreign(target: nn.Module, path: Path, formats: Sequence[Format], *, note: str = "") -> Conversion:
-    """Fill a model, or the stream of it that a file holds, strictly: all of it or nothing; a head may be absent.
+    """Load a file into a model, or into the one stream that the file contains: all of it or nothing.
 
-    A head that does not fit (other classes, another kind) starts anew, and is listed as left out.
+    A missing head, or one that does not fit (other classes, another kind), keeps its initial weights; the latter is
+    listed as left out.
 
     Args:
         target: the model.
         path: the file.
-        formats: how it may be written, besides the target's own names.
-        note: what to say besides where the weights do not fit.
+        formats: the possible formats, besides the target's own names.
+        note: text to add to the error if the weights do not fit.
 
     Raises:
-        ValueError: the file cannot be read, or its weights do not fit; the names at fault are listed.
+        ValueError: the file cannot be read, or its weights do not fit; the names are listed.
     """
     conversion = convert(read_state_dict(path), target.state_dict(), formats, new_head=True)
     if conversion.problems:
         problems = "; ".join(conversion.problems)
         raise ValueError(f"{path}: the weights do not fit the model{note}, read as {conversion.format}: {problems}")
-    target.load_state_dict(conversion.weights, strict=False)  # `problems` is empty: the rest is not in the file
+    target.load_state_dict(conversion.weights, strict=False)  # not strict: the file may lack a stream or the head
     return conversion
 
 
 def load_pretrained(stream: nn.Module, path: Path, name: str, published: PublishedNames) -> Conversion:
-    """Fill one stream of a network, `rgb` or `pose` (`stream_formats` says from what).
+    """Load a file into one stream of a network, `rgb` or `pose`; `stream_formats` lists the possible formats.
 
     Raises:
         ValueError: the file cannot be read, or keys or shapes do not fit; they are listed.
@@ -181,15 +183,15 @@ def load_pretrained(stream: nn.Module, path: Path, name: str, published: Publish
 
 
 def to_published(state: Mapping[str, Value], published: PublishedNames, streams: str) -> dict[str, Value]:
-    """Our recogniser's weights under published names: those of its authors for plain heads, else MMAction2's.
+    """A recogniser's weights under published names: the authors' names for plain heads, else MMAction2's.
 
     Args:
         state: our names -> values.
-        published: the names of the network.
-        streams: `both`, or the one that it has.
+        published: published names of the network.
+        streams: `both`, `rgb` or `pose`: the streams of the recogniser.
 
     Raises:
-        ValueError: a name is not one of the recogniser's; all such names are listed.
+        ValueError: names do not belong to such a recogniser; they are listed.
     """
     if streams != "both":
         return rename(state, inverse(published.alone(streams)), f"our {published.network} {streams} stream")
@@ -203,7 +205,7 @@ def rename(state_dict: Mapping[str, Value], names: Mapping[str, str], source: st
     """The same values under other names.
 
     Raises:
-        ValueError: a name is not in the table; all such names are listed.
+        ValueError: names are not in the table; they are listed.
     """
     unknown = [name for name in state_dict if name not in names]
     if unknown:
@@ -233,21 +235,21 @@ def _apply(state: Mapping[str, Tensor], target: Mapping[str, Tensor], form: Form
     return result
 
 
-def _take(result: Conversion, ours: str, value: Tensor, wanted: Tensor) -> None:
-    if value.shape == wanted.shape:
+def _take(result: Conversion, ours: str, value: Tensor, target: Tensor) -> None:
+    if value.shape == target.shape:
         result.weights[ours] = value
         result.matched.append(ours)
         return
-    fitted = reshaped(ours, value, wanted.shape)
+    fitted = reshaped(ours, value, target.shape)
     if fitted is None:
-        result.misfits[ours] = f"must be {tuple(wanted.shape)}, got {tuple(value.shape)}"
+        result.misfits[ours] = f"must be {tuple(target.shape)}, got {tuple(value.shape)}"
         return
     result.weights[ours], how = fitted
-    result.reshaped.append(f"{ours}: {tuple(value.shape)} to {tuple(wanted.shape)}, {how}")
+    result.reshaped.append(f"{ours}: {tuple(value.shape)} to {tuple(target.shape)}, {how}")
 
 
 def _leave_head_out(result: Conversion) -> None:
-    """All of it: half of a head's weights would be of no use."""
+    """Leaves out the complete head: a part of its weights would be useless."""
     result.left_out.extend(name for name in (*result.weights, *result.misfits) if _in_head(name))
     for table in (result.weights, result.misfits):
         for name in list(filter(_in_head, table)):

@@ -1,4 +1,4 @@
-"""The published names of EPAM-Net, see `published_names`."""
+"""The published names of EPAM-Net's weights, see `published_names`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _ATTENTION = {
     # CBAM_spatial_efficient_temporal
     **conv_norm("spatial", "spatial"),
     "conv_temporal_attention.weight": "temporal.weight",
-    # spatial_temporal (the spelling is the published one)
+    # spatial_temporal ("sptial" is the published spelling)
     **weight_bias("conv_ch_compress", "compress"),
     **weight_bias("conv_sptial_attention", "spatial"),
     "fc1.weight": "squeeze.weight",

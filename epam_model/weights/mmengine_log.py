@@ -1,4 +1,4 @@
-"""Checkpoints of MMEngine hold its log beside the weights: what that pickle names is read as nothing, and never run."""
+"""Reads checkpoints of MMEngine without its log: the classes that the log's pickle names are never loaded or run."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from contextlib import contextmanager
 import torch
 
 
-class _Nothing:
-    """What stands for each object of the log, whatever it is made of."""
+class _Ignored:
+    """Placeholder for each object of the log; accepts any arguments and state."""
 
-    def __new__(cls, *_: object) -> _Nothing:
+    def __new__(cls, *_: object) -> _Ignored:
         return object.__new__(cls)
 
     def __init__(self, *_: object) -> None:
@@ -33,16 +33,16 @@ _NAMES = (
 
 
 @contextmanager
-def passing_over_the_log() -> Iterator[None]:
-    """Inside, `torch.load(..., weights_only=True)` reads such files; before torch 2.6 it refuses them, as ever."""
+def ignoring_mmengine_log() -> Iterator[None]:
+    """Inside, `torch.load(..., weights_only=True)` reads such files; before torch 2.6, torch still refuses them."""
     if torch.__version__ < "2.6":
         yield
         return
-    # What others allow is set aside: of two that stand for one name, torch takes either.
+    # Set aside the globals that others allowed: of two for one name, torch would use either.
     others = torch.serialization.get_safe_globals()
     torch.serialization.clear_safe_globals()
     try:
-        with torch.serialization.safe_globals([(_Nothing, name) for name in _NAMES]):
+        with torch.serialization.safe_globals([(_Ignored, name) for name in _NAMES]):
             yield
     finally:
         torch.serialization.add_safe_globals(others)

@@ -1,9 +1,9 @@
-"""Names of published checkpoints and ours: explicit tables, nothing guessed.
+"""Published names of weights -> ours: explicit tables, nothing is guessed.
 
 Our names say what a layer does (`expand`, `depthwise`, `project`), the published ones number them (`conv1`, `conv2`,
-`conv3`). Each table lists every name of its network, so a name that it lacks is found out and never passes silently.
-Here are the parts that the tables of the networks share, `epam_names` and `rgbpose_names`. Names read off checkpoints
-and code of EPAM-Net, PCAN and MMAction2 1.2.
+`conv3`). Each table lists every name of its network, so an unknown name is always reported. This module has the parts
+that `epam_names` and `rgbpose_names` share. The names are those of checkpoints and code of EPAM-Net, PCAN and
+MMAction2 1.2.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ _NORM_TENSORS = ("weight", "bias", "running_mean", "running_var", "num_batches_t
 
 
 def prefixed(names: Mapping[str, str], published: str, ours: str) -> Names:
-    """The table of a part, for the whole that has it under these two prefixes (each ends with a dot, or is empty)."""
+    """The table with a prefix before the published names and one before ours (each ends with a dot, or is empty)."""
     return {f"{published}{theirs}": f"{ours}{mine}" for theirs, mine in names.items()}
 
 
 def inverse(names: Mapping[str, str]) -> Names:
-    """Ours -> published."""
-    turned = {ours: published for published, ours in names.items()}
-    assert len(turned) == len(names), "two published names share one of ours"
-    return turned
+    """Our name -> published name."""
+    inverted = {ours: published for published, ours in names.items()}
+    assert len(inverted) == len(names), "two published names map to one of ours"
+    return inverted
 
 
 def weight_bias(published: str, ours: str) -> Names:
@@ -45,7 +45,7 @@ def conv_norm(published: str, ours: str) -> Names:
 
 
 def residual_stages(num_blocks: Sequence[int], layers: Mapping[str, str]) -> Names:
-    """Stages of residual blocks, each of these layers (published -> ours); `downsample` is in the first block alone."""
+    """Stages of residual blocks with these layers (published -> ours); only first blocks have `downsample`."""
     names: Names = {}
     for stage, depth in enumerate(num_blocks):
         for block in range(depth):
@@ -72,18 +72,18 @@ PCAN_HEAD = _pcan_stream_head("rgb") | _pcan_stream_head("pose")
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedNames:
-    """How others write the weights of one network."""
+    """Published names of the weights of one network."""
 
     network: str
     """Its name in recipes."""
     streams: Mapping[str, Names]
-    """Each stream alone, without any prefix."""
+    """Each stream by itself, without prefix."""
     backbone: Names
-    """Both streams and what joins them, without any prefix."""
+    """Both streams and the layers that join them, without prefix."""
     releases: Mapping[str, Names] = field(default_factory=dict)
-    """Whole networks with plain heads, as their authors save them: what it is called -> names."""
+    """Complete networks with plain heads, as their authors save them: name of the format -> names."""
     starts: Mapping[str, Mapping[str, Names]] = field(default_factory=dict)
-    """Stream -> other networks whose weights it can start from -> their names."""
+    """Stream -> other networks that can initialise it -> their names."""
 
     @property
     def mmaction2(self) -> Names:
@@ -91,5 +91,5 @@ class PublishedNames:
         return prefixed(self.backbone, "backbone.", "backbone.") | prefixed(PCAN_HEAD, "cls_head.", "head.")
 
     def alone(self, stream: str) -> Names:
-        """One stream with MMAction2's plain head (`I3DHead`)."""
+        """A single stream with MMAction2's plain head (`I3DHead`)."""
         return prefixed(self.streams[stream], "backbone.", "backbone.") | weight_bias("cls_head.fc_cls", "head.fc")

@@ -1,4 +1,4 @@
-"""Rules by which weights of another shape still say the same: each is exact for clips that stand still."""
+"""Rules that convert weights to another shape; each gives exactly the same output for clips without motion."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import torch
 from torch import Tensor
 
 _LATERAL = ("stages.1.0.", "stages.2.0.", "stages.3.0.")
-"""First blocks of stages, whose first convolutions may read channels of the other path as well."""
+"""First blocks of stages, whose first convolutions may also read channels of the other path."""
 
 
 def reshaped(name: str, value: Tensor, shape: torch.Size) -> tuple[Tensor, str] | None:
-    """A weight in another shape, and what was done; None where no rule leads there.
+    """A weight in another shape, and what was done; None if no rule applies.
 
     - 2-D kernels of a convolution are spread evenly over the frames of the 3-D kernel (inflation; Carreira and
       Zisserman, CVPR 2017).
-    - A 3-D depthwise kernel becomes one of a single frame: the sum over its frames.
-    - Input channels that a lateral connection adds get zero weights, so that a path starts as it was alone.
+    - A 3-D depthwise kernel is summed over its frames to a kernel of one frame.
+    - Input channels that a lateral connection adds get zero weights, so that a path starts as if it were alone.
 
     Args:
         name: our name of the weight.
-        value: the weight of a convolution, as it came.
-        shape: as it is wanted, 5-D.
+        value: the weight of a convolution, from the file.
+        shape: the shape that the model needs, 5-D.
     """
     if len(shape) != 5:
         return None
@@ -42,9 +42,9 @@ def reshaped(name: str, value: Tensor, shape: torch.Size) -> tuple[Tensor, str] 
 
 
 def fold_x3d_stem(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """X3D's stem convolves space and then time, each channel by itself: here the latter becomes a factor.
+    """Folds X3D's depthwise convolution over time, the second of its stem, into the first: a factor per channel.
 
-    A state dict of any other network is returned as it is.
+    A state dict of any other network is returned unchanged.
     """
     folded = dict(state)
     for prefix in ("", "backbone."):

@@ -1,4 +1,4 @@
-"""The published names of RGBPoseConv3D, with PCAN's interaction, see `published_names`."""
+"""The published names of RGBPoseConv3D's weights, with PCAN's interaction, see `published_names`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RGB, _POSE = (
 
 
 def _resnet50_2d() -> Names:
-    """Torchvision's ResNet-50: convolutions and batch norms stand side by side."""
+    """Torchvision's ResNet-50, whose convolutions and batch norms are separate modules."""
     names = {"conv1.weight": "stem.conv.weight"} | norm("bn1", "stem.norm")
     for stage, depth in enumerate(_RGB_BLOCKS):
         for block in range(depth):

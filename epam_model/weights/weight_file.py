@@ -1,4 +1,4 @@
-"""Files that hold weights, ours or foreign: read without running code in them. Needs torch alone."""
+"""Reads files with weights, ours or foreign, without running code in them. Needs only torch."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from epam_model.weights.mmengine_log import passing_over_the_log
+from epam_model.weights.mmengine_log import ignoring_mmengine_log
 
 
 class DamagedCheckpointError(ValueError):
-    """A file that was a checkpoint, or should have become one, but cannot be read."""
+    """A checkpoint that is damaged or incomplete."""
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, ours or foreign, by name; wrappers around them are seen through.
+    """The tensors of a checkpoint, ours or foreign, by name; wrappers around them are removed.
 
     Raises:
-        ValueError: the file cannot be read without running code, or holds no tensors by name.
+        ValueError: the file cannot be read without running code, or contains no tensors by name.
     """
     values = read_weight_file(path)
     for wrapper in ("averaged", "weights", "state_dict", "model_state_dict", "model"):
@@ -32,7 +32,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             break
     state = {name: value for name, value in values.items() if isinstance(value, Tensor)}
     if not state:
-        raise ValueError(f"{path}: holds no weights; its entries are {', '.join(map(str, values)) or 'none'}")
+        raise ValueError(f"{path}: contains no weights; its entries are {', '.join(map(str, values)) or 'none'}")
     return state
 
 
@@ -40,28 +40,28 @@ def read_weight_file(path: Path) -> dict[str, Any]:
     """All entries of a file that `torch.save` wrote, on the CPU, with `weights_only=True`: the file cannot run code.
 
     Raises:
-        DamagedCheckpointError: the file is cut short, or a byte of it has changed.
-        ValueError: there is no such file, its pickle wants to run code, or it is no table.
+        DamagedCheckpointError: the file is truncated, or a byte of it has changed.
+        ValueError: there is no such file, its pickle could run code, or it does not contain a dict.
     """
     try:
         _check_bytes(path)
-        with passing_over_the_log():
+        with ignoring_mmengine_log():
             values = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such checkpoint") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        if wanted := re.search(r"GLOBAL ([\w.]+)", str(error)):
+        if found := re.search(r"GLOBAL ([\w.]+)", str(error)):
             raise ValueError(
-                f"{path}: refused: its pickle wants {wanted[1]}, and could run code; save its state dict alone"
+                f"{path}: refused, its pickle uses {found[1]} and could run code; save only the state dict"
             ) from None
         raise DamagedCheckpointError(f"{path}: not a readable checkpoint ({type(error).__name__})") from error
     if not isinstance(values, dict):
-        raise ValueError(f"{path}: a checkpoint is a table, got {type(values).__name__}")
+        raise ValueError(f"{path}: a checkpoint must contain a dict, got {type(values).__name__}")
     return values
 
 
 def _check_bytes(path: Path) -> None:
-    """Compare each record of the zip file with its CRC-32, which torch writes but does not read."""
+    """Compare each record of the zip file with its CRC-32, which torch writes but does not check."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as file:
             if (name := file.testzip()) is not None:

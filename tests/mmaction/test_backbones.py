@@ -54,7 +54,9 @@ def test_six_elements_of_our_own_network(made, ours, clips):
 
 
 def test_one_stream_alone_is_refused_with_the_reason():
-    with pytest.raises(ValueError, match=r"^return_both_streams must be True under MMAction2, got False: its heads"):
+    with pytest.raises(
+        ValueError, match=r"^return_both_streams must be True in MMAction2, got False: its two-stream heads"
+    ):
         plugin.EPAMBackbone(return_both_streams=False)
 
 

@@ -82,13 +82,13 @@ def test_configs_of_the_repository(base, workplace, capsys):
         (
             "model = dict(backbone=dict(return_both_streams=False))",
             "forward",
-            "return_both_streams must be True under MMAction2, got False",
+            "return_both_streams must be True in MMAction2, got False",
             "",
         ),
         (
             'train_dataloader = dict(dataset=dict(root="shards/absent"))',
             "data paths",
-            "train_dataloader: shards/absent does not exist, seen from ",
+            "train_dataloader: shards/absent does not exist; the current folder is ",
             "",
         ),
         (

@@ -59,7 +59,7 @@ def test_loss_weights(components, weights, wanted):
         (dict(loss_components=["rgb"]), "loss_components must be rgb and pose, and may be rgb, pose, rgb_coarse"),
         (dict(loss_components=["rgb", "pose", "flow"]), "loss_components must be rgb and pose"),
         (dict(loss_weights=[1.0, 1.0, 1.0]), "loss_weights must be one per component of"),
-        (dict(in_channels=[432]), r"in_channels must be those of the RGB and the pose features, got \[432\]"),
+        (dict(in_channels=[432]), r"in_channels must be \[RGB channels, pose channels\], got \[432\]"),
         (dict(average_clips="max"), "average_clips must be one of prob, score, None, got 'max'"),
         (dict(taxonomy="ma52"), r"must be those of a taxonomy \(ma52 \(52, 7\)\), got \(60, 8\)"),
         (dict(taxonomy="kinetics"), "taxonomy must be one of ntu60, ma52, synthetic, got 'kinetics'"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import mmaction
 import pytest
 
-from epam_model.mmaction.missing_module import stand_in_for_drn
+from epam_model.mmaction.missing_module import add_missing_drn
 
 FOLDER = Path(mmaction.__file__).parent / "models" / "localizers" / "drn"
 
@@ -31,11 +31,11 @@ def test_nothing_stands_in_where_the_folder_is(tmp_path, monkeypatch):
     whole = tmp_path / "mmaction"
     (whole / "models" / "localizers" / "drn").mkdir(parents=True)
     monkeypatch.setattr(mmaction.__spec__, "origin", str(whole / "__init__.py"))
-    stand_in_for_drn()
+    add_missing_drn()
     assert name not in sys.modules
 
 
 def test_without_mmaction2_it_says_so(monkeypatch):
     monkeypatch.setattr("epam_model.mmaction.missing_module.find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match="No module named 'mmaction'"):
-        stand_in_for_drn()
+        add_missing_drn()

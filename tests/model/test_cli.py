@@ -69,7 +69,7 @@ def test_test_repeats_the_measures_of_training(run: Path, recipe: Path, shards: 
     assert measures == load_checkpoint(run / "best.pt").measures
     assert f"top1_fused: {measures['top1_fused']:.4f}" in capsys.readouterr().out
     assert main([*argv, "--split", "test"]) == 2
-    assert "every label of test is hidden: use epam-model predict" in capsys.readouterr().err
+    assert "every label of test is hidden; use epam-model predict" in capsys.readouterr().err
 
 
 def test_profile_counts_the_published_numbers(recipe: Path, capsys):
@@ -95,7 +95,7 @@ def test_unusable_input_is_one_line_and_exit_code_2(recipe: Path, shards: Path, 
         (["test", str(recipe), "--shards", str(shards), "--checkpoint", str(recipe)], "not a readable checkpoint"),
         (
             ["test", str(recipe), "--shards", str(shards), "--checkpoint", f"{run}/last.pt", "--model.streams", "rgb"],
-            "its model.streams is both, the recipe says rgb",
+            "its model.streams is both, the recipe has rgb",
         ),
     ):
         assert main(argv) == 2

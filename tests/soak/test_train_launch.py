@@ -146,7 +146,7 @@ def test_torchrun_ends_all_ranks_when_one_dies_and_a_signal_is_a_checkpoint(shar
         assert finish([agent])[0] != 0
         print(f"torchrun ended {time.monotonic() - begun:.1f} s after {number.name}")
     text = (tmp_path / "run" / "train.log").read_text()
-    assert "resume: going on from" in text
+    assert "resume: continuing from" in text
     assert "stopped by SIGTERM at step" in text
 
 

@@ -45,7 +45,7 @@ def test_each_known_message_has_its_own_remedy(trouble):
         ("'EPAMBackbone is not in the mmengine::model registry. Please check whether", "custom_imports"),
         ("ModuleNotFoundError: No module named 'epam_model.mmaction'", "pip install"),
         ("RGBPoseConv3D.forward() got an unexpected keyword argument 'gt_coarse'", "EPAMRecognizer"),
-        ("spatial_temporal attention is made for clips of 16 frames, got 8", "RGB=16, Pose=48"),
+        ("spatial_temporal attention needs clips of 16 frames, got 8", "RGB=16, Pose=48"),
         ("RGBPoseConv3D takes 4 pose frames per rgb frame, got 48 and 16", "RGB=8, Pose=32"),
         ("rgb features must be (B, 2048, T, H, W), got (2, 432, 16, 7, 7)", "[432, 216]"),
         ("size mismatch for cls_head.fc_rgb.weight: copying a param with shape", "[432, 216]"),

@@ -25,7 +25,7 @@ def test_only_a_whole_checkpoint_of_this_model_is_exported(tmp_path: Path, capsy
     out = ["--out", str(tmp_path / "model.pt2")]
     best = ["--checkpoint", str(tmp_path / "run" / "best.pt")]
     assert main(["export", RECIPE, *best, *out, "--model.head", "linear"]) == 2
-    assert "its model.head is pcan, the recipe says linear" in capsys.readouterr().err
+    assert "its model.head is pcan, the recipe has linear" in capsys.readouterr().err
     assert main(["export", RECIPE, *best, *out, "--dataset", "ma52"]) == 2
     assert "the weights do not fit the model: " in capsys.readouterr().err
     assert main(["export", RECIPE, "--checkpoint", str(save(tmp_path / "foreign.pth", state_dict={})), *out]) == 2

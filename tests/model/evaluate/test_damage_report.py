@@ -35,12 +35,12 @@ def test_each_epoch_says_what_was_damaged(damaged: Path, tmp_path: Path, capsys:
         seen = [key for batch in stream.epoch(epoch) for key in batch.keys]
         assert len(seen) == 12 and len(stream.damage) >= 3
         assert lines.pop(0) == (
-            f"damage: {len(stream.damage)} of 14 samples of train cannot be read; others stood in for them"
+            f"damage: {len(stream.damage)} of 14 samples of train cannot be read; other samples replaced them"
         )
         for each in stream.damage:
             assert lines.pop(0) == (
                 f"damage: train-000001.tar: {each.key}: {damaged / 'train-000001.tar'}: the manifest lists this shard, "
-                f"but there is no such file; in its place {each.stand_in}"
+                f"but there is no such file; replaced by {each.stand_in}"
             )
             assert seen[each.position] == each.stand_in
         assert lines.pop(0) == "damage: 2 of 7 samples of val cannot be read; they were left out"
@@ -77,8 +77,8 @@ def test_a_report_is_not_without_end(shards: Path):
     ]
     lines = damage_report(stream)
     assert len(lines) == MAX_LINES + 2
-    assert lines[1] == "damage: train-000001.tar: train-0: gone; in its place train-0"
-    assert lines[-1] == "damage: and 7 more; epam-data check names them all"
+    assert lines[1] == "damage: train-000001.tar: train-0: gone; replaced by train-0"
+    assert lines[-1] == "damage: and 7 more; epam-data check lists them all"
     assert [each.position for each in all_damage(stream)] == list(range(MAX_LINES + 7))
 
 

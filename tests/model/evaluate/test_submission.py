@@ -70,7 +70,7 @@ def test_a_group_is_as_probable_as_its_best_class():
 
 
 def test_errors(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"s\.txt: a submission is a \.csv or a \.zip"):
+    with pytest.raises(ValueError, match=r"s\.txt: a submission must be a \.csv or \.zip file"):
         write_submission(tmp_path / "s.txt", drawn(), MA52.coarse_of)
     for coarse_of, counts in (([label % 3 for label in range(52)], "52 and 3"), ((), "52 and 0")):
         with pytest.raises(ValueError, match=f"names 5 actions and groups, there are {counts}$"):

@@ -138,7 +138,7 @@ def test_wrong_shapes_are_named():
     batch = draw_batch()
     with pytest.raises(ValueError, match=r"prototypes must be \(8, 4\), got \(8, 3\)"):
         FinePrototypeLoss(COARSE_OF)(**{**batch, "prototypes": batch["prototypes"][:, :3]})
-    with pytest.raises(ValueError, match="must be of one batch, got 24, 24, 11"):
+    with pytest.raises(ValueError, match="must have the same length, got 24, 24 and 11"):
         FinePrototypeLoss(COARSE_OF)(**{**batch, "labels": batch["labels"][:11]})
     with pytest.raises(ValueError, match=r"logits must be \(B, 5\) for this taxonomy, got \(24, 4\)"):
         FinePrototypeLoss((0, 0, 1, 1, 1))(**batch)

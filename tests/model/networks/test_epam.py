@@ -138,9 +138,7 @@ def test_a_pretrained_stream_that_does_not_fit_is_refused(tmp_path):
     path = tmp_path / "stream.pth"
     state = rgb_stream().state_dict()
     torch.save({"conv1_s.weight" if key == "stem.conv.weight" else key: v for key, v in state.items()}, path)
-    expected = (
-        r"stream\.pth: the weights do not fit the model, read as ours: missing stem.conv.weight; unexpected conv1_s"
-    )
+    expected = r"the weights do not fit the model, read as epam checkpoint: missing stem.conv.weight; unexpected"
     with pytest.raises(ValueError, match=expected):
         EPAMBackbone(rgb_pretrained=path)
     torch.save(state | {"stem.conv.weight": torch.zeros(24, 4, 1, 3, 3)}, path)
@@ -157,14 +155,14 @@ def test_a_pretrained_stream_that_does_not_fit_is_refused(tmp_path):
         ((1, 1, 4, 32, 32), (1, 17, 12, 8, 8), r"rgb must be \(B, 3, T, H, W\), got \(1, 1, 4, 32, 32\)"),
         ((1, 3, 4, 32, 32), (1, 28, 12, 8, 8), r"pose must be \(B, 17, T, H, W\), got \(1, 28, 12, 8, 8\)"),
         ((3, 4, 32, 32), (1, 17, 12, 8, 8), r"rgb must be \(B, 3, T, H, W\), got \(3, 4, 32, 32\)"),
-        ((2, 3, 4, 32, 32), (1, 17, 12, 8, 8), "rgb and pose must be one batch, got 2 and 1 clips"),
+        ((2, 3, 4, 32, 32), (1, 17, 12, 8, 8), "rgb and pose must have as many clips, got 2 and 1"),
         ((1, 3, 4, 32, 32), (1, 17, 10, 8, 8), "pose frames must be a multiple of the 4 rgb frames, got 10"),
         ((1, 3, 4, 32, 32), (1, 17, 0, 8, 8), "pose frames must be a multiple of the 4 rgb frames, got 0"),
         ((1, 3, 0, 32, 32), (1, 17, 12, 8, 8), "pose frames must be a multiple of the 0 rgb frames, got 12"),
         (
             (1, 3, 4, 224, 224),
             (1, 17, 12, 64, 64),
-            r"features of one size, got \(7, 7\) from \(224, 224\) and \(8, 8\) from \(64, 64\)",
+            r"features of the same size, got \(7, 7\) from \(224, 224\) and \(8, 8\) from \(64, 64\)",
         ),
     ],
 )

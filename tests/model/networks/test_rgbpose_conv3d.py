@@ -157,8 +157,8 @@ def test_initialisation_starts_afresh_with_silent_blocks():
         ((1, 3, 2, 32, 32), (1, 28, 8, 8, 8), r"pose must be \(B, 17, T, H, W\), got \(1, 28, 8, 8, 8\)"),
         ((1, 3, 2, 32, 32), (1, 17, 6, 8, 8), "takes 4 pose frames per rgb frame, got 6 and 2"),
         ((1, 3, 2, 32, 32), (1, 17, 7, 8, 8), "pose frames must be a multiple of the 2 rgb frames, got 7"),
-        ((1, 3, 2, 64, 64), (1, 17, 8, 8, 8), r"features of one size, got \(2, 2\) from \(64, 64\) and \(1, 1\)"),
-        ((1, 3, 2, 36, 36), (1, 17, 8, 16, 16), r"got features of \(5, 5\) and \(8, 8\) where they meet"),
+        ((1, 3, 2, 64, 64), (1, 17, 8, 8, 8), r"features of the same size, got \(2, 2\) from \(64, 64\) and \(1, 1\)"),
+        ((1, 3, 2, 36, 36), (1, 17, 8, 16, 16), r"got features of \(5, 5\) and \(8, 8\) at a lateral connection"),
     ],
 )
 def test_clips_that_do_not_fit_are_named(rgb, pose, message):

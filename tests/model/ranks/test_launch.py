@@ -20,17 +20,17 @@ def test_a_process_that_nobody_started_is_alone():
 
 
 def test_torchrun_comes_before_srun():
-    expected = Launch(rank=9, local_rank=1, world=16, meeting="env://")
+    expected = Launch(rank=9, local_rank=1, world=16, address="env://")
     assert find_launch(TORCHRUN) == find_launch(SRUN | TORCHRUN) == expected
 
 
 def test_srun_meets_on_the_first_machine():
     port = slurm_port(SRUN)
     assert find_launch(SRUN) == Launch(
-        rank=9, local_rank=1, world=16, meeting=f"tcp://gpu007:{port}", sees_own_gpu_alone=True
+        rank=9, local_rank=1, world=16, address=f"tcp://gpu007:{port}", sees_own_gpu_alone=True
     )
     given = find_launch({**SRUN, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"})
-    assert given.meeting == "tcp://127.0.0.1:29500"
+    assert given.address == "tcp://127.0.0.1:29500"
 
 
 @pytest.mark.parametrize(

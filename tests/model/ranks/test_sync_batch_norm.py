@@ -99,7 +99,7 @@ def test_it_replaces_a_norm_with_its_weights_and_mode():
     assert (made.eps, made.momentum) == (0.1, 0.2)
     x = torch.randn(2, 3, 4, 4)
     assert torch.equal(made(x), norm(x)), "in evaluation it is a plain one"
-    with pytest.raises(ValueError, match=r"a batch norm takes \(N, C, ...\), got \(3,\)"):
+    with pytest.raises(ValueError, match=r"input of a batch norm must be \(N, C, ...\), got \(3,\)"):
         made(x[0, :, 0, 0])
 
 

@@ -40,7 +40,7 @@ def test_a_video_has_all_frames(tmp_path):
 
 
 def test_errors(tmp_path):
-    with pytest.raises(ValueError, match="must be of one length, got 10 and 9"):
+    with pytest.raises(ValueError, match="must have the same length, got 10 and 9"):
         attention_frames(FRAMES, corner_attention()[:9])
     with pytest.raises(ValueError, match="overlay_kind must be one of picture, video, got 'gif'"):
         write_overlay(tmp_path / "clip", FRAMES, corner_attention(), kind="gif")

@@ -92,7 +92,7 @@ def test_hidden_labels_count_nowhere(evaluation: Evaluation, tmp_path: Path):
     assert "Top-1 80.00 %" in text and "5 clips of synthetic, each counted once; 2 more have a hidden label" in text
     path.unlink()
     none = replace(evaluation, predictions=replace(evaluation.predictions, labels=labels.fill_(-1)))
-    with pytest.raises(ValueError, match="every label of val is hidden: use epam-model predict"):
+    with pytest.raises(ValueError, match="every label of val is hidden; use epam-model predict"):
         write_report(none, path)
     assert not path.exists()
 

@@ -59,7 +59,7 @@ def test_classes_stand_by_group():
     assert class_order(MANIFEST) == [0, 2, 1, 3]
     matrix = torch.tensor([[5, 0, 1, 0], [0, 4, 0, 0], [0, 0, 3, 1], [0, 2, 0, 2]])
     plot = confusion_plot(matrix, MANIFEST, "Confusion matrix of fused")
-    assert plot.words.startswith("14 of 18 clips lie on the diagonal")
+    assert plot.words.startswith("14 of 18 clips are on the diagonal")
     texts = re.findall(r">([a-z]+)</text>", svg(plot))
     assert texts[:4] == texts[5:9] == ["wave", "clap", "kick", "jump"]
 

@@ -77,7 +77,7 @@ def test_an_interrupted_call_goes_on_and_ends_in_the_same_file(model, shards: Pa
         patch.setattr(features, "_columns", interrupted)
         run(model, shards, tmp_path / "cut.h5")
     assert not (tmp_path / "cut.h5").exists()
-    with pytest.raises(ValueError, match=r"cut\.h5\.parts: holds parts of another computation"):
+    with pytest.raises(ValueError, match=r"cut\.h5\.parts: contains parts of another computation"):
         run(model, shards, tmp_path / "cut.h5", identity={"weights": "b"})
     assert run(model, shards, tmp_path / "cut.h5") == 6  # two batches of three were there
     whole, cut = read(tmp_path / "whole.h5"), read(tmp_path / "cut.h5")
@@ -102,5 +102,5 @@ def test_errors(model, shards: Path, tmp_path: Path):
     with pytest.raises(ValueError, match="kind must be one of pooled, full, got 'mean'"):
         run(model, shards, tmp_path / "f.h5", kind="mean")
     (tmp_path / "f.h5").touch()
-    with pytest.raises(ValueError, match=r"f\.h5: exists already"):
+    with pytest.raises(ValueError, match=r"f\.h5: already exists"):
         run(model, shards, tmp_path / "f.h5")

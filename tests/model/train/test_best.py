@@ -1,6 +1,6 @@
 import pytest
 
-from epam_model.train.best import Best, check_measure, measure_name
+from epam_model.train.best import Best, check_metric, metric_name
 
 
 def test_the_first_of_equals_is_the_best():
@@ -17,23 +17,23 @@ def test_a_best_grows_stale_after_patience():
     assert not best.is_stale(100, 0)
 
 
-def test_the_measure_is_the_wanted_one_or_the_usual_one():
-    measures = {"top1_pose": 0.2, "top1_fused": 0.1}
-    assert measure_name("", measures) == "top1_fused"
-    assert measure_name("top1_pose", measures) == "top1_pose"
+def test_the_metric_is_the_wanted_one_or_the_usual_one():
+    metrics = {"top1_pose": 0.2, "top1_fused": 0.1}
+    assert metric_name("", metrics) == "top1_fused"
+    assert metric_name("top1_pose", metrics) == "top1_pose"
     with pytest.raises(ValueError, match=r"train\.best_by must be one of top1_pose, top1_fused, got 'loss'"):
-        measure_name("loss", measures)
+        metric_name("loss", metrics)
 
 
-def test_a_measure_that_no_evaluation_gives_is_refused_at_once():
-    check_measure("top1_rgb", "both", [0] * 6)
-    check_measure("", "pose", [0] * 6)
+def test_a_metric_that_no_evaluation_gives_is_refused_at_once():
+    check_metric("top1_rgb", "both", [0] * 6)
+    check_metric("", "pose", [0] * 6)
     with pytest.raises(ValueError, match=r"train\.best_by must be one of top1_pose, .* got 'top1_fused'"):
-        check_measure("top1_fused", "pose", [0] * 6)
+        check_metric("top1_fused", "pose", [0] * 6)
 
 
 def test_without_groups_there_is_no_f1_to_go_by():
-    check_measure("top1_fused", "both", ())
-    check_measure("f1_mean_fused", "both", [0] * 6)
+    check_metric("top1_fused", "both", ())
+    check_metric("f1_mean_fused", "both", [0] * 6)
     with pytest.raises(ValueError, match=r"train\.best_by must be one of top1_fused, .* got 'f1_mean_fused'"):
-        check_measure("f1_mean_fused", "both", ())
+        check_metric("f1_mean_fused", "both", ())

@@ -126,7 +126,7 @@ def test_the_command_ends_with_the_code_that_requeues(shards: Path, tmp_path: Pa
     assert text.err.startswith("epam-model train: stopped by SIGUSR1; continue from the last checkpoint with: epam-m")
     assert text.err.rstrip().endswith(" --resume")
     assert main(command) == 0
-    assert "resume: going on from" in capsys.readouterr().out
+    assert "resume: continuing from" in capsys.readouterr().out
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [line["part"] for line in lines] == ["train", "val"]
 

@@ -43,13 +43,13 @@ def test_a_damaged_last_checkpoint_costs_its_steps_alone(shards: Path, tmp_path:
     tiny_trainer(shards, tmp_path / "run", checkpoint_steps=1).fit(resume=True)
     said = capsys.readouterr().out
     assert "resume: " in said and "step_00000005.pt: not a readable checkpoint" in said and "trying the one" in said
-    assert "resume: going on from " in said and "step_00000004.pt" in said
+    assert "resume: continuing from " in said and "step_00000004.pt" in said
     assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
 def test_a_mean_of_weights_cannot_begin_in_the_middle(shards: Path, tmp_path: Path):
     tiny_trainer(shards, tmp_path / "run", epochs=1).fit()
-    with pytest.raises(ValueError, match=r"cannot go on: train\.ema_decay was 0, is now 0\.9; a mean"):
+    with pytest.raises(ValueError, match=r"cannot resume, train\.ema_decay was 0, now 0\.9; it cannot be switched"):
         tiny_trainer(shards, tmp_path / "run", ema_decay=0.9).fit(resume=True)
 
 

@@ -56,7 +56,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path:
     found, loaded = folder.load_last(told.append)
     assert found.name == "step_00000005.pt" and loaded.epoch == 5
     (line,) = told
-    assert "step_00000010.pt: not a readable checkpoint" in line and line.endswith("; trying the one before")
+    assert "step_00000010.pt: not a readable checkpoint" in line and line.endswith("; trying the previous checkpoint")
     folder.save_last(checkpoint(7), 7)
     assert names(tmp_path) == {"step_00000005.pt", "step_00000007.pt", "last.pt", "latest"}, "the damaged one is gone"
 
@@ -73,7 +73,7 @@ def test_no_checkpoint_or_no_whole_one_is_an_error(tmp_path: Path):
     with pytest.raises(ValueError, match=r"last\.pt: no such checkpoint"):
         folder.load_last(print)
     (tmp_path / "step_00000001.pt").touch()
-    with pytest.raises(ValueError, match="none of its 1 checkpoints is whole"):
+    with pytest.raises(ValueError, match="all of its 1 checkpoints are damaged"):
         folder.load_last(print)
 
 

@@ -327,23 +327,23 @@ def test_runs_that_cannot_go_on_are_refused(shards: Path, tmp_path: Path):
     tiny_trainer(shards, out, epochs=1).fit()
     with pytest.raises(ValueError, match="already contains a run; continue with --resume, or choose another --out"):
         tiny_trainer(shards, out).fit()
-    with pytest.raises(ValueError, match=r"cannot go on: train\.seed was 0, is now 1"):
+    with pytest.raises(ValueError, match=r"cannot resume, train\.seed was 0, now 1"):
         tiny_trainer(shards, out, seed=1).fit(resume=True)
-    with pytest.raises(ValueError, match=r"cannot go on: stream\.batch_size was 4, is now 2"):
+    with pytest.raises(ValueError, match=r"cannot resume, stream\.batch_size was 4, now 2"):
         tiny_trainer(shards, out, stream=replace(STREAM, batch_size=2)).fit(resume=True)
-    with pytest.raises(ValueError, match=r"cannot go on: stream\.balance was none, is now class"):
+    with pytest.raises(ValueError, match=r"cannot resume, stream\.balance was none, now class"):
         tiny_trainer(shards, out, stream=replace(STREAM, balance="class")).fit(resume=True)
     last = (out / "last.pt").resolve()
     older = load_checkpoint(last)
     del older.recipe["stream"]["balance"], older.recipe["stream"]["class_weights"]
     save_checkpoint(last, older)
-    with pytest.raises(ValueError, match=r"cannot go on: stream\.balance was none, is now class"):
+    with pytest.raises(ValueError, match=r"cannot resume, stream\.balance was none, now class"):
         tiny_trainer(shards, out, stream=replace(STREAM, balance="class")).fit(resume=True)
     tiny_trainer(shards, out, epochs=1).fit(resume=True)
-    with pytest.raises(ValueError, match=r"its model\.streams is both, the recipe says pose"):
+    with pytest.raises(ValueError, match=r"its model\.streams is both, the recipe has pose"):
         tiny_trainer(shards, out, streams="pose").fit(resume=True)
     other = write_shards(tmp_path / "other", train=9)
-    with pytest.raises(ValueError, match="cannot go on: the shards were built anew since"):
+    with pytest.raises(ValueError, match="cannot resume, the shards were rebuilt since"):
         tiny_trainer(other, out).fit(resume=True)
     last = (out / "last.pt").resolve()
     checkpoint = load_checkpoint(last)

@@ -198,7 +198,7 @@ def test_unknown_names_are_all_listed():
 def test_without_published_names_our_own_files_are_read_and_no_others(streams):
     target = build(streams=streams).state_dict()
     formats = model_formats(streams, target, None)
-    assert {form.name.split()[0] for form in formats} == {"our"}
+    assert {form.name.split()[0] for form in formats} == {"epam"}
     parts = ("rgb", "pose") if streams == "both" else (streams,)
     for stream in parts:
         alone = build(streams=stream, num_classes=3).state_dict()  # its head is of other classes

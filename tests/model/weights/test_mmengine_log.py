@@ -56,7 +56,7 @@ def test_the_weights_are_read(saved):
 
 def test_nothing_else_becomes_readable(tmp_path):
     torch.save({"state_dict": WEIGHTS, "log": Attribute("text", "upper"), "hook": print}, tmp_path / "odd.pth")
-    with pytest.raises(ValueError, match="refused: its pickle wants print, and could run code"):
+    with pytest.raises(ValueError, match="refused, its pickle uses print and could run code"):
         read_state_dict(tmp_path / "odd.pth")
 
 
