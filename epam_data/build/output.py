@@ -131,7 +131,7 @@ class UrlOutput:
         def upload() -> str:
             fs.put_file(str(local), path, **limits)
             if fs.size(path) != local.stat().st_size:
-                raise OSError(f"{fs.size(path)} of {local.stat().st_size} bytes arrived")
+                raise OSError(f"received {fs.size(path)} of {local.stat().st_size} bytes")
             return str(fs.checksum(path))
 
         stamp = self._remote.retry("written", name, upload)
