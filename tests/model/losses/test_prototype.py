@@ -159,3 +159,9 @@ def test_autocast_changes_nothing():
     with torch.autocast("cpu", torch.bfloat16):
         got = both()
     assert all(torch.equal(one, other) for one, other in zip(got, expected, strict=True))
+
+
+def test_sums_are_taken_over_the_ranks_unless_the_published_behaviour_is_asked_for():
+    assert CoarsePrototypeLoss().across_ranks and FinePrototypeLoss(COARSE_OF).across_ranks
+    assert not CoarsePrototypeLoss(published_behaviour=True).across_ranks
+    assert not FinePrototypeLoss(COARSE_OF, published_behaviour=True).across_ranks

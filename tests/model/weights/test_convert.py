@@ -206,3 +206,23 @@ def test_without_published_names_our_own_files_are_read_and_no_others(streams):
         assert not read.problems and len(read.matched) == len(alone) - 2
         published = to_published(alone, EPAM, stream)
         assert convert(published, target, formats, new_head=True).problems
+
+
+def test_a_head_of_other_classes_is_a_problem_unless_a_new_head_is_asked_for():
+    target, other = build(num_classes=6).state_dict(), build(num_classes=7).state_dict()
+    problems = convert(other, target, model_formats("both", target, EPAM)).problems
+    assert len(problems) == 4 and all(problem.startswith("head.") for problem in problems)
+    assert not convert(other, target, model_formats("both", target, EPAM), new_head=True).problems
+
+
+def test_what_a_file_of_one_stream_lacks_is_the_rest_of_the_network():
+    """Counters of batches count for nothing: nobody saves them alike."""
+    target, alone = build().state_dict(), rgb_stream().state_dict()
+    conversion = convert(alone, target, model_formats("both", target, EPAM))
+    absent = conversion.absent(target)
+    assert set(absent) == {
+        name
+        for name in target
+        if not name.startswith("backbone.rgb_backbone.") and not name.endswith("num_batches_tracked")
+    }
+    assert absent and not conversion.absent({name: target[name] for name in conversion.weights})

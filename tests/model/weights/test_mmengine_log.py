@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from epam_model.weights.mmengine_log import passing_over_the_log
+from epam_model.weights.mmengine_log import ignoring_mmengine_log
 from epam_model.weights.weight_file import read_state_dict
 
 WEIGHTS = {"backbone.weight": torch.arange(6.0).view(2, 3)}
@@ -67,7 +67,7 @@ def test_what_others_allow_neither_decides_nor_is_lost(saved):
     before = torch.serialization.get_safe_globals()
     torch.serialization.add_safe_globals([theirs])
     try:
-        with passing_over_the_log():
+        with ignoring_mmengine_log():
             inside = torch.serialization.get_safe_globals()
         assert theirs not in inside and inside
         assert set(torch.serialization.get_safe_globals()) == {*before, theirs}
@@ -79,10 +79,10 @@ def test_what_others_allow_neither_decides_nor_is_lost(saved):
 def test_before_torch_2_6_nothing_changes(monkeypatch):
     monkeypatch.setattr(torch, "__version__", "2.5.1")
     monkeypatch.setattr(torch.serialization, "clear_safe_globals", lambda: pytest.fail("torch 2.5 lacks what follows"))
-    with passing_over_the_log():
+    with ignoring_mmengine_log():
         pass
     monkeypatch.setattr(torch, "__version__", "2.6")
     cleared = []
     monkeypatch.setattr(torch.serialization, "clear_safe_globals", lambda: cleared.append(True))
-    with passing_over_the_log():
+    with ignoring_mmengine_log():
         assert cleared
