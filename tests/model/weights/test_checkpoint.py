@@ -9,6 +9,7 @@ from epam_data.shards.manifest import load_manifest
 from epam_model.weights.checkpoint import (
     Checkpoint,
     check_same,
+    check_same_clips,
     load_checkpoint,
     load_weights,
     save_checkpoint,
@@ -120,3 +121,15 @@ def test_a_checkpoint_of_other_shards_or_another_model_is_refused(checkpoint: Ch
         check_same(checkpoint, "c.pt", limbs, MODEL)
     with pytest.raises(ValueError, match=r"its model\.streams is both, the recipe has pose"):
         check_same(checkpoint, "c.pt", manifest, {**MODEL, "streams": "pose"})
+
+
+def test_clips_that_are_sampled_in_another_way_are_refused_with_all_that_differs(checkpoint: Checkpoint):
+    stream = {"rgb_frames": 16, "pose_frames": 48, "sampling": "aligned", "batch_size": 8}
+    trained = replace(checkpoint, recipe={"model": MODEL, "stream": stream})
+    check_same_clips(trained, "best.pt", {**stream, "batch_size": 99})
+    message = (
+        "^best.pt: it was trained with stream.rgb_frames 16, the recipe has 8; "
+        "it was trained with stream.sampling aligned, the recipe has linspace$"
+    )
+    with pytest.raises(ValueError, match=message):
+        check_same_clips(trained, "best.pt", {**stream, "rgb_frames": 8, "sampling": "linspace"})
