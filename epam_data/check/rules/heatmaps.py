@@ -70,11 +70,11 @@ def heatmap_error(
     lone = nonzero_pixels(heatmap)
     lone = lone[~covered[lone]]  # stored pixels where the reference is empty
     indices, errors = np.append(indices, lone), np.append(errors, stored[lone] / 255)
-    worst = int(errors.argmax()) if errors.size else 0
-    frame, channel, y, x = np.unravel_index(indices[worst], heatmap.shape) if errors.size else (0, 0, 0, 0)
-    return HeatmapError(
-        largest=float(errors.max(initial=0.0)), frame=int(frame), channel=int(channel), x=int(x), y=int(y)
-    )
+    if not errors.size:
+        return HeatmapError(largest=0.0, frame=0, channel=0, x=0, y=0)
+    worst = int(errors.argmax())
+    frame, channel, y, x = np.unravel_index(indices[worst], heatmap.shape)
+    return HeatmapError(largest=float(errors[worst]), frame=int(frame), channel=int(channel), x=int(x), y=int(y))
 
 
 def property_faults(

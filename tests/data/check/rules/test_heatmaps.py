@@ -217,3 +217,13 @@ def test_moments_are_asked_for_where_a_whole_gaussian_fits(x: float, y: float, i
     info, keypoints, heatmap = still(x, y, sigma=2.0)
     wide = (np.sqrt(heatmap / 255) * 255).astype(np.uint8)
     assert ("the mass of a channel is not that of a Gaussian" in faults(info, keypoints, wide)) == is_asked
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize(
+    ("at", "is_asked"), [(-0.5, False), (-0.4, True), (0.4, True), (26.6, True), (27.4, True), (27.5, False)]
+)
+def test_joints_whose_pixel_is_in_the_heatmap_are_asked_for(axis: int, at: float, is_asked: bool):
+    info, keypoints, heatmap = still(*((at, 12) if axis == 0 else (12, at)))
+    assert faults(info, keypoints, heatmap) == ""
+    assert ("the pixel at a joint is too low by" in faults(info, keypoints, heatmap * 0)) == is_asked
