@@ -19,7 +19,7 @@ from epam_model.weights.weight_file import read_state_dict
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertCommand:
-    """Rename the tensors of a checkpoint, strictly, and account for every one."""
+    """Convert the names of a checkpoint, strictly, and report every tensor."""
 
     source: Path
     """Checkpoint to read, ours or foreign; the format is detected."""

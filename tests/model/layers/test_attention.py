@@ -71,5 +71,5 @@ def test_initialisation_is_the_published_one():
 
 
 def test_spatial_temporal_names_the_length_it_is_made_for():
-    with pytest.raises(ValueError, match="made for clips of 16 frames, got 8"):
+    with pytest.raises(ValueError, match="needs clips of 16 frames, got 8"):
         SpatialTemporalAttention(8)(torch.rand(1, 8, 8, 2, 2))

@@ -173,7 +173,7 @@ def test_clips_that_do_not_fit_are_named(shared_backbone, rgb, pose, message):
 
 def test_spatial_temporal_attention_needs_its_clip_length():
     backbone = EPAMBackbone(attention_type="spatial_temporal").eval()
-    with pytest.raises(ValueError, match="made for clips of 16 frames, got 4"):
+    with pytest.raises(ValueError, match="needs clips of 16 frames, got 4"):
         backbone(*clips())
 
 

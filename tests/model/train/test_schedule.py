@@ -51,7 +51,7 @@ def test_the_whole_training_may_be_warm_up():
 def test_steps_outside_the_training_are_refused():
     with pytest.raises(ValueError, match=r"step must be in 0\.\.50, got 51"):
         learning_rate(51, **PLAN)
-    with pytest.raises(ValueError, match=r"warmup_steps must be in 0\.\.4 \(the whole training\), got 5"):
+    with pytest.raises(ValueError, match=r"warmup_steps must be in 0\.\.4 \(the complete training\), got 5"):
         learning_rate(0, total_steps=4, warmup_steps=5, peak=0.4)
     with pytest.raises(ValueError, match="schedule must be one of cosine, multistep, constant, got 'step'"):
         learning_rate(0, total_steps=4, warmup_steps=0, peak=0.4, schedule="step")
