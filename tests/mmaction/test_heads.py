@@ -62,8 +62,8 @@ def test_loss_weights(components, weights, wanted):
         (dict(in_channels=[432]), r"in_channels must be \[RGB channels, pose channels\], got \[432\]"),
         (dict(average_clips="max"), "average_clips must be one of prob, score, None, got 'max'"),
         (dict(taxonomy="ma52"), r"must be those of a taxonomy \(ma52 \(52, 7\)\), got \(60, 8\)"),
-        (dict(taxonomy="kinetics"), "taxonomy must be one of ntu60, ma52, synthetic, got 'kinetics'"),
-        (dict(num_classes=61), r"must be those of a taxonomy \(ntu60 \(60, 8\), ma52 \(52, 7\), .*got \(61, 8\)"),
+        (dict(taxonomy="kinetics"), "taxonomy must be one of ma52, ntu60, synthetic, got 'kinetics'"),
+        (dict(num_classes=61), r"must be those of a taxonomy \(ma52 \(52, 7\), ntu60 \(60, 8\), .*got \(61, 8\)"),
     ],
 )
 def test_arguments_that_do_not_fit_are_named(arguments, message):
