@@ -132,7 +132,15 @@ class RemoteFolder:
 
 def _is_final(error: Exception) -> bool:
     """Whether a retry would fail too: the object does not exist, or the server refuses the request (HTTP 4xx)."""
+    if _is_lost_upload(error):
+        return False
     if isinstance(error, (FileNotFoundError, NoRangesError)) or type(error).__name__ == "NoCredentialsError":
         return True
     status = getattr(error, "status", None)
     return isinstance(status, int) and 400 <= status < 500 and status not in (408, 429)
+
+
+def _is_lost_upload(error: Exception) -> bool:
+    """Whether S3 no longer knows a multipart upload: a reply was lost, and s3fs repeated the request that ended it."""
+    reply = getattr(error.__cause__, "response", None)
+    return isinstance(reply, dict) and reply.get("Error", {}).get("Code") == "NoSuchUpload"

@@ -66,9 +66,29 @@ class NoCredentialsError(Exception):
     """As botocore's."""
 
 
+class ClientError(Exception):
+    """As botocore's."""
+
+    def __init__(self, code: str) -> None:
+        self.response = {"Error": {"Code": code}}
+
+
+def translated_by_s3fs(code: str) -> FileNotFoundError:
+    error = FileNotFoundError("no")
+    error.__cause__ = ClientError(code)
+    return error
+
+
 @pytest.mark.parametrize("status", [408, 429, 500, 503])
 def test_a_busy_server_is_asked_again(folder: RemoteFolder, status: int):
     assert len(failing(folder, HttpError(status))) == 2
+
+
+def test_an_upload_whose_end_was_reported_to_nobody_is_made_again(folder: RemoteFolder):
+    """The request that ended it was repeated, since its reply was lost; s3fs makes FileNotFoundError of the answer."""
+    assert len(failing(folder, translated_by_s3fs("NoSuchUpload"))) == 2
+    with pytest.raises(OSError, match=r"could not be read \(no\)$"):
+        failing(folder, translated_by_s3fs("NoSuchBucket"))
 
 
 @pytest.mark.parametrize(
