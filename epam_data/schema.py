@@ -8,11 +8,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 SCHEMA_VERSION = 1
 """Version of the shard format; readers refuse newer versions."""
@@ -86,7 +88,7 @@ class Clip:
         shape = self.keypoints.shape
         _expect(len(shape) == 4 and shape[-1] == 2, self.key, "keypoints", "(M, T, V, 2)", shape)
         _expect(
-            self.keypoints.dtype in (np.float16, np.float32),
+            self.keypoints.dtype in ("float16", "float32"),
             self.key,
             "keypoints",
             "float16 or float32",
@@ -160,7 +162,7 @@ class Sample:
         wanted = (num, rgb_px, rgb_px, 3)
         _expect(self.frames.shape == wanted, key, "frames", wanted, self.frames.shape)
         for what, array in (("heatmap", self.heatmap), ("frames", self.frames)):
-            _expect(array.dtype == np.uint8, key, what, "uint8", array.dtype)
+            _expect(array.dtype == "uint8", key, what, "uint8", array.dtype)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,7 +62,7 @@ def test_status_loads_nothing_that_builds(tmp_path: Path) -> None:
     work.mkdir()
     (work / "tasks.json").write_text("{}")
     loaded = loaded_by("epam_data.cli", "status", str(tmp_path))
-    assert not loaded & (TORCH | REPORTS | DECODERS | {"h5py", "yaml", "fsspec"})
+    assert not loaded & (TORCH | REPORTS | DECODERS | {"numpy", "h5py", "yaml", "fsspec", "asyncio"})
 
 
 @pytest.mark.parametrize(

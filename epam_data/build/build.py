@@ -23,7 +23,7 @@ from epam_data.build.skeleton_store import SkeletonStore
 from epam_data.build.watch import BuildWatch, ShardNotes, write_tasks
 from epam_data.schema import Problem
 from epam_data.shards.index import index_bytes
-from epam_data.shards.manifest import INDEX, MANIFEST, PROBLEMS
+from epam_data.shards.layout import INDEX, MANIFEST, PROBLEMS
 from epam_data.system.executors import ExecutorSettings, available_cores, run
 from epam_data.system.files import PARTIAL
 from epam_data.system.folder_lock import FolderLock

@@ -21,7 +21,7 @@ from epam_data.readers.pickles import load_pickle
 from epam_data.samples.settings import PrepareSettings
 from epam_data.schema import Clip, Split, key_from_name
 from epam_data.shards.index import index_bytes
-from epam_data.shards.manifest import INDEX, MANIFEST
+from epam_data.shards.layout import INDEX, MANIFEST
 from epam_data.shards.settings import ShardSettings
 from epam_data.shards.writer import ShardWriter
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from epam_data.build.output import WORK_FOLDER, open_output
 from epam_data.build.receipts import read_receipts
 from epam_data.build.watch import Count, ShardNotes, read_tasks
-from epam_data.shards.manifest import MANIFEST
+from epam_data.shards.layout import MANIFEST
 from epam_data.system.folder_lock import live_holders
 from epam_data.system.progress import duration, volume
 from epam_data.system.remote import is_url

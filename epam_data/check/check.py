@@ -31,7 +31,8 @@ from epam_data.readers import DATASETS, RawSettings, Reader, find_reader
 from epam_data.readers.videos import VideoFinder
 from epam_data.schema import Clip, Problem
 from epam_data.shards.index import Index, load_index
-from epam_data.shards.manifest import INDEX, PROBLEMS, Manifest, load_manifest
+from epam_data.shards.layout import INDEX, PROBLEMS
+from epam_data.shards.manifest import Manifest, load_manifest
 from epam_data.system.executors import ExecutorSettings, run
 from epam_data.system.files import file_sha256
 from epam_data.system.progress import OnProgress, silent

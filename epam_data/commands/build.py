@@ -14,7 +14,7 @@ from epam_data.build.plan import BuildPlan, ClipLimits, Selection
 from epam_data.readers import RawSettings
 from epam_data.recipe import FLAT
 from epam_data.samples.settings import PrepareSettings
-from epam_data.shards.manifest import PROBLEMS
+from epam_data.shards.layout import PROBLEMS
 from epam_data.shards.settings import ShardSettings
 from epam_data.system.executors import ExecutorSettings, on_all_cores
 from epam_data.system.progress import Progress, duration, volume

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from epam_data.schema import MAX_KEY_LENGTH, SCHEMA_VERSION
 from epam_data.shards.codec import ROLES
-from epam_data.shards.layout import IndexRow, ShardSummary
-from epam_data.shards.manifest import INDEX, MANIFEST, read_small_file
+from epam_data.shards.layout import INDEX, MANIFEST, IndexRow, ShardSummary
+from epam_data.shards.manifest import read_small_file
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,9 @@ from __future__ import annotations
 import tarfile
 from dataclasses import dataclass
 
+MANIFEST, INDEX, PROBLEMS = "manifest.json", "index.h5", "problems.jsonl"
+"""The files beside the shards."""
+
 BLOCK = tarfile.BLOCKSIZE
 
 

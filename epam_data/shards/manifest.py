@@ -10,14 +10,11 @@ from typing import Any
 from epam_data.samples.settings import PrepareSettings
 from epam_data.schema import SCHEMA_VERSION, check_version
 from epam_data.shards.codec import USUAL_CODECS, MemberCodecs
-from epam_data.shards.layout import ShardSummary
+from epam_data.shards.layout import MANIFEST, ShardSummary
 from epam_data.shards.settings import ShardSettings
 from epam_data.skeleton import LAYOUTS, SkeletonLayout
 from epam_data.system.remote import RemoteFolder, is_url
 from epam_data.system.typed_json import decode_json
-
-MANIFEST, INDEX, PROBLEMS = "manifest.json", "index.h5", "problems.jsonl"
-
 
 READ_ATTEMPTS = 8
 """Attempts per read of shards by URL, so that a training run survives a minute without network."""

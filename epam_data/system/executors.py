@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import multiprocessing
@@ -175,10 +174,12 @@ def run_dask(function: Callable[[Task], Result], tasks: list[Task], settings: Ex
             _kill_children_but(others)
         raise
     finally:
+        from asyncio import TimeoutError as SlowToClose  # before Python 3.11 not the built-in one
+
         # A busy machine takes longer to close: that must not hide an error, nor fail a build that has all its results.
         for opened in (client, cluster):
             if opened is not None:
-                with contextlib.suppress(asyncio.TimeoutError):
+                with contextlib.suppress(SlowToClose):
                     opened.close(timeout=1)
 
 

@@ -14,8 +14,8 @@ import numpy as np
 from epam_data.schema import Sample
 from epam_data.shards.codec import MEMBERS, ROLES, decode, encode
 from epam_data.shards.index import index_bytes, load_index
-from epam_data.shards.layout import IndexRow, ShardSummary
-from epam_data.shards.manifest import INDEX, MANIFEST, load_manifest
+from epam_data.shards.layout import INDEX, MANIFEST, IndexRow, ShardSummary
+from epam_data.shards.manifest import load_manifest
 from epam_data.shards.reader import read_shard
 from epam_data.system.files import file_sha256
 

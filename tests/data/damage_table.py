@@ -13,7 +13,8 @@ import simplejpeg
 from epam_data.check.rules.finding import Finding
 from epam_data.shards.codec import MEMBERS, decode
 from epam_data.shards.index import load_index
-from epam_data.shards.manifest import INDEX, MANIFEST, PROBLEMS, load_manifest
+from epam_data.shards.layout import INDEX, MANIFEST, PROBLEMS
+from epam_data.shards.manifest import load_manifest
 from epam_data.shards.reader import read_shard
 from tests.data.damage import (
     change_bytes,

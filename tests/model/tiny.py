@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from epam_data.samples.settings import PrepareSettings
 from epam_data.schema import Sample, SampleInfo
 from epam_data.shards.index import index_bytes
-from epam_data.shards.manifest import INDEX, MANIFEST, Manifest, ShardEntry
+from epam_data.shards.layout import INDEX, MANIFEST
+from epam_data.shards.manifest import Manifest, ShardEntry
 from epam_data.shards.settings import ShardSettings
 from epam_data.shards.writer import ShardWriter
 from epam_data.skeleton import LAYOUTS, SkeletonLayout

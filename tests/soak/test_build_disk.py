@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from epam_data.shards.manifest import MANIFEST
+from epam_data.shards.layout import MANIFEST
 from tests.data.raw_data import folder_bytes, write_ntu60
 from tests.soak.test_build_kills import RECIPE
 

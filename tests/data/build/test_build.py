@@ -28,7 +28,8 @@ from epam_data.readers.ntu60 import missing_skeletons
 from epam_data.samples.settings import PrepareSettings
 from epam_data.schema import Clip
 from epam_data.shards.index import load_index
-from epam_data.shards.manifest import MANIFEST, PROBLEMS, load_manifest
+from epam_data.shards.layout import MANIFEST, PROBLEMS
+from epam_data.shards.manifest import load_manifest
 from epam_data.shards.reader import read_shard
 from epam_data.shards.settings import ShardSettings
 from epam_data.system import executors

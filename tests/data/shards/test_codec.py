@@ -35,7 +35,8 @@ from epam_data.shards.codec import (
 )
 from epam_data.shards.head import read_head
 from epam_data.shards.index import index_bytes, load_index
-from epam_data.shards.manifest import INDEX, MANIFEST, PROBLEMS, ShardEntry, load_manifest
+from epam_data.shards.layout import INDEX, MANIFEST, PROBLEMS
+from epam_data.shards.manifest import ShardEntry, load_manifest
 from epam_data.shards.reader import read_shard
 from epam_data.shards.settings import ShardSettings
 from epam_data.shards.writer import ShardWriter

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from epam_data.shards.index import Index, index_bytes, load_index
-from epam_data.shards.layout import IndexRow, ShardSummary
-from epam_data.shards.manifest import INDEX
+from epam_data.shards.layout import INDEX, IndexRow, ShardSummary
 
 
 def summary(name: str, split: str, *keys: str) -> ShardSummary:

@@ -14,7 +14,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from epam_data.samples.settings import PrepareSettings
 from epam_data.shards.codec import MemberCodecs
-from epam_data.shards.manifest import INDEX, MANIFEST, Manifest, ShardEntry, load_manifest
+from epam_data.shards.layout import INDEX, MANIFEST
+from epam_data.shards.manifest import Manifest, ShardEntry, load_manifest
 from epam_data.shards.settings import ShardSettings
 from epam_data.skeleton import COCO17
 from epam_data.taxonomy import TAXONOMIES

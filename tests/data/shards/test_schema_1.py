@@ -13,7 +13,8 @@ import pytest
 
 from epam_data.check.check import CheckSettings, check
 from epam_data.shards.index import load_index
-from epam_data.shards.manifest import MANIFEST, load_manifest
+from epam_data.shards.layout import MANIFEST
+from epam_data.shards.manifest import load_manifest
 from epam_data.show.describe import read_sample
 from epam_data.stream import BatchFinisher, Stream, StreamSettings
 from epam_data.system.executors import ExecutorSettings

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from epam_data.shards.index import load_index
-from epam_data.shards.manifest import MANIFEST, Manifest, load_manifest
+from epam_data.shards.layout import MANIFEST
+from epam_data.shards.manifest import Manifest, load_manifest
 from epam_data.stream import BatchFinisher, Stream
 from epam_model.build import build_model
 from epam_model.evaluate.predict import (
