@@ -13,7 +13,7 @@ from epam_data.system.isolated import end_with_parent
 def serve(descriptor: int, parent: int) -> None:
     """Answer tasks: (slot, task) in, (slot, succeeded, value or error) out."""
     # A cluster may send these to every process of a job, but only the parent decides when to stop.
-    for number in (signal.SIGTERM, signal.SIGUSR1):
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     end_with_parent(parent)
     pipe = Connection(descriptor)
