@@ -11,7 +11,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import weakref
 from collections import deque
@@ -21,6 +20,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
 from epam_data.stream.loading.slots import Arrays, SharedSlots, SlotLayout
+from epam_data.system.child_process import start_child
 
 _log = logging.getLogger(__name__)
 
@@ -144,11 +144,11 @@ class SlotLoader:
     def _start(self, number: int) -> _Worker:
         ours, theirs = socket.socketpair()
         with theirs:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "epam_data.stream.loading.worker", str(theirs.fileno()), str(os.getpid())],
+            process = start_child(
+                "epam_data.stream.loading.worker",
+                "serve",
+                [str(theirs.fileno()), str(os.getpid())],
                 pass_fds=[theirs.fileno(), self.slots.descriptor],
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # only the parent gets Ctrl-C
             )
         return _Worker(number, process, Connection(ours.detach()))
 
