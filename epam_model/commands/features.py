@@ -15,10 +15,11 @@ from epam_data.schema import Split
 from epam_data.stream import BatchFinisher, Stream, StreamSettings
 from epam_data.system.checked_fields import check_fields
 from epam_data.system.files import file_sha256
+from epam_data.system.launch import find_launch
 from epam_model.evaluate.restore import restore
 from epam_model.networks.settings import ModelSettings
+from epam_model.ranks.device import Device
 from epam_model.ranks.distributed import Ranks, choose_device
-from epam_model.ranks.launch import Device, find_launch
 from epam_model.reports.overlay import Kind as OverlayKind
 from epam_model.reports.overlay import write_overlay
 from epam_model.tools.features import Kind, extract, model_outputs
