@@ -28,7 +28,8 @@ class ShardReader:
         return {**self.__dict__, "_descriptors": OrderedDict()}
 
     def __del__(self) -> None:
-        self.close()
+        for descriptor in self._descriptors.values():
+            os.close(descriptor)
 
     def read(self, shard: int, offset: int, num_bytes: int) -> bytes:
         """`num_bytes` from `offset` of a shard.
