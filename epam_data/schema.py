@@ -22,22 +22,15 @@ SCHEMA_VERSION = 1
 MAX_KEY_LENGTH = 80
 """Longest key in characters, so that `KEY.heatmap.npy.zst` fits a plain tar header (100 bytes)."""
 
+MAX_IMAGE_PX = 65_535
+"""Largest height and width of an image, that of JPEG."""
+
+MAX_LABEL = 2**31 - 1
+
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[str, str, str] = get_args(Split)
 
 _KEY = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_KEY_LENGTH}}}")
-
-
-def key_from_name(name: str) -> str:
-    """The shard key of a recording: the last part of its name, with `-` for characters outside `[A-Za-z0-9_-]`.
-
-    Raises:
-        ValueError: the name leaves its folder, is empty, or gives a key over `MAX_KEY_LENGTH` characters.
-    """
-    parts = name.replace("\\", "/").split("/")
-    if name.startswith(("/", "\\")) or ".." in parts:
-        raise ValueError(f"{name!r}: a name must stay inside the video folder, got a path that leaves it")
-    return check_key(re.sub(r"[^A-Za-z0-9_-]", "-", parts[-1]))
 
 
 def check_key(key: str) -> str:
@@ -72,7 +65,7 @@ def _expect(ok: bool, key: str, what: str, wanted: object, got: object) -> None:
 class Clip:
     """One raw recording: its skeletons, its label and the path of its video. Checks itself."""
 
-    key: str  # shard key, see `key_from_name`
+    key: str  # shard key, see `readers.names`
     name: str  # the data set's own name (`frame_dir`), may hold a folder
     split: str  # one of SPLITS
     label: int | None  # 0-based; None: hidden
@@ -84,7 +77,9 @@ class Clip:
     def __post_init__(self) -> None:
         check_key(self.key)
         _expect(self.split in SPLITS, self.key, "split", f"one of {', '.join(SPLITS)}", repr(self.split))
-        _expect(self.label is None or self.label >= 0, self.key, "label", "None or >= 0", self.label)
+        _expect(
+            self.label is None or 0 <= self.label <= MAX_LABEL, self.key, "label", f"None or 0..{MAX_LABEL}", self.label
+        )
         shape = self.keypoints.shape
         _expect(len(shape) == 4 and shape[-1] == 2, self.key, "keypoints", "(M, T, V, 2)", shape)
         _expect(
@@ -98,7 +93,8 @@ class Clip:
         kind = self.keypoints.dtype
         _expect(self.scores.dtype == kind, self.key, "scores", f"{kind} like the keypoints", self.scores.dtype)
         height, width = self.image_size
-        _expect(height > 0 and width > 0, self.key, "image_size", "(H, W) > 0", self.image_size)
+        is_size = 0 < height <= MAX_IMAGE_PX and 0 < width <= MAX_IMAGE_PX
+        _expect(is_size, self.key, "image_size", f"(H, W) from 1 to {MAX_IMAGE_PX}", self.image_size)
 
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 
@@ -145,6 +145,8 @@ def _remove_leftovers(plan: BuildPlan) -> None:
 def _load_inputs(plan: BuildPlan, options: BuildOptions) -> _Inputs:
     sources = ingest(plan, restart=options.restart)
     with SkeletonStore(plan.store) as store:
+        if not len(store):  # then the plan fails, and this is what is left of the build
+            plan.output.write(PROBLEMS, _lines(store.problems))
         tasks = plan_tasks(plan, store, sources)
         if options.max_failures < FIRST_CLIPS:
             check_first_clips(plan, store, tasks)
@@ -203,16 +205,22 @@ def _finalise(plan: BuildPlan, inputs: _Inputs, results: list[ShardResult], num_
     _remove_leftovers(plan)
     remove_others(output, [shard.name for shard in shards])
     output.write(INDEX, index)
-    output.write(PROBLEMS, "".join(json.dumps(asdict(problem)) + "\n" for problem in report.problems).encode())
+    output.write(PROBLEMS, _lines(report.problems))
     output.write(MANIFEST, manifest.to_json())
     return report
 
 
+def _lines(problems: Iterable[Problem]) -> bytes:
+    return "".join(json.dumps(asdict(problem)) + "\n" for problem in problems).encode()
+
+
 def _report(results: list[ShardResult], num_reused: int, unread: Sequence[Problem] = ()) -> BuildReport:
+    problems = (*unread, *(problem for result in results for problem in result.problems))
+    left_out = {problem.name for problem in problems if problem.action != "mended"}
     return BuildReport(
         num_samples=sum(len(result.summary.rows) for result in results),
         num_bytes=sum(result.summary.num_bytes for result in results),
         num_shards=len(results),
         num_reused=num_reused,
-        problems=(*unread, *(problem for result in results for problem in result.problems)),
+        problems=tuple(each for each in problems if each.action != "mended" or each.name not in left_out),
     )

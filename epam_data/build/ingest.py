@@ -13,7 +13,8 @@ from typing import Any
 from epam_data.build.output import WORK_FOLDER
 from epam_data.build.plan import BuildPlan
 from epam_data.build.skeleton_store import SkeletonStore, stored_sources, write_store
-from epam_data.readers import find_reader, reader_module
+from epam_data.readers import DATASETS, RawSettings, find_reader, reader_module
+from epam_data.readers.limits import read_with_limits
 from epam_data.system.files import file_sha256
 from epam_data.system.folder_lock import FolderLock
 from epam_data.versions import differences, tool_versions
@@ -40,7 +41,7 @@ def ingest(plan: BuildPlan, *, restart: bool = False) -> dict[str, str]:
         if not restart:
             _refuse_other_inputs(plan, sources)
         if stored_sources(plan.store) != store_identity(plan, sources):
-            write_store(plan.store, find_reader(plan.dataset).read(plan.raw), store_identity(plan, sources))
+            _read_into(plan.store, plan, store_identity(plan, sources))
     return sources
 
 
@@ -83,8 +84,21 @@ def temporary_store(plan: BuildPlan) -> Iterator[tuple[SkeletonStore, dict[str, 
         path = plan.store
         if stored_sources(path) != identity:
             path = Path(stack.enter_context(TemporaryDirectory())) / path.name
-            write_store(path, find_reader(plan.dataset).read(plan.raw), identity)
+            _read_into(path, plan, identity)
         yield stack.enter_context(SkeletonStore(path)), sources
+
+
+def _read_into(store: Path, plan: BuildPlan, identity: dict[str, str]) -> None:
+    """Read the skeletons into a store. A reader of one's own is code to trust, and runs in this process."""
+    arguments = (store, plan.dataset, plan.raw, identity)
+    if plan.dataset in DATASETS:
+        read_with_limits(find_reader(plan.dataset).files(plan.raw), _write_store, *arguments)
+    else:
+        _write_store(*arguments)
+
+
+def _write_store(store: Path, dataset: str, raw: RawSettings, identity: dict[str, str]) -> None:
+    write_store(store, find_reader(dataset).read(raw), identity)
 
 
 def hash_sources(plan: BuildPlan) -> dict[str, str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,13 +22,16 @@ from epam_data.randomness import Purpose, generator
 from epam_data.readers import RawSettings, find_reader
 from epam_data.readers.videos import VideoFinder
 from epam_data.samples.settings import PrepareSettings
-from epam_data.schema import SCHEMA_VERSION, SPLITS, Split
+from epam_data.schema import SCHEMA_VERSION, SPLITS, Problem, Split
+from epam_data.shards.layout import PROBLEMS
 from epam_data.shards.settings import ShardSettings
 from epam_data.skeleton import SkeletonLayout
 from epam_data.system.checked_fields import check_fields
 from epam_data.system.remote import is_url
 from epam_data.taxonomy import Taxonomy
 from epam_data.versions import tool_versions
+
+_SHOWN_KINDS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,8 +178,21 @@ def plan_tasks(plan: BuildPlan, store: SkeletonStore, sources: dict[str, str]) -
             if value
         ]
         filtered = f" with {' and '.join(filters)}" if filters else ""
-        raise ValueError(f"{plan.raw.skeletons}: no usable clip of protocol {plan.raw.protocol!r}{filtered}")
+        refused = describe_problems(store.problems) if not len(store) and store.problems else ""
+        raise ValueError(f"{plan.raw.skeletons}: no usable clip of protocol {plan.raw.protocol!r}{filtered}{refused}")
     return tasks
+
+
+def describe_problems(problems: Sequence[Problem]) -> str:
+    """The most frequent reasons, with their counts and an example each, on a line of their own."""
+    by_kind = Counter(problem.kind for problem in problems).most_common()
+    lines = [f"; all {len(problems)} records were refused:"]
+    for kind, count in by_kind[:_SHOWN_KINDS]:
+        example = next(problem.reason for problem in problems if problem.kind == kind)
+        lines.append(f"{count} x {kind}, such as: {example}")
+    if len(by_kind) > _SHOWN_KINDS:
+        lines.append(f"and {len(by_kind) - _SHOWN_KINDS} other reasons, see {PROBLEMS}")
+    return "\n  ".join(lines)
 
 
 def select(plan: BuildPlan, store: SkeletonStore) -> NDArray[np.bool_]:

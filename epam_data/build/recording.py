@@ -16,10 +16,13 @@ from epam_data.build.build_shard import make_members
 from epam_data.build.manifest import make_manifest
 from epam_data.build.plan import BuildPlan
 from epam_data.readers import RawSettings
-from epam_data.readers.annotations import clip_of
+from epam_data.readers.limits import read_with_limits
+from epam_data.readers.names import key_from_name
 from epam_data.readers.pickles import load_pickle
+from epam_data.readers.plausible import limit_scores
+from epam_data.readers.records import clip_of
 from epam_data.samples.settings import PrepareSettings
-from epam_data.schema import Clip, Split, key_from_name
+from epam_data.schema import Clip, Split
 from epam_data.shards.index import index_bytes
 from epam_data.shards.layout import INDEX, MANIFEST
 from epam_data.shards.settings import ShardSettings
@@ -72,13 +75,18 @@ def read_recording(video: Path, skeleton: Path) -> Clip:
     """
     if not video.is_file():
         raise ValueError(f"{video}: no such video")
+    return read_with_limits([skeleton], _read_clip, video, skeleton)
+
+
+def _read_clip(video: Path, skeleton: Path) -> Clip:
     annotations = _annotations(load_pickle(skeleton), skeleton)
     key = key_from_name(video.stem.removesuffix("_rgb"))
     named = [each for each in annotations if _is_named(each, key)]
     if not named and len(annotations) > 1:
         raise ValueError(f"{skeleton}: none of its {len(annotations)} annotations is named like the video {video.name}")
     annotation = {"frame_dir": key, **(named or annotations)[0]}
-    return replace(clip_of(annotation, SPLIT, None), key=key, video=video)
+    clip, _ = limit_scores(clip_of(annotation, SPLIT, None))
+    return replace(clip, key=key, video=video)
 
 
 def _annotations(content: Any, skeleton: Path) -> list[Any]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from epam_data.readers.names import unique_keys
 from epam_data.schema import SPLITS, Clip, Problem, label_from_stored, stored_label
 from epam_data.system.files import atomic_write, temporary_path
 
@@ -27,12 +29,14 @@ _FORMAT = 2  # of this file; a store with another format is created again
 def write_store(path: Path, clips: Iterable[Clip | Problem], sources: dict[str, str]) -> None:
     """Write the clips, the problems, and the names and hashes of the source files.
 
+    Clips of one key get others, see `unique_keys`.
+
     Raises:
-        ValueError: two clips have the same key; names both.
+        ValueError: two clips have the same name.
     """
     columns = _Columns()
-    problems: list[dict[str, str]] = []
-    names: dict[str, str] = {}
+    problems: list[Problem] = []
+    names: set[str] = set()
     with atomic_write(path) as whole, h5py.File(whole.name, "w") as file:
         points = {
             kind: file.create_dataset(kind, (0,), kind, maxshape=(None,), chunks=(1 << 18,), fletcher32=True)
@@ -40,21 +44,22 @@ def write_store(path: Path, clips: Iterable[Clip | Problem], sources: dict[str, 
         }
         for clip in clips:
             if isinstance(clip, Problem):
-                problems.append(dict(clip.__dict__))
+                problems.append(clip)
                 continue
-            if clip.key in names:
-                raise ValueError(f"{names[clip.key]} and {clip.name}: two clips with the same key {clip.key}")
-            names[clip.key] = clip.name
+            if clip.name in names:
+                raise ValueError(f"{clip.name}: two clips of this name")
+            names.add(clip.name)
             columns.add(clip)
             if columns.num_pending == _CHUNK_CLIPS:
                 _reserve(path.parent, columns.pending_bytes)
                 columns.flush(points)
         _reserve(path.parent, columns.pending_bytes + columns.num_bytes)
         columns.flush(points)
+        columns.set_keys(problems)
         columns.write(file)
         file.attrs["format"] = _FORMAT
         file.attrs["sources"] = json.dumps(sources)
-        file.create_dataset("problems", data=np.bytes_(json.dumps(problems)))
+        file.create_dataset("problems", data=np.bytes_(json.dumps([asdict(problem) for problem in problems])))
 
 
 def _reserve(folder: Path, num_bytes: int) -> None:
@@ -192,6 +197,13 @@ class _Columns:
             self.rows[name].append(value)
         self.pending[kind] += [clip.keypoints.ravel(), clip.scores.ravel()]
         self.length[kind] += clip.keypoints.size + clip.scores.size
+
+    def set_keys(self, problems: Sequence[Problem]) -> None:
+        """Give each clip a key of its own."""
+        names = [name.decode() for name in self.rows["name"]]
+        keys = {name: key.decode() for name, key in zip(names, self.rows["key"], strict=True)}
+        unique = unique_keys(keys, (problem.name for problem in problems))
+        self.rows["key"] = [unique[name].encode() for name in names]
 
     def flush(self, points: dict[str, Any]) -> None:
         for kind, arrays in self.pending.items():

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,8 @@ from epam_data.check.rules.splits import (
     split_findings,
 )
 from epam_data.readers import DATASETS, RawSettings, Reader, find_reader
+from epam_data.readers.limits import read_with_limits
+from epam_data.readers.names import unique_keys
 from epam_data.readers.videos import VideoFinder
 from epam_data.schema import Clip, Problem
 from epam_data.shards.index import Index, load_index
@@ -221,15 +223,32 @@ def load_problems(root: Path) -> list[Problem]:
     return [decode_json(line, Problem, f"{PROBLEMS}: line {number}") for number, line in enumerate(lines, 1)]
 
 
-def _annotated(skeletons: Path, manifest: Manifest, reader: Reader | None) -> Iterator[tuple[str, str, int | None]]:
+def _annotated(skeletons: Path, manifest: Manifest, reader: Reader | None) -> list[tuple[str, str, int | None]]:
     """(key, split, label) of each clip of the skeleton files."""
     if reader is None:
         allowed = f"{', '.join(DATASETS)}, or one named by check.dataset"
         raise ValueError(f"check.skeletons: data set must be one of {allowed}, got {manifest.dataset!r}")
     raw = RawSettings(videos=skeletons, skeletons=skeletons, protocol=manifest.protocol)
-    for clip in reader.read(raw):
-        if isinstance(clip, Clip):
-            yield clip.key, clip.split, clip.label
+    if manifest.dataset in DATASETS and reader is find_reader(manifest.dataset):
+        return read_with_limits(reader.files(raw), _read_annotated, manifest.dataset, raw)
+    return annotated(reader.read(raw))
+
+
+def _read_annotated(dataset: str, raw: RawSettings) -> list[tuple[str, str, int | None]]:
+    return annotated(find_reader(dataset).read(raw))
+
+
+def annotated(records: Iterable[Clip | Problem]) -> list[tuple[str, str, int | None]]:
+    """(key, split, label) of each clip that a reader gives, with the keys that a build gives them."""
+    keys, clips, others = dict[str, str](), list[tuple[str, str, int | None]](), list[str]()
+    for record in records:
+        if isinstance(record, Clip):
+            keys[record.name] = record.key
+            clips.append((record.name, record.split, record.label))
+        else:
+            others.append(record.name)
+    keys = unique_keys(keys, others)
+    return [(keys[name], split, label) for name, split, label in clips]
 
 
 def _with_shards(findings: list[Finding], manifest: Manifest, index: Index) -> Iterator[Finding]:

@@ -7,17 +7,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from epam_data.readers.names import check_name
 from epam_data.readers.pickles import load_pickle
-from epam_data.schema import SPLITS, Clip, Problem, key_from_name
-
-Annotation = dict[str, Any]
+from epam_data.readers.plausible import limit_scores
+from epam_data.readers.records import Annotation, clip_of
+from epam_data.schema import SPLITS, Clip, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,144 +54,129 @@ def skeleton_files(raw: RawSettings) -> list[Path]:
 
 
 def read_splits(raw: RawSettings) -> Iterator[tuple[str, Annotation | Problem]]:
-    """Each annotation of the protocol with its split, in the order of the files.
+    """Each annotation of the protocol with its split, in the order of the files; its `frame_dir` is a usable name.
 
     Yields:
-        (split, annotation), or a Problem for a listed name without annotation.
+        (split, annotation), or a Problem for an unusable record and for a listed name without annotation.
 
     Raises:
-        ValueError: a file has neither layout, or lacks the protocol.
+        ValueError: a file has neither layout, lacks the protocol, or lists a name in two splits.
     """
+    split_of: dict[str, str] = {}
     for path in skeleton_files(raw):
         content = load_pickle(path)
         if isinstance(content, dict) and {"split", "annotations"} <= content.keys():
-            _check_annotations(path, content["annotations"])
-            yield from _from_split_lists(path, content, raw.protocol)
+            records = _from_split_lists(path, content, raw.protocol)
         elif isinstance(content, list):
-            split = next((name for name in SPLITS if path.stem == name or path.stem.endswith(f"_{name}")), None)
-            if split is None:
-                raise ValueError(f"{path.name}: a list of annotations must be named *_train, *_val or *_test.pkl")
-            _check_annotations(path, content)
-            yield from ((split, annotation) for annotation in content)
+            records = _from_list(path, content)
         else:
             raise ValueError(
                 f"{path.name}: expected a dict with 'split' and 'annotations' or a list, got {type(content).__name__}"
             )
+        for split, record in records:
+            if isinstance(record, Problem):
+                yield split, record
+                continue
+            name = record["frame_dir"]
+            if name not in split_of:
+                split_of[name] = split
+                yield split, record
+            elif split_of[name] == split:
+                yield split, _skipped(name, split, f"{name}: annotated twice; the first annotation is used")
+            else:
+                raise ValueError(f"{path.name}: {name} is annotated for the splits {split_of[name]} and {split}")
+
+
+def _from_list(path: Path, annotations: list[Any]) -> Iterator[tuple[str, Annotation | Problem]]:
+    split = next((name for name in SPLITS if path.stem == name or path.stem.endswith(f"_{name}")), None)
+    if split is None:
+        raise ValueError(f"{path.name}: a list of annotations must be named *_train, *_val or *_test.pkl")
+    for number, annotation in enumerate(annotations):
+        yield split, _checked(path, number, annotation, split)
 
 
 def _from_split_lists(
     path: Path, content: dict[str, Any], protocol: str | None
 ) -> Iterator[tuple[str, Annotation | Problem]]:
+    lists, annotations = content["split"], content["annotations"]
+    for what, value, kind in (("split", lists, dict), ("annotations", annotations, list)):
+        if not isinstance(value, kind):
+            raise ValueError(f"{path.name}: {what} must be a {kind.__name__}, got {type(value).__name__}")
     wanted = {f"{protocol}_{split}" if protocol else split: split for split in SPLITS}
-    found = {name: split for name, split in wanted.items() if name in content["split"]}
+    found = {name: split for name, split in wanted.items() if name in lists}
     if not found:
-        raise ValueError(f"{path.name}: no split of protocol {protocol!r}; the file has {sorted(content['split'])}")
+        known = ", ".join(sorted(str(name)[:40] for name in lists)[:20])
+        raise ValueError(f"{path.name}: no split of protocol {protocol!r}; the file has {known or 'none'}")
     split_of: dict[str, str] = {}
     for name, split in found.items():
-        for frame_dir in content["split"][name]:
+        for frame_dir in _names(path, name, lists[name]):
             if split_of.setdefault(frame_dir, split) != split:
                 raise ValueError(f"{path.name}: {frame_dir} is listed in the splits {split_of[frame_dir]} and {split}")
     unseen = dict(split_of)
-    for annotation in content["annotations"]:
-        frame_dir = annotation.get("frame_dir")
-        unseen.pop(frame_dir, None)
-        if frame_dir in split_of:  # duplicates too: the skeleton store refuses and reports them
-            yield split_of[frame_dir], annotation
+    for number, annotation in enumerate(annotations):
+        record = _checked(path, number, annotation, next(iter(found.values())))
+        if isinstance(record, Problem):
+            yield record.split, record
+        elif (name := record["frame_dir"]) in split_of:
+            unseen.pop(name, None)
+            yield split_of[name], record
     for frame_dir, split in unseen.items():
         reason = f"{frame_dir}: listed in split {split}, but {path.name} has no annotation of that name"
-        yield split, Problem(name=str(frame_dir), split=split, action="skipped", reason=reason)
+        yield split, _skipped(frame_dir, split, reason)
 
 
-def _check_annotations(path: Path, annotations: list[Any]) -> None:
-    for annotation in annotations:
-        if not isinstance(annotation, dict):
-            raise ValueError(f"{path.name}: an annotation must be a dict, got {type(annotation).__name__}")
+def _names(path: Path, split: str, names: Any) -> Iterator[str]:
+    """The names of a split that can be names of records; no other can have an annotation."""
+    if not isinstance(names, (list, tuple, set, frozenset, np.ndarray)):
+        raise ValueError(f"{path.name}: split {split} must be a list of names, got {type(names).__name__}")
+    for name in names:
+        with suppress(ValueError):
+            yield check_name(name)
+
+
+def _checked(path: Path, number: int, annotation: Any, split: str) -> Annotation | Problem:
+    """The record, or why it cannot be one; it has no name then, so it is named by its place."""
+    place = f"{path.name}: annotation {number}"
+    if not isinstance(annotation, dict):
+        return _skipped(place, split, f"{place}: must be a dict, got {type(annotation).__name__}")
+    try:
+        return {**annotation, "frame_dir": check_name(annotation.get("frame_dir"))}
+    except ValueError as error:
+        return _skipped(place, split, f"{place}: {error}")
+
+
+def _skipped(name: str, split: str, reason: str) -> Problem:
+    return Problem(name=name, split=split, action="skipped", reason=reason)
 
 
 def read_clips(
     raw: RawSettings,
     label_of: Callable[[str, Annotation], int | None],
     excluded: frozenset[str] = frozenset(),
+    canonical: Callable[[str], str] = str,
 ) -> Iterator[Clip | Problem]:
-    """Each annotation as a `Clip`, or as a `Problem` if it is unusable.
+    """Each annotation as a `Clip`, or as a `Problem` if it is unusable; a Problem "mended" comes before its clip.
 
     Args:
         raw: location of the pickles.
         label_of: (split, annotation) -> label, None if it is hidden; raises ValueError for a bad label.
         excluded: names to leave out, each as a Problem with action "excluded".
+        canonical: the data set's own form of a name that files write in several ways.
     """
-    for split, annotation in read_splits(raw):
-        name = annotation.name if isinstance(annotation, Problem) else str(annotation.get("frame_dir"))
+    for split, record in read_splits(raw):
+        name = canonical(record.name if isinstance(record, Problem) else record["frame_dir"])
         if name.rpartition("/")[2] in excluded:
             reason = f"{name}: on the data set's list of recordings without usable skeletons"
             yield Problem(name=name, split=split, action="excluded", reason=reason)
-        elif isinstance(annotation, Problem):
-            yield annotation
+        elif isinstance(record, Problem):
+            yield record
         else:
+            annotation = {**record, "frame_dir": name}
             try:
-                yield clip_of(annotation, split, label_of(split, annotation))
+                clip, note = limit_scores(clip_of(annotation, split, label_of(split, annotation)))
             except ValueError as error:
-                yield Problem(name=name, split=split, action="skipped", reason=str(error))
-
-
-def action_label(name_fields: Callable[[str], dict[str, int]], example: str) -> Callable[[str, Annotation], int]:
-    """A `label_of` for names that contain the action: action - 1, which must equal the annotation's label.
-
-    Args:
-        name_fields: see `Reader.name_fields`.
-        example: a valid name, for the error message.
-    """
-
-    def label_of(split: str, annotation: Annotation) -> int:
-        name, label = str(annotation.get("frame_dir")), annotation.get("label")
-        fields = name_fields(name)
-        if not fields:
-            raise ValueError(f"{name}: expected a name like {example}")
-        if label != fields["action"] - 1:
-            raise ValueError(f"{name}: the name says label {fields['action'] - 1}, the annotation says {label}")
-        return fields["action"] - 1
-
-    return label_of
-
-
-def clip_of(annotation: Annotation, split: str, label: int | None) -> Clip:
-    """The clip of an annotation; its video is searched later.
-
-    Raises:
-        ValueError: a field is missing or invalid.
-    """
-    name = str(annotation.get("frame_dir"))
-    absent = [field for field in ("frame_dir", "img_shape", "keypoint") if field not in annotation]
-    if absent:
-        raise ValueError(f"{name}: the annotation lacks {', '.join(absent)}")
-    keypoints = _as_float(annotation["keypoint"], f"{name}: keypoint")
-    scores = annotation.get("keypoint_score")
-    if scores is None:
-        scores = np.ones(keypoints.shape[:-1])
-    return Clip(
-        key=key_from_name(name),
-        name=name,
-        split=split,
-        label=label,
-        keypoints=keypoints,
-        scores=_as_float(scores, f"{name}: keypoint_score").astype(keypoints.dtype, copy=False),
-        image_size=_as_size(annotation["img_shape"], f"{name}: img_shape"),
-    )
-
-
-def _as_size(values: Any, what: str) -> tuple[int, int]:
-    try:
-        height, width = (int(value) for value in values)
-    except (TypeError, ValueError):
-        raise ValueError(f"{what} must be (H, W), got {values!r}") from None
-    return height, width
-
-
-def _as_float(values: Any, what: str) -> NDArray[np.floating]:
-    """float16 is kept, other numeric types become float32."""
-    array = np.asarray(values)
-    if array.dtype == np.float16:
-        return array
-    if array.dtype.kind not in "fiu":
-        raise ValueError(f"{what} must hold numbers, got {array.dtype}")
-    return array.astype(np.float32)
+                yield _skipped(name, split, str(error))
+                continue
+            if note is not None:
+                yield Problem(name=name, split=split, action="mended", reason=note)
+            yield clip

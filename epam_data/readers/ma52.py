@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from operator import index
 
-from epam_data.readers.annotations import Annotation, RawSettings, read_clips
+from epam_data.readers.annotations import RawSettings, read_clips
 from epam_data.readers.reader import Protocol, Reader
+from epam_data.readers.records import Annotation, as_label
 from epam_data.schema import Clip, Problem
 from epam_data.taxonomy import TAXONOMIES
 
@@ -23,13 +23,7 @@ def read_ma52(raw: RawSettings) -> Iterator[Clip | Problem]:
 def _label(split: str, annotation: Annotation) -> int | None:
     if split == "test":  # the published files say 0 for every clip
         return None
-    label = annotation.get("label")
-    if label is None:
-        raise ValueError(f"{annotation.get('frame_dir')}: the annotation lacks a label")
-    try:
-        return index(label)
-    except TypeError:
-        raise ValueError(f"{annotation.get('frame_dir')}: label must be an integer, got {label!r}") from None
+    return as_label(annotation)
 
 
 READER = Reader(

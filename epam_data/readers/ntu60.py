@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 
-from epam_data.readers.annotations import RawSettings, action_label, read_clips
+from epam_data.readers.annotations import RawSettings, read_clips
 from epam_data.readers.reader import Protocol, Reader
+from epam_data.readers.records import action_label
 from epam_data.schema import Clip, Problem
 from epam_data.taxonomy import TAXONOMIES
 
@@ -34,7 +35,7 @@ def read_ntu60(raw: RawSettings) -> Iterator[Clip | Problem]:
     Raises:
         ValueError: a pickle cannot be read.
     """
-    return read_clips(raw, action_label(READER.name_fields, NAME_EXAMPLE), excluded=missing_skeletons())
+    return read_clips(raw, action_label(READER.name_fields, NAME_EXAMPLE), missing_skeletons(), READER.canonical_name)
 
 
 READER = Reader(

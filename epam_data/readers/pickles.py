@@ -55,6 +55,9 @@ class _DType:
 class _Array(np.ndarray):
     """What `_reconstruct` makes: an empty array, which takes shape, dtype and bytes from a state that is checked."""
 
+    def __reduce_ex__(self, protocol: Any) -> Any:  # pickled again, it is a plain array
+        return np.asarray(self).__reduce_ex__(protocol)
+
     def __setstate__(self, state: object) -> None:
         if not isinstance(state, tuple) or len(state) != 5:
             raise ValueError("the state of an array must have five parts")

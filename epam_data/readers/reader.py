@@ -79,6 +79,11 @@ class Reader:
         """The joints of the skeletons."""
         return LAYOUTS[self.skeleton] if isinstance(self.skeleton, str) else self.skeleton
 
+    def canonical_name(self, name: str) -> str:
+        """A clip's name without a suffix `_rgb` that is that of its video, as MMAction2's own script writes it."""
+        plain = name.removesuffix("_rgb")
+        return plain if self.name_fields(plain) else name
+
     def name_fields(self, name: str) -> dict[str, int]:
         """The fields in a clip's name, ignoring its folder; empty if the name does not match the pattern."""
         match = self.name_pattern.fullmatch(name.rpartition("/")[2]) if self.name_pattern else None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from epam_data.readers.annotations import RawSettings, action_label, read_clips
+from epam_data.readers.annotations import RawSettings, read_clips
 from epam_data.readers.ntu60 import NAME, NAME_EXAMPLE
 from epam_data.readers.reader import Protocol, Reader
+from epam_data.readers.records import action_label
 from epam_data.schema import Clip, Problem
 from epam_data.taxonomy import TAXONOMIES
 
@@ -17,7 +18,7 @@ def read_synthetic(raw: RawSettings) -> Iterator[Clip | Problem]:
     Raises:
         ValueError: a pickle cannot be read.
     """
-    return read_clips(raw, action_label(READER.name_fields, NAME_EXAMPLE))
+    return read_clips(raw, action_label(READER.name_fields, NAME_EXAMPLE), canonical=READER.canonical_name)
 
 
 READER = Reader(

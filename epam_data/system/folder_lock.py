@@ -15,7 +15,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from epam_data.system.files import path_in_errors
+from epam_data.system.files import path_in_errors, temporary_path
 
 _log = logging.getLogger(__name__)
 
@@ -82,15 +82,16 @@ class FolderLock:
 
     def _take(self) -> bool:
         # Written under another name, then linked, so the lock never exists without its content.
-        mine = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}")
+        mine = temporary_path(self._path)
         try:
             with path_in_errors(mine), mine.open("w") as file:
                 json.dump(self._content, file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.link(mine, self._path)
-        except FileExistsError:
-            return False
+            try:
+                os.link(mine, self._path)
+            except (FileExistsError, FileNotFoundError):  # the holder may have removed `mine`, as of a killed process
+                return False
         finally:
             mine.unlink(missing_ok=True)
         return True
@@ -103,7 +104,7 @@ class FolderLock:
         if holder is not None and _is_alive(holder, path) and (_is_here(holder) or self._is_touched(path, holder)):
             return True
         # Moved aside, not removed: another process may have taken the lock over since we read it.
-        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        aside = temporary_path(path)
         with contextlib.suppress(FileNotFoundError):
             path.rename(aside)
             if _read(aside) != holder:

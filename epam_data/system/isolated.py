@@ -67,9 +67,13 @@ class IsolatedProcess:
         timeout_seconds: a call that takes longer is killed, with its child.
         memory_bytes: what the child may allocate; a call that wants more raises MemoryError.
         calls_per_process: then a fresh child takes over, so that a leak cannot grow without end.
+        does: what the process does, for messages: "decoding", "reading".
     """
 
-    def __init__(self, *, timeout_seconds: float, memory_bytes: int, calls_per_process: int = 1000) -> None:
+    def __init__(
+        self, *, timeout_seconds: float, memory_bytes: int, calls_per_process: int = 1000, does: str = "decoding"
+    ) -> None:
+        self._does = does
         self._timeout_seconds, self._memory_bytes = timeout_seconds, memory_bytes
         self._calls_per_process, self._calls = calls_per_process, 0
         self._child: subprocess.Popen[bytes] | None = None
@@ -97,7 +101,7 @@ class IsolatedProcess:
                 value, error, origin = self._exchange(question)
             except _ChildDiedError as error:
                 if attempt == _ATTEMPTS - 1:
-                    raise CallFailedError(f"the decoding process died {_ATTEMPTS} times: {error}") from error
+                    raise CallFailedError(f"the {self._does} process died {_ATTEMPTS} times: {error}") from error
                 continue
             if error is not None:
                 raise error from origin
@@ -131,18 +135,23 @@ class IsolatedProcess:
         try:
             ours, theirs = socket.socketpair()
         except OSError as error:
-            raise ProcessStartError(error.errno, f"no decoding process can be started: {error.strerror}") from error
+            raise self._start_error(error) from error
         with theirs:
             arguments = [str(theirs.fileno()), str(os.getpid()), str(self._memory_bytes)]
             try:
                 self._child = start_child(__name__, "serve", arguments, pass_fds=[theirs.fileno()])
             except OSError as error:
                 ours.close()
-                raise ProcessStartError(error.errno, f"no decoding process can be started: {error.strerror}") from error
+                raise ProcessStartError(
+                    error.errno, f"no {self._does} process can be started: {error.strerror}"
+                ) from error
         # A child that is stopped in the middle of its answer must not stop us: reading fails after a while.
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _ANSWER_SECONDS, 0))
         self._pipe = Connection(ours.detach())
         return self._pipe
+
+    def _start_error(self, error: OSError) -> ProcessStartError:
+        return ProcessStartError(error.errno, f"no {self._does} process can be started: {error.strerror}")
 
     def _how_it_ended(self) -> str:
         assert self._child is not None
@@ -161,7 +170,7 @@ def _pickled_call(function: Callable[..., Any], arguments: tuple[Any, ...]) -> b
     except Exception as error:
         parts = {"the function": function} | {f"argument {n}": value for n, value in enumerate(arguments, 1)}
         what = next((what for what, part in parts.items() if not _can_be_pickled(part)), "the call")
-        raise TypeError(f"{_name(function)}: {what} cannot be pickled for the decoding process: {error}") from error
+        raise TypeError(f"{_name(function)}: {what} cannot be pickled for another process: {error}") from error
 
 
 def _can_be_pickled(value: Any) -> bool:

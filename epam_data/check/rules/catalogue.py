@@ -11,7 +11,8 @@ import numpy as np
 from epam_data.check.rules.finding import Finding
 from epam_data.check.rules.splits import split_of_clips
 from epam_data.readers import Reader
-from epam_data.schema import Problem, check_key, key_from_name, stored_label
+from epam_data.readers.names import possible_keys
+from epam_data.schema import Problem, check_key, stored_label
 from epam_data.shards.index import Index
 from epam_data.shards.manifest import Manifest
 from epam_data.skeleton import LAYOUTS
@@ -91,11 +92,12 @@ def problem_findings(manifest: Manifest, index: Index, problems: list[Problem]) 
         what = f"problems.jsonl counts {dict(sorted(counts.items()))}, the manifest {manifest.problems}"
         yield Finding(check="annotation", what=what)
     for problem in problems:
-        key = key_from_name(problem.name)
-        if (key in index.row_of_key) != (problem.action == "mended"):
-            there = "is in the index" if key in index.row_of_key else "is not in the index"
-            what = f"problems.jsonl says {problem.action}, but the clip {there}"
-            yield Finding(check="annotation", key=key, what=what)
+        keys = possible_keys(problem.name) or (problem.name,)
+        there = [key for key in keys if key in index.row_of_key]
+        if bool(there) != (problem.action == "mended"):
+            where = "is in the index" if there else "is not in the index"
+            what = f"problems.jsonl says {problem.action}, but the clip {where}"
+            yield Finding(check="annotation", key=(*there, *keys)[0], what=what)
 
 
 def annotation_findings(
@@ -110,7 +112,7 @@ def annotation_findings(
         annotated: (key, split, label) of each clip in the skeleton files.
     """
     splits = split_of_clips(manifest, index)
-    left_out = {key_from_name(problem.name) for problem in problems if problem.action != "mended"}
+    left_out = {key for problem in problems if problem.action != "mended" for key in possible_keys(problem.name)}
     unseen = set(index.row_of_key)
     for key, split, label in annotated:
         unseen.discard(key)

@@ -10,7 +10,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from epam_data.schema import SampleInfo, key_from_name, stored_label
+from epam_data.readers.names import possible_keys
+from epam_data.schema import SampleInfo, stored_label
 from epam_data.shards.codec import CODECS, MemberCodecs
 from epam_data.shards.head import HEAD, SampleHead, checksum, read_head
 from epam_data.shards.layout import IndexRow
@@ -79,11 +80,9 @@ def json_faults(info: SampleInfo, row: IndexRow, entry: ShardEntry, manifest: Ma
     """Compare `KEY.json` with the member's name, the index, the shard and the manifest."""
     if info.key != row.key:
         yield f"says key {info.key}, the member's name {row.key}"
-    try:
-        if key_from_name(info.name) != info.key:
-            yield f"says name {info.name}, whose key is {key_from_name(info.name)}, not {info.key}"
-    except ValueError as error:
-        yield f"name: {error}"
+    keys = possible_keys(info.name)
+    if info.key not in keys:
+        yield f"says name {info.name}, whose key is {keys[0] if keys else 'none'}, not {info.key}"
     if info.split != entry.split:
         yield f"says split {info.split}, the shard is of {entry.split}"
     labels = [stored_label(label) for label in (info.label, info.coarse_label)]

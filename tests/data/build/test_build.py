@@ -23,6 +23,7 @@ from epam_data.build.ingest import INPUTS
 from epam_data.build.plan import BuildPlan, ClipLimits, Selection, ShardTask, clips_of, plan_tasks
 from epam_data.build.receipts import ShardResult
 from epam_data.build.skeleton_store import SkeletonStore
+from epam_data.check.check import CheckSettings, check
 from epam_data.readers import RawSettings
 from epam_data.readers.ntu60 import missing_skeletons
 from epam_data.samples.settings import PrepareSettings
@@ -323,7 +324,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Broken, BuildRepor
     clips.add(7, "NAME: no person, every joint of every frame is missing", keypoint=nan)
     clips.add(8, "NAME: no person, every joint of every frame is missing", keypoint_score=np.zeros((1, 20, 17)))
     clips.add(9, r"NAME: keypoints must be \(M, T, V, 2\), got \(20, 17, 2\)", keypoint=nan[0])
-    joints = {"keypoint": np.ones((1, 20, 28, 2), np.float32), "keypoint_score": None}
+    joints = {"keypoint": person(20, 28)[None], "keypoint_score": None}
     clips.add(10, "NAME: coco17 has 17 joints, got 28", **joints)
     nobody = {"keypoint": np.ones((0, 20, 17, 2), np.float32), "keypoint_score": None}
     clips.add(11, "NAME: no person, got 0 persons and 20 frames", **nobody)
@@ -504,7 +505,7 @@ def test_the_302_listed_recordings_are_excluded(small_raw: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize("layout", ["one list", "two splits"])
-def test_two_records_of_one_key_are_refused(small_raw: Path, tmp_path: Path, layout: str) -> None:
+def test_two_records_of_one_key_get_their_own(small_raw: Path, tmp_path: Path, layout: str) -> None:
     names = [f"a/{ntu_name(0, 1)}", f"b/{ntu_name(0, 1)}"]
     splits = {"xsub_train": names, "xsub_val": []}
     if layout == "two splits":
@@ -512,10 +513,27 @@ def test_two_records_of_one_key_are_refused(small_raw: Path, tmp_path: Path, lay
     annotations = [annotation(name, 0, person(20)[None]) for name in names]
     pickle = write_pickle(tmp_path / "all.pkl", {"split": splits, "annotations": annotations})
     raw = RawSettings(videos=small_raw / "videos", skeletons=pickle, protocol="xsub")
-    message = f"{names[0]} and {names[1]}: two clips with the same key {ntu_name(0, 1)}"
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+    build(small_plan(small_raw, tmp_path / "out", raw=raw))
+    assert set(load_index(tmp_path / "out").row_of_key) == {f"a-{ntu_name(0, 1)}", f"b-{ntu_name(0, 1)}"}
+    where = ExecutorSettings(workers=0)
+    report = check(tmp_path / "out", CheckSettings(sample="all", skeletons=pickle), where)
+    assert {finding.check for finding in report.findings} <= {"duplicate"}, "one video stands for both here"
+
+
+def test_a_set_whose_records_are_all_refused_says_why(small_raw: Path, tmp_path: Path) -> None:
+    names = ["one", "two", ntu_name(0, 1)]
+    annotations = [annotation(name, 0, person(20)[None]) for name in names]
+    annotations[2]["keypoint"] = annotations[2]["keypoint"] / 1000
+    pickle = write_pickle(tmp_path / "all.pkl", {"split": {"xsub_train": names}, "annotations": annotations})
+    raw = RawSettings(videos=small_raw / "videos", skeletons=pickle, protocol="xsub")
+    with pytest.raises(ValueError) as caught:
         build(small_plan(small_raw, tmp_path / "out", raw=raw))
-    assert not list((tmp_path / "out").glob("*.tar"))
+    first, second, third = str(caught.value).splitlines()
+    assert first == f"{pickle}: no usable clip of protocol 'xsub'; all 3 records were refused:"
+    assert second.strip().endswith("such as: one: expected a name like S001C001P001R001A001") and "2 x" in second
+    assert "1 x keypoint must be in pixels" in third
+    lines = [json.loads(line) for line in (tmp_path / "out" / PROBLEMS).read_text().splitlines()]
+    assert [line["name"] for line in lines] == names
 
 
 def test_an_unknown_data_set_lists_the_known(tmp_path: Path) -> None:

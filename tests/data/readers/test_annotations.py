@@ -1,5 +1,6 @@
 """The two pickle layouts, and what becomes of a bad annotation."""
 
+import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from epam_data.readers.annotations import Annotation, RawSettings, read_clips, read_splits, skeleton_files
+from epam_data.readers.annotations import RawSettings, read_clips, read_splits, skeleton_files
+from epam_data.readers.records import Annotation, as_label
 from epam_data.schema import Clip, Problem
 from tests.data.raw_data import SMALL_HW, annotation, person, write_pickle
 
@@ -33,6 +35,14 @@ def read_one(folder: Path, label: Callable[..., int | None] = label_of, **change
     path = write_pickle(folder / "set_train.pkl", [annotation("a/clip", 2, KEYPOINTS, **changes)])
     (result,) = read_clips(raw_settings(path), label)
     return result
+
+
+def shared_lists(depth: int) -> Any:
+    """A list of 2 ** depth numbers, in a few bytes."""
+    value: Any = 1.0
+    for _ in range(depth):
+        value = [value, value]
+    return value
 
 
 def test_split_lists_choose_and_order_is_the_files(tmp_path: Path) -> None:
@@ -60,10 +70,20 @@ def test_a_listed_name_without_an_annotation_is_a_problem(tmp_path: Path) -> Non
     )
 
 
-def test_every_annotation_of_a_listed_name_is_read(tmp_path: Path) -> None:
-    """Two records of one name must reach the store, which refuses them; the second may not vanish."""
+def test_a_second_annotation_of_a_name_is_a_problem(tmp_path: Path) -> None:
     raw = split_pickle(tmp_path, ["a", "a"], xsub_train=["a"])
-    assert [fields["frame_dir"] for _, fields in read_splits(raw)] == ["a", "a"]
+    (_, first), (_, second) = read_splits(raw)
+    assert not isinstance(first, Problem) and first["frame_dir"] == "a"
+    assert second == Problem(
+        name="a", split="train", action="skipped", reason="a: annotated twice; the first annotation is used"
+    )
+
+
+def test_a_name_annotated_for_two_splits_is_refused(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        write_pickle(tmp_path / f"x_{split}.pkl", [annotation("a", 0, KEYPOINTS)])
+    with pytest.raises(ValueError, match=r"^x_val\.pkl: a is annotated for the splits train and val$"):
+        list(read_splits(raw_settings(tmp_path)))
 
 
 def test_a_name_in_two_splits_is_refused(tmp_path: Path) -> None:
@@ -74,7 +94,7 @@ def test_a_name_in_two_splits_is_refused(tmp_path: Path) -> None:
 
 def test_an_unknown_protocol_lists_what_there_is(tmp_path: Path) -> None:
     raw = split_pickle(tmp_path, ["a"], xview_val=["a"], xview_train=[])
-    message = "all.pkl: no split of protocol 'xsub'; the file has ['xview_train', 'xview_val']"
+    message = "all.pkl: no split of protocol 'xsub'; the file has xview_train, xview_val"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         list(read_splits(raw))
 
@@ -117,8 +137,15 @@ def test_a_folder_without_pickles_is_refused(tmp_path: Path) -> None:
         ("all.pkl", [], "all.pkl: a list of annotations must be named *_train, *_val or *_test.pkl"),
         ("all.pkl", {"split": {}}, "all.pkl: expected a dict with 'split' and 'annotations' or a list, got dict"),
         ("all.pkl", "text", "all.pkl: expected a dict with 'split' and 'annotations' or a list, got str"),
-        ("a_train.pkl", [{}, 3], "a_train.pkl: an annotation must be a dict, got int"),
-        ("all.pkl", {"split": {"train": []}, "annotations": [3]}, "all.pkl: an annotation must be a dict, got int"),
+        ("all.pkl", {"split": 5, "annotations": []}, "all.pkl: split must be a dict, got int"),
+        ("all.pkl", {"split": None, "annotations": []}, "all.pkl: split must be a dict, got NoneType"),
+        ("all.pkl", {"split": {"train": []}, "annotations": {}}, "all.pkl: annotations must be a list, got dict"),
+        (
+            "all.pkl",
+            {"split": {"train": 7}, "annotations": []},
+            "all.pkl: split train must be a list of names, got int",
+        ),
+        ("all.pkl", {"split": {1: []}, "annotations": []}, "all.pkl: no split of protocol None; the file has 1"),
     ],
 )
 def test_another_layout_is_refused(tmp_path: Path, name: str, content: Any, message: str) -> None:
@@ -158,11 +185,21 @@ def test_absent_scores_are_ones(tmp_path: Path) -> None:
     [
         ({"keypoint": None}, "a/clip: the annotation lacks keypoint"),
         ({"keypoint": None, "img_shape": None}, "a/clip: the annotation lacks img_shape, keypoint"),
-        ({"frame_dir": None}, "None: the annotation lacks frame_dir"),
         ({"img_shape": (1080,)}, "a/clip: img_shape must be (H, W), got (1080,)"),
         ({"img_shape": ("a", "b")}, "a/clip: img_shape must be (H, W), got ('a', 'b')"),
         ({"img_shape": 1080}, "a/clip: img_shape must be (H, W), got 1080"),
-        ({"img_shape": (0, 5)}, "clip: image_size must be (H, W) > 0, got (0, 5)"),
+        ({"img_shape": (0, 5)}, "clip: image_size must be (H, W) from 1 to 65535, got (0, 5)"),
+        ({"img_shape": (2**31, 5)}, "clip: image_size must be (H, W) from 1 to 65535, got (2147483648, 5)"),
+        ({"img_shape": (float("inf"), 5)}, "a/clip: img_shape must be (H, W), got (inf, 5)"),
+        ({"img_shape": (1.5, 5)}, "a/clip: img_shape must be (H, W), got (1.5, 5)"),
+        ({"img_shape": "12"}, "a/clip: img_shape must be (H, W), got '12'"),
+        ({"img_shape": (1, 2, 3)}, "a/clip: img_shape must be (H, W), got (1, 2, 3)"),
+        ({"img_shape": shared_lists(60)}, "a/clip: img_shape must be (H, W), got [[[[["),
+        ({"keypoint": shared_lists(60)}, "a/clip: keypoint must be an array, got lists nested too deeply or too long"),
+        ({"keypoint": [[1.0], [1.0, 2.0]]}, "a/clip: keypoint must be an array, got nested lists of different lengths"),
+        ({"keypoint": KEYPOINTS.astype(np.complex64)}, "a/clip: keypoint must hold numbers, got complex64"),
+        ({"keypoint": KEYPOINTS.astype("i8").astype("M8[s]")}, "a/clip: keypoint must hold numbers, got datetime64"),
+        ({"keypoint": 3.0}, "clip: keypoints must be (M, T, V, 2), got ()"),
         ({"keypoint": "text"}, "a/clip: keypoint must hold numbers, got <U4"),
         ({"keypoint": np.array([None])}, "a/clip: keypoint must hold numbers, got object"),
         ({"keypoint_score": np.array(["x"])}, "a/clip: keypoint_score must hold numbers, got <U1"),
@@ -177,12 +214,72 @@ def test_absent_scores_are_ones(tmp_path: Path) -> None:
 )
 def test_a_bad_annotation_is_a_problem_with_its_reason(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
     name = str({"frame_dir": "a/clip", **changes}["frame_dir"])
-    assert read_one(tmp_path, **changes) == Problem(name=name, split="train", action="skipped", reason=reason)
+    result = read_one(tmp_path, **changes)
+    assert isinstance(result, Problem) and result.reason.startswith(reason) and len(result.reason) < 250
+    assert (result.name, result.split, result.action) == (name, "train", "skipped")
 
 
-def test_ragged_keypoints_are_a_problem(tmp_path: Path) -> None:
-    result = read_one(tmp_path, keypoint=[[1, 2], [3]])
-    assert isinstance(result, Problem) and "inhomogeneous" in result.reason
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        (None, "frame_dir must be text, got NoneType"),
+        (["a"], "frame_dir must be text, got list"),
+        ({}, "frame_dir must be text, got dict"),
+        (5, "frame_dir must be text, got int"),
+        ("", "'': frame_dir must have 1 to 1024 characters, got 0"),
+        ("x" * 100_000, f"'{'x' * 40}': frame_dir must have 1 to 1024 characters, got 100000"),
+        ("\ud800/a", "'\\ud800/a': frame_dir holds half of a character (a lone surrogate)"),
+        ("a\nb", "'a\\nb': frame_dir holds a control character"),
+        ("a\0", "'a\\x00': frame_dir holds a control character"),
+        ("\x1b[2Ja", "'\\x1b[2Ja': frame_dir holds a control character"),
+    ],
+)
+@pytest.mark.parametrize("layout", ["list", "split lists"])
+def test_a_record_without_a_usable_name_costs_itself(tmp_path: Path, layout: str, name: Any, reason: str) -> None:
+    records = [annotation("good", 0, KEYPOINTS), {**annotation("b", 0, KEYPOINTS), "frame_dir": name}, 3]
+    content: Any = records if layout == "list" else {"split": {"train": ["good"]}, "annotations": records}
+    path = tmp_path / "set_train.pkl"
+    path.write_bytes(pickle.dumps(content))
+    first, second, third = read_clips(raw_settings(path), label_of)
+    assert isinstance(first, Clip) and isinstance(second, Problem) and isinstance(third, Problem)
+    assert second.reason == f"set_train.pkl: annotation 1: {reason}"
+    assert third.reason == "set_train.pkl: annotation 2: must be a dict, got int"
+
+
+@pytest.mark.parametrize("split", [[["a"], "good"], [{}, "good"], ("good", None), np.array(["good"])])
+def test_names_of_a_split_that_no_record_can_have_are_nothing(tmp_path: Path, split: Any) -> None:
+    content = {"split": {"train": split}, "annotations": [annotation("good", 0, KEYPOINTS)]}
+    (clip,) = read_clips(raw_settings(write_pickle(tmp_path / "all.pkl", content)), label_of)
+    assert isinstance(clip, Clip)
+
+
+@pytest.mark.parametrize(
+    ("label", "reason"),
+    [
+        (None, "the annotation lacks a label"),
+        ("3", "label must be an integer, got '3'"),
+        (float("nan"), "label must be an integer, got nan"),
+        (float("inf"), "label must be an integer, got inf"),
+        (np.array([0, 1]), "label must be an integer, got array([0, 1])"),
+        (10**5000, "label must be from 0 to 2147483647, got a number outside"),
+        (-1, "label must be from 0 to 2147483647, got a number outside"),
+        (shared_lists(60), "label must be an integer, got [[[[["),
+    ],
+    ids=["absent", "text", "nan", "inf", "array", "huge", "negative", "shared lists"],
+)
+def test_a_label_is_an_integer(label: Any, reason: str) -> None:
+    with pytest.raises(ValueError, match=f"^a: {re.escape(reason)}"):
+        as_label({"frame_dir": "a", "label": label})
+
+
+def test_raw_scores_are_limited_and_noted(tmp_path: Path) -> None:
+    path = write_pickle(
+        tmp_path / "x_val.pkl", [annotation("a", 0, KEYPOINTS, keypoint_score=np.full((1, 5, 17), 7.5))]
+    )
+    note, clip = read_clips(raw_settings(path), label_of)
+    assert isinstance(note, Problem) and note.action == "mended"
+    assert note.reason == "a: scores up to 7.5 are no confidences and were limited to 1"
+    assert isinstance(clip, Clip) and clip.scores.max() == 1
 
 
 def test_a_bad_label_is_a_problem(tmp_path: Path) -> None:

@@ -92,9 +92,9 @@ def test_an_error_that_does_not_travel_is_told_in_words(child: IsolatedProcess):
 
 
 def test_what_cannot_be_pickled_is_named(child: IsolatedProcess):
-    with pytest.raises(TypeError, match=r"<lambda>: the function cannot be pickled for the decoding process: .*lambda"):
+    with pytest.raises(TypeError, match=r"<lambda>: the function cannot be pickled for another process: .*lambda"):
         child.call(lambda: 1)
-    with pytest.raises(TypeError, match=r"^abs: argument 2 cannot be pickled for the decoding process: .*lock"):
+    with pytest.raises(TypeError, match=r"^abs: argument 2 cannot be pickled for another process: .*lock"):
         child.call(abs, 1, threading.Lock())
     with pytest.raises(TypeError, match=r"^Lock|lock.* returned what cannot be pickled: .*lock"):
         child.call(threading.Lock)

@@ -2,6 +2,7 @@ import json
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,14 @@ from tests.model.train.test_trainer import assert_same_run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SIGNALS = [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP]
+
+
+@pytest.fixture(autouse=True)
+def not_under_nohup() -> Iterator[None]:
+    """A test run that ignores SIGHUP, as under `nohup`, would not see it noted."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -151,11 +160,11 @@ def test_loader_workers_ignore_the_signals(shards: Path):
     stream = Stream(shards, split="train", settings=replace(STREAM, workers=1), training=True)
     batches = stream.epoch(0)
     first = next(batches)
-    process = stream._loader._workers[0].process
+    process = stream._opened._workers[0].process
     assert os.getsid(process.pid) != os.getsid(0), "Ctrl-C does not reach it either"
     for number in SIGNALS:
         os.kill(process.pid, number)
     rest = list(batches)
     assert len(rest) == 2 and torch.is_tensor(first.rgb) and process.poll() is None
-    assert isinstance(stream._loader, loader.SlotLoader)
+    assert isinstance(stream._opened, loader.SlotLoader)
     stream.close()

@@ -1,0 +1,96 @@
+"""Names of recordings and the shard keys made from them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from epam_data.schema import MAX_KEY_LENGTH, check_key
+
+MAX_NAME_BYTES = 1024
+"""Longest name in UTF-8; a longer one is no name of a file."""
+
+
+def check_name(name: object) -> str:
+    """A record's `frame_dir`, if it is usable as a name.
+
+    Raises:
+        ValueError: it is not text, empty, too long, or holds characters that no file name has.
+    """
+    if not isinstance(name, str):
+        raise ValueError(f"frame_dir must be text, got {type(name).__name__}")
+    if not name or len(name) > MAX_NAME_BYTES:
+        raise ValueError(f"{name[:40]!r}: frame_dir must have 1 to {MAX_NAME_BYTES} characters, got {len(name)}")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name[:40]!a}: frame_dir holds half of a character (a lone surrogate)") from None
+    if any(ord(character) < 32 or ord(character) == 127 for character in name):
+        raise ValueError(f"{name[:40]!a}: frame_dir holds a control character")
+    return str(name)
+
+
+def key_from_name(name: str) -> str:
+    """The shard key of a recording whose key no other recording has: the last part of its name.
+
+    `-` stands for each ASCII character outside `[A-Za-z0-9_-]`. A part with other letters is written in Punycode
+    (RFC 3492, without `xn--`), such as `kpuvs` for 挥手, and then has no two `-` in a row.
+
+    Raises:
+        ValueError: the name leaves its folder, is empty, or gives a key over `MAX_KEY_LENGTH` characters.
+    """
+    return check_key(_plain(_parts(name)[-1]))
+
+
+def unique_keys(keys: Mapping[str, str], others: Iterable[str] = ()) -> dict[str, str]:
+    """The keys of all recordings of a data set, each its own; a pure function of the set of names.
+
+    A recording has the key of `key_from_name` if it alone has it. Of several, each has a key made from its whole name:
+    `wave-001` and `bow-001` for `wave/001` and `bow/001`; if that is not its own or too long, with a hash of the name.
+
+    Args:
+        keys: the key that each recording has if no other has it, by its name.
+        others: names of recordings that are left out. They count, so that no key changes when one of them is mended.
+
+    Returns:
+        The key of each recording, by its name.
+    """
+    absent = {name: possible[0] for name in others if name not in keys and (possible := possible_keys(name))}
+    found = {**keys, **absent}
+    for longer in (_path_key, _hashed_key):
+        counts = Counter(found.values())
+        found = {name: key if counts[key] == 1 else longer(name) for name, key in found.items()}
+    return {name: found[name] for name in keys}
+
+
+def possible_keys(name: str) -> tuple[str, ...]:
+    """The keys that `unique_keys` may give to a recording, the usual one first; empty if it cannot have one."""
+    try:
+        return key_from_name(name), _path_key(name), _hashed_key(name)
+    except ValueError:
+        return ()
+
+
+def _parts(name: str) -> list[str]:
+    parts = name.replace("\\", "/").split("/")
+    if name.startswith(("/", "\\")) or ".." in parts:
+        raise ValueError(f"{name!r}: a name must stay inside the video folder, got a path that leaves it")
+    return parts
+
+
+def _plain(part: str) -> str:
+    if part.isascii():
+        return re.sub(r"[^A-Za-z0-9_-]", "-", part)
+    return re.sub(r"[^A-Za-z0-9_]+", "-", part.encode("punycode").decode("ascii"))
+
+
+def _path_key(name: str) -> str:
+    key = "-".join(_plain(part) for part in _parts(name) if part)
+    return key if len(key) <= MAX_KEY_LENGTH else _hashed_key(name)
+
+
+def _hashed_key(name: str) -> str:
+    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+    return f"{key_from_name(name)[: MAX_KEY_LENGTH - 13]}-{digest}"
