@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import msgspec
 
+from epam_data.system.printable import brief
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -43,14 +45,26 @@ def key_from_name(name: str) -> str:
 def check_key(key: str) -> str:
     """Return `key` if it is a valid shard key, else raise a ValueError."""
     if not _KEY.fullmatch(key):
-        raise ValueError(f"{key!r}: a key must be 1 to {MAX_KEY_LENGTH} characters of [A-Za-z0-9_-]")
+        raise ValueError(f"{brief(key)}: a key must be 1 to {MAX_KEY_LENGTH} characters of [A-Za-z0-9_-]")
     return key
+
+
+def check_file_name(name: str, what: str) -> str:
+    """Return `name` if it can be part of a path, a URL and a command as it is, else raise a ValueError.
+
+    Args:
+        name: of a shard, without its ending, or of a split: it comes from a manifest, which a stranger may have written.
+        what: it is, for the error.
+    """
+    if not _KEY.fullmatch(name):
+        raise ValueError(f"{what} must be 1 to {MAX_KEY_LENGTH} characters of [A-Za-z0-9_-], got {brief(name)}")
+    return name
 
 
 def check_version(version: object, what: object) -> None:
     """Raise a ValueError that starts with `what` if this code cannot read the shard schema version."""
     if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
-        raise ValueError(f"{what}: shard schema {version!r} cannot be read, this code reads 1..{SCHEMA_VERSION}")
+        raise ValueError(f"{what}: shard schema {brief(version)} cannot be read, this code reads 1..{SCHEMA_VERSION}")
 
 
 def stored_label(label: int | None) -> int:

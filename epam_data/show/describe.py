@@ -123,7 +123,8 @@ def open_binary(location: str) -> BinaryIO:
 
 
 def _from_directory(location: str, key: str) -> Members:
-    manifest, index = load_manifest(location), load_index(location)
+    manifest = load_manifest(location)
+    index = load_index(location, manifest)
     if key not in index.row_of_key:
         raise ValueError(_no_clip(location, key, list(index.row_of_key)))
     number = index.row_of_key[key]

@@ -4,9 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
+from pathlib import Path
 
 _HAS_FADVISE = hasattr(os, "posix_fadvise")  # Linux
 _HAS_NOWAIT = hasattr(os, "RWF_NOWAIT")  # Linux, with a Python built on kernel 4.14 (2017) or later
+
+
+def open_regular(path: Path | str, what: str = "") -> int:
+    """A descriptor of a regular file, for reading; does not wait for the other end of a named pipe.
+
+    Args:
+        path: of the file.
+        what: its name in errors; empty: the path.
+
+    Raises:
+        ValueError: it is a folder, a pipe, a socket or a device; names it.
+        OSError: it does not exist, or cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError(f"{what or path}: is not a regular file")
+    return descriptor
 
 
 def disable_readahead(descriptor: int) -> None:

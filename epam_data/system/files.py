@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 PARTIAL = ".partial"
 """Ending of a file being written; its name starts with a dot. A killed process may leave one."""
@@ -49,6 +51,17 @@ def path_in_errors(path: Path) -> Iterator[None]:
         if error.filename is None and error.errno is not None:
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+def private_file(data: bytes) -> tuple[str, BinaryIO]:
+    """A temporary file with these bytes, and a path by which the processes that we start can open it.
+
+    It exists while the file object or such a process has it open: on Linux it has no name, so nothing can be left over.
+    """
+    file = cast(BinaryIO, tempfile.TemporaryFile() if sys.platform == "linux" else tempfile.NamedTemporaryFile())
+    file.write(data)
+    file.flush()
+    return (f"/proc/{os.getpid()}/fd/{file.fileno()}" if sys.platform == "linux" else str(file.name)), file
 
 
 def sync_folder(folder: Path) -> None:

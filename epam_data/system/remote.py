@@ -10,11 +10,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from epam_data.system import web
+
 _log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
 _FIRST_WAIT_SECONDS = 0.5  # doubled after each failure
+
+
+_TOTAL_SECONDS = 600.0  # of an operation with all its attempts; afterwards a new attempt is not begun
+_MAX_BYTES = 1 << 32  # of an object that is read whole
 
 
 class NoRangesError(OSError):
@@ -51,7 +57,8 @@ class RemoteFolder:
         import fsspec  # slow to import, and most runs read a local folder
 
         try:
-            return fsspec.core.url_to_fs(self.url, use_listings_cache=False)[0]
+            options = web.options_of_web() if self.url.startswith(("http://", "https://")) else {}
+            return fsspec.core.url_to_fs(self.url, use_listings_cache=False, **options)[0]
         except ImportError as error:
             raise ValueError(f"{self.url}: {error}; for s3:// pip install 'epam[s3]'") from None
         except ValueError as error:  # "Protocol not known"
@@ -61,9 +68,21 @@ class RemoteFolder:
         """The path of an object in the file system."""
         return f"{self.fs._strip_protocol(self.url)}/{name}"
 
-    def read(self, name: str) -> bytes | None:
-        """The content of an object; None if it does not exist."""
-        return self._unless_absent("read", name, lambda path: bytes(self.fs.cat_file(path)))
+    def read(self, name: str, max_bytes: int = _MAX_BYTES) -> bytes | None:
+        """The content of an object; None if it does not exist.
+
+        Raises:
+            OSError: it has more than `max_bytes`, or cannot be read.
+        """
+
+        def whole(path: str) -> bytes:
+            if web.is_web(self.fs):
+                return web.read_file(self.fs, path, max_bytes)
+            if int(self.fs.size(path)) > max_bytes:
+                raise web.TooLongError(f"larger than {max_bytes} bytes, the most that is read")
+            return bytes(self.fs.cat_file(path))
+
+        return self._unless_absent("read", name, whole)
 
     def size(self, name: str) -> int | None:
         """Size of an object in bytes; None if it does not exist."""
@@ -78,7 +97,11 @@ class RemoteFolder:
         names, begins, ends = map(list, zip(*ranges, strict=True))
 
         def fetch() -> list[bytes]:
-            parts = list(map(bytes, self.fs.cat_ranges(list(map(self.path, names)), begins, ends, on_error="raise")))
+            paths = list(map(self.path, names))
+            if web.is_web(self.fs):
+                parts = self._from_web(list(zip(paths, begins, ends, strict=True)))
+            else:
+                parts = list(map(bytes, self.fs.cat_ranges(paths, begins, ends, on_error="raise")))
             for name, begin, end, part in zip(names, begins, ends, parts, strict=True):
                 if len(part) > end - begin:
                     raise NoRangesError("the server sends complete files only, not byte ranges")
@@ -87,6 +110,12 @@ class RemoteFolder:
             return parts
 
         return self.retry("read", names[0], fetch)
+
+    def _from_web(self, ranges: list[tuple[str, int, int]]) -> list[bytes]:
+        try:
+            return web.read_ranges(self.fs, ranges)
+        except web.TooLongError:
+            raise NoRangesError("the server sends complete files only, not byte ranges") from None
 
     def retry(self, what: str, name: str, operation: Callable[[], Result]) -> Result:
         """Run `operation`, retrying it: stores sometimes answer 500 or drop the connection.
@@ -97,8 +126,9 @@ class RemoteFolder:
             operation: what to run.
 
         Raises:
-            OSError: permission denied, an error that a retry cannot fix, or all attempts failed.
+            OSError: permission denied, an error that a retry cannot fix, all attempts failed, or they took too long.
         """
+        begun = time.monotonic()
         for attempt in range(self._attempts):
             try:
                 return operation()
@@ -109,9 +139,11 @@ class RemoteFolder:
             except Exception as error:  # each store's package has its own errors for a broken connection
                 if _is_final(error):
                     raise OSError(f"{self.url}/{name}: could not be {what} ({error or repr(error)})") from error
-                if attempt == self._attempts - 1:
+                seconds = time.monotonic() - begun
+                if attempt == self._attempts - 1 or seconds > _TOTAL_SECONDS:
+                    tried = f"{attempt + 1} attempts" if attempt == self._attempts - 1 else f"{seconds:.0f} s"
                     raise OSError(
-                        f"{self.url}/{name}: could not be {what} in {self._attempts} attempts ({error or repr(error)})"
+                        f"{self.url}/{name}: could not be {what} in {tried} ({error or repr(error)})"
                     ) from error
                 if attempt:  # a single failure is not worth a warning
                     failure = f"{self.url}/{name}: not {what} yet ({error or repr(error)})"
@@ -134,7 +166,7 @@ def _is_final(error: Exception) -> bool:
     """Whether a retry would fail too: the object does not exist, or the server refuses the request (HTTP 4xx)."""
     if _is_lost_upload(error):
         return False
-    if isinstance(error, (FileNotFoundError, NoRangesError)) or type(error).__name__ == "NoCredentialsError":
+    if isinstance(error, (FileNotFoundError, NoRangesError, web.TooLongError)) or type(error).__name__ == "NoCredentialsError":
         return True
     status = getattr(error, "status", None)
     return isinstance(status, int) and 400 <= status < 500 and status not in (408, 429)

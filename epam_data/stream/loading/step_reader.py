@@ -40,7 +40,7 @@ class StepReader:
         world: int,
     ) -> None:
         self.settings, self.training, self.seed, self.rank, self.world = settings, training, seed, rank, world
-        index = load_index(root, sha256=manifest.index_sha256)
+        index = load_index(root, manifest)
         in_split = manifest.shards_of(split)
         self._rows = index.rows_of(in_split)
         self._shards: NDArray[np.int64] = np.array(in_split, np.int64)

@@ -37,8 +37,8 @@ def manifest(**changes: object) -> Manifest:
         "sources": {"all.pkl": "ab"},
         "versions": {"av": "1"},
         "problems": {"skipped": 2},
-        "index_sha256": "cd",
-        "shards": (ShardEntry(name="train-000000", split="train", num_samples=2, num_bytes=9, sha256="ef"),),
+        "index_sha256": "cd" * 32,
+        "shards": (ShardEntry(name="train-000000", split="train", num_samples=2, num_bytes=10240, sha256="ef" * 32),),
     }
     return Manifest(**{**values, **changes})
 
