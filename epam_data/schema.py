@@ -116,6 +116,8 @@ class Clip:
 
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+Pixels = Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
+Stored = Annotated[int, msgspec.Meta(ge=-(1 << 31), lt=1 << 31)]  # what a 32-bit integer holds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,22 +127,23 @@ class SampleInfo:
     key: str
     name: str
     split: str
-    label: int | None  # None: hidden
-    coarse_label: int | None  # None: hidden, or the data set has no groups
+    label: Stored | None  # None: hidden
+    coarse_label: Stored | None  # None: hidden, or the data set has no groups
     num_frames: Positive  # T
-    video_frames: int  # number of decoded frames
-    skeleton_frames: int
-    image_size: tuple[Positive, Positive]  # (H, W) of the skeleton's pixels
-    video_size: tuple[Positive, Positive]  # (H, W) of the video
-    box: tuple[int, int, int, int]  # (x1, y1, x2, y2) of the crop, video pixels, x2 and y2 exclusive
-    rgb_size_px: Positive  # S: frames are S x S
-    heatmap_size_px: Positive  # heatmaps are square, too
+    video_frames: Stored  # number of decoded frames
+    skeleton_frames: Stored
+    image_size: tuple[Pixels, Pixels]  # (H, W) of the skeleton's pixels
+    video_size: tuple[Pixels, Pixels]  # (H, W) of the video
+    box: tuple[Stored, Stored, Stored, Stored]  # (x1, y1, x2, y2) of the crop, video pixels, x2 and y2 exclusive
+    rgb_size_px: Pixels  # S: frames are S x S
+    heatmap_size_px: Pixels  # heatmaps are square, too
     heatmap_kind: str  # "joints" or "limbs": what a channel is
-    sigma_px: Annotated[float, msgspec.Meta(gt=0)]  # heatmap pixels
-    heatmap_scale: Annotated[float, msgspec.Meta(ge=1)]  # value of a stored 255
+    sigma_px: Annotated[float, msgspec.Meta(gt=0, le=1e6)]  # heatmap pixels
+    heatmap_scale: Annotated[float, msgspec.Meta(ge=1, le=1e30)]  # value of a stored 255
     skeleton: str  # name of the joint layout
 
     def __post_init__(self) -> None:
+        check_key(self.key)
         x1, y1, x2, y2 = self.box
         _expect(x2 > x1 and y2 > y1, self.key, "box", "(x1, y1, x2, y2) with x2 > x1 and y2 > y1", self.box)
 

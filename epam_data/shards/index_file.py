@@ -106,8 +106,8 @@ def map_file(path: str, what: str) -> tuple[mmap.mmap, tuple[int, int, int]]:
     """A file's bytes, memory-mapped, and what tells it from another of its name: inode, size, time of its last change.
 
     Raises:
-        ValueError: it is empty, or not a regular file; starts with `what`.
-        OSError: it does not exist, or cannot be read.
+        ValueError: it is empty; starts with `what`.
+        OSError: it does not exist, is not a regular file, or cannot be read.
     """
     descriptor = open_regular(path, what)
     try:
@@ -203,6 +203,8 @@ def _dataset(file: Any, name: str) -> Any:
 
 
 def _check_types(datasets: dict[str, Any], rows: int) -> None:
+    if (found := datasets["keys"].size) != rows:
+        raise ValueError(f"it has {found} rows, the manifest counts {rows} samples")
     for name, (dtype, shape) in COLUMNS.items():
         dataset = datasets[name]
         if dataset.shape != (rows, *shape):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +48,7 @@ def check_values(index: Index, manifest: Manifest, what: str) -> None:
                 raise ValueError(f"{what}: row {row} ({brief(index.keys[row])}): {wrong}, got {_shown(index, row)}")
 
 
-def _impossible(index: Index, rows: slice, manifest: Manifest) -> Iterator[tuple[NDArray[np.bool_], str]]:
+def _impossible(index: Index, rows: slice, manifest: Manifest) -> Iterator[tuple[Any, str]]:
     """For each rule: which of the rows break it, and the rule in words."""
     yield _bad_keys(index.keys[rows]), f"a key must be 1 to {MAX_KEY_LENGTH} characters of [A-Za-z0-9_-]"
     num_bytes = np.array([shard.num_bytes for shard in manifest.shards], np.int64)[index.shard[rows]]
@@ -59,7 +59,7 @@ def _impossible(index: Index, rows: slice, manifest: Manifest) -> Iterator[tuple
     outside = (offset > num_bytes) | (sizes > num_bytes[:, None]).any(axis=1)
     padded = -(-sizes // BLOCK) * BLOCK
     yield outside | (offset + (padded + BLOCK).sum(axis=1) > num_bytes), "its members must be inside the shard"
-    yield (index.num_frames[rows] < 1), "num_frames must be >= 1"
+    yield index.num_frames[rows] < 1, "num_frames must be >= 1"
     for name, count in (("label", len(manifest.classes)), ("coarse_label", len(manifest.groups))):
         label = getattr(index, name)[rows]
         yield (label < -1) | (label >= count), f"{name} must be in 0..{count - 1}, or -1 if there is none"

@@ -40,14 +40,6 @@ class ShardEntry:
     num_bytes: int
     sha256: str
 
-    def __post_init__(self) -> None:
-        check_file_name(self.name, "the name of a shard")
-        check_file_name(self.split, f"{self.name}: split")
-        _check_sha256(self.sha256, f"{self.name}: sha256")
-        for name, most in (("num_samples", MAX_SHARD_BYTES // BLOCK), ("num_bytes", MAX_SHARD_BYTES)):
-            if not 0 <= getattr(self, name) <= most:
-                raise ValueError(f"{self.name}: {name} must be in 0..{most}, got {brief(getattr(self, name))}")
-
     @classmethod
     def of(cls, shard: ShardSummary) -> ShardEntry:
         """The entry of a finished shard."""
@@ -83,9 +75,6 @@ class Manifest:
     index_sha256: str
     shards: tuple[ShardEntry, ...]
 
-    def __post_init__(self) -> None:
-        _check_sha256(self.index_sha256, "index_sha256")
-
     @property
     def layout(self) -> SkeletonLayout:
         """The joints: the known layout of that name, or the one described in the manifest.
@@ -117,6 +106,8 @@ class Manifest:
         return (json.dumps({"schema": SCHEMA_VERSION, **values}, indent=1) + "\n").encode()
 
 
+_MAX_JOINTS = 1000
+
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 _OPTIONAL = ("flip_pairs", "limbs")
@@ -144,10 +135,8 @@ def load_manifest(root: Path | str) -> Manifest:
         absent, unknown = [name for name in known if name not in found], [name for name in found if name not in known]
         if absent and unknown:  # older manifests lack settings, newer ones have more; both means damage
             raise ValueError(f"{path}: {section} lacks {', '.join(absent)}, and has {', '.join(unknown)} instead")
-    for shard in manifest.shards:
-        if shard.num_samples * len(ROLES) * BLOCK > shard.num_bytes:
-            raise ValueError(f"{path}: {shard.name}: {shard.num_samples} samples do not fit in {shard.num_bytes} bytes")
     try:
+        _check_limits(manifest)
         _ = manifest.layout
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -159,6 +148,24 @@ class _Raw:
     schema: Any = None
     prepare: Any = None
     shard: Any = None
+
+
+def _check_limits(manifest: Manifest) -> None:
+    """Refuse what a stranger's manifest must not contain: names that lead elsewhere, sizes without end."""
+    _check_sha256(manifest.index_sha256, "index_sha256")
+    for name in ("joints", "limbs", "flip_pairs"):
+        if (count := len(getattr(manifest, name) or ())) > _MAX_JOINTS:
+            raise ValueError(f"{name} must be {_MAX_JOINTS} or fewer, got {count}")
+    for number, shard in enumerate(manifest.shards):
+        check_file_name(shard.name, f"shards[{number}].name")  # becomes a path, a URL and the name of a cached file
+        check_file_name(shard.split, f"{shard.name}: split")
+        _check_sha256(shard.sha256, f"{shard.name}: sha256")
+        if not 0 <= shard.num_bytes <= MAX_SHARD_BYTES:
+            raise ValueError(f"{shard.name}: num_bytes must be in 0..{MAX_SHARD_BYTES}, got {brief(shard.num_bytes)}")
+        most = shard.num_bytes // (len(ROLES) * BLOCK)
+        if not 0 <= shard.num_samples <= most:
+            got = brief(shard.num_samples)
+            raise ValueError(f"{shard.name}: {shard.num_bytes} bytes can hold 0..{most} samples, got {got}")
 
 
 def _check_sha256(sha256: str, what: str) -> None:
@@ -175,8 +182,8 @@ def read_small_file(root: Path | str, name: str, max_bytes: int) -> bytes | None
         max_bytes: no more than this is read.
 
     Raises:
-        ValueError: it is larger, or not a regular file.
-        OSError: it cannot be read.
+        ValueError: it is larger.
+        OSError: it cannot be read, or is not a regular file.
     """
     if is_url(root):
         return RemoteFolder(str(root), attempts=READ_ATTEMPTS).read(name, max_bytes)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from pathlib import Path
 
 _HAS_FADVISE = hasattr(os, "posix_fadvise")  # Linux
 _HAS_NOWAIT = hasattr(os, "RWF_NOWAIT")  # Linux, with a Python built on kernel 4.14 (2017) or later
+
+
+class IrregularFileError(OSError):
+    """A folder, a pipe, a socket or a device is where a file should be."""
 
 
 def open_regular(path: Path | str, what: str = "") -> int:
@@ -19,13 +24,20 @@ def open_regular(path: Path | str, what: str = "") -> int:
         what: its name in errors; empty: the path.
 
     Raises:
-        ValueError: it is a folder, a pipe, a socket or a device; names it.
+        IrregularFileError: it is a folder, a pipe, a socket or a device.
         OSError: it does not exist, or cannot be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket
+            raise IrregularFileError(error.errno, "Not a regular file", what or str(path)) from None
+        raise
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
         os.close(descriptor)
-        raise ValueError(f"{what or path}: is not a regular file")
+        reason = "Is a directory" if stat.S_ISDIR(mode) else "Not a regular file"
+        raise IrregularFileError(errno.EINVAL, reason, what or str(path))
     return descriptor
 
 

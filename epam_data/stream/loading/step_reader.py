@@ -64,10 +64,6 @@ class StepReader:
         if not len(self._rows):
             known = sorted({shard.split for shard in manifest.shards})
             raise ValueError(f"{root}: split {split!r} has no sample; the shards hold {', '.join(known)}")
-        if sum(self._shard_sizes) != len(self._rows):
-            raise ValueError(
-                f"{root}: the manifest counts {sum(self._shard_sizes)} samples in {split}, the index {len(self._rows)}"
-            )
         if not 0 <= self.rank < self.world:
             raise ValueError(f"rank must be in 0..{self.world - 1}, got {self.rank}")
         if batch_size % self.world:

@@ -130,7 +130,7 @@ def test_the_manifest_of_a_build(ntu60_shards: Path) -> None:
         ({"prepare": []}, r"prepare: expected object, got \[\]$"),
         ({"prepare": {"sigma_px": "wide"}}, "prepare.sigma_px: expected float, got wide$"),
         ({"prepare": {"decoder": "vlc"}}, "prepare.decoder: expected one of pyav, decord, got 'vlc'$"),
-        ({"prepare": {"rgb_size_px": 4}}, "prepare.rgb_size_px must be >= 8, got 4$"),
+        ({"prepare": {"rgb_size_px": 4}}, "prepare.rgb_size_px must be in 8..4096, got 4$"),
         ({"shard": {"jpeg_quality": 101}}, "shard.jpeg_quality must be in 1..100, got 101$"),
         ({"codecs": {"frames": "rgb.avi"}}, "codecs.frames must be one of rgb.mjpeg, got 'rgb.avi'$"),
         ({"codecs": {"info": "xml"}}, "codecs.info must be one of json, got 'xml'$"),
