@@ -53,7 +53,7 @@ def check_file_name(name: str, what: str) -> str:
     """Return `name` if it can be part of a path, a URL and a command as it is, else raise a ValueError.
 
     Args:
-        name: of a shard, without its ending, or of a split: it comes from a manifest, which a stranger may have written.
+        name: of a shard, without its ending, or of a split, as a manifest has it: a stranger may have written that.
         what: it is, for the error.
     """
     if not _KEY.fullmatch(name):

@@ -38,7 +38,6 @@ from epam_data.system.files import file_sha256
 from epam_data.system.progress import OnProgress, silent
 from epam_data.system.typed_json import decode_json
 
-
 _MAX_PROBLEMS_BYTES = 1 << 28  # of problems.jsonl
 
 

@@ -63,8 +63,8 @@ def read_head(data: bytes | memoryview) -> SampleHead:
     """Parse `KEY.json`; unknown fields are ignored, so that version 1 can be extended.
 
     Raises:
-        ValueError: too large, not JSON, a field is missing or invalid, the offsets do not match the number of frames, or the
-            version is newer than this code; names the key.
+        ValueError: too large, not JSON, a field is missing or invalid, the offsets do not match the number of frames,
+            or the version is newer than this code; names the key.
     """
     if len(data) > MAX_HEAD_BYTES:
         raise ValueError(f"KEY.json: has {len(data)} bytes, expected {MAX_HEAD_BYTES} or less")

@@ -1,8 +1,8 @@
 """The bytes of `index.h5`: where its columns are, found without giving a stranger's file to the HDF5 library here.
 
-HDF5 is a large C library in which damaged files cause crashes. It therefore reads an index only in a process of its own
-(`epam_data.system.isolated`), once, and tells where the columns are; then they are memory-mapped, by this process and by
-its loader workers. An index that is, byte for byte, built as our builds write it needs no HDF5 at all.
+HDF5 is a large C library that a damaged file can crash. It therefore reads an index only in a process of its own
+(`epam_data.system.isolated`), once, to tell where the columns are; then they are memory-mapped, by this process and by
+its loader workers. An index whose structure is, byte for byte, that of our builds needs no HDF5 at all.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ _COMPACT, _CONTIGUOUS, _CHUNKED = 0, 1, 2  # the layouts of HDF5 that h5py.h5d n
 
 _SECONDS, _MEMORY_BYTES = 120.0, MAX_COPIED_BYTES + (2 << 30)  # of the process that runs HDF5
 
-# What `index_bytes` puts before each column, in bytes, and where numbers of 4 and 8 bytes in it depend on the rows: sizes,
-# addresses and their checksums. The rest is always the same, here as its SHA-256.
+# What `index_bytes` puts before each column: how many bytes, and which of them (start, count) depend on the rows: sizes,
+# addresses and checksums. The rest is always the same, here as its SHA-256.
 _BEFORE = (447, 318, 317, 323, 316, 323, 321)
 _NUMBERS = (
     ((28, 8), (44, 4), (59, 8), (175, 4), (195, 16), (243, 8), (443, 4)),

@@ -27,7 +27,7 @@ def is_web(fs: Any) -> bool:
 
 
 def options_of_web() -> dict[str, Any]:
-    """fsspec's options for web servers: `TIMEOUT`.
+    """The options of fsspec for web servers: `TIMEOUT`.
 
     Raises:
         ImportError: aiohttp is not installed.

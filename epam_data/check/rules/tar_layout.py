@@ -9,7 +9,6 @@ from epam_data.check.rules.finding import Finding
 from epam_data.shards.codec import ROLES
 from epam_data.shards.layout import BLOCK, IndexRow, MemberHeader, read_header
 
-
 _SCANNED_BYTES = 1 << 20
 
 

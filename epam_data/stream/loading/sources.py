@@ -17,7 +17,6 @@ from epam_data.stream.settings import StreamSettings
 from epam_data.system.file_reads import prefetch, read_cached, read_exactly
 from epam_data.system.remote import RemoteFolder, is_url
 
-
 _MAX_SAMPLE_BYTES = 1 << 30  # of a sample by URL, which is fetched whole
 
 

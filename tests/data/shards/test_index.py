@@ -39,7 +39,7 @@ SHARDS = [
 
 
 MANIFEST = Manifest(
-    **{name: "x" for name in ("dataset", "taxonomy")},
+    **dict.fromkeys(("dataset", "taxonomy"), "x"),
     protocol=None,
     skeleton="coco17",
     joints=(),
