@@ -43,8 +43,8 @@ _COMPACT, _CONTIGUOUS, _CHUNKED = 0, 1, 2  # the layouts of HDF5 that h5py.h5d n
 
 _SECONDS, _MEMORY_BYTES = 120.0, MAX_COPIED_BYTES + (2 << 30)  # of the process that runs HDF5
 
-# What `index_bytes` puts before each column: how many bytes, and which of them (start, count) depend on the rows: sizes,
-# addresses and checksums. The rest is always the same, here as its SHA-256.
+# What `index_bytes` puts before each column: how many bytes, and which of them (start, count) depend on the rows,
+# namely sizes, addresses and checksums. The rest is always the same, here as its SHA-256.
 _BEFORE = (447, 318, 317, 323, 316, 323, 321)
 _NUMBERS = (
     ((28, 8), (44, 4), (59, 8), (175, 4), (195, 16), (243, 8), (443, 4)),

@@ -5,7 +5,6 @@ fsspec reads an answer to its end, however long it is. Redirects lead to http an
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -60,6 +59,8 @@ def read_ranges(fs: Any, ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
 
 
 async def _get_ranges(fs: Any, ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
+    import asyncio  # here: most commands never need it
+
     free = asyncio.Semaphore(_AT_ONCE)
 
     async def get(url: str, begin: int, end: int) -> bytes:

@@ -1,7 +1,7 @@
 """A local folder that caches the remote shards in use: each is fetched once, and the total size is limited.
 
-Any number of processes share it without a server. They coordinate by kernel file locks, which are released when a
-process dies for any reason (except that a child forked during a download keeps that lock).
+Any number of processes share it without a server, by kernel file locks, which are released when a process dies for any
+reason (except that a child forked during a download keeps that lock).
 
     .train-000007-3f2a….cached.partial   exclusive lock of the process that fetches it; others wait for it
     train-000007-3f2a….cached            shared lock of each process while it reads a sample
@@ -38,8 +38,7 @@ from epam_data.system.remote import RemoteFolder
 CACHED = ".cached"
 """Ending of a cached shard; other files in the folder are never removed."""
 
-_BLOCK_BYTES = 8 << 20
-_BLOCKS_AT_ONCE = 4
+_BLOCK_BYTES, _BLOCKS_AT_ONCE = 8 << 20, 4
 _DOWNLOADS = 2  # attempts for a shard with a wrong hash
 _WAIT_SECONDS = 0.1  # between checks for room
 _REFUSED = ".refused"
@@ -140,8 +139,8 @@ class ShardCache:
                     return descriptor
                 release(descriptor)
                 # Damaged, planted, or incomplete: the machine stopped before all of it was on disk.
-                if not self._remove(path):
-                    time.sleep(_WAIT_SECONDS)  # another process is looking at it, too
+                if not self._remove(path):  # another process is looking at it, too
+                    time.sleep(_WAIT_SECONDS)
             check_refusal(path.with_suffix(_REFUSED))
             try:
                 descriptor = open_locked(partial, os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Notes for the other processes that use a cache: do not fetch this shard for a while, it is not that of the manifest."""
+"""Notes for the other processes that use a cache: do not fetch this shard for a while, it is another than listed."""
 
 from __future__ import annotations
 
