@@ -45,7 +45,9 @@ def check_values(index: Index, manifest: Manifest, what: str) -> None:
         for bad, wrong in _impossible(index, slice(first, first + _ROWS), manifest):
             if bad.any():
                 row = first + int(bad.argmax())
-                raise ValueError(f"{what}: row {row} ({brief(index.keys[row])}): {wrong}, got {_shown(index, row)}")
+                raise ValueError(
+                    f"{what}: row {row} ({brief(bytes(index.keys[row]))}): {wrong}, got {_shown(index, row)}"
+                )
 
 
 def _impossible(index: Index, rows: slice, manifest: Manifest) -> Iterator[tuple[Any, str]]:

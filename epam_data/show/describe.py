@@ -82,12 +82,8 @@ def _head_columns(file: BinaryIO, head: tuple[int, int] | None, num_bytes: int) 
         values = decode_json(_read_at(file, *head), _HeadColumns, "KEY.json")
     except ValueError as error:
         return "?", "?", "?", f"  {printable(error)}"
-    return (
-        printable(values.split, 20),
-        "hidden" if values.label is None else str(values.label),
-        str(values.num_frames),
-        "",
-    )
+    label = "hidden" if values.label is None else str(values.label)
+    return printable(values.split, 20), label, printable(values.num_frames, 20), ""
 
 
 @dataclass(frozen=True, kw_only=True)

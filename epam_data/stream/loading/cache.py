@@ -138,7 +138,7 @@ class ShardCache:
                     _mark_used(descriptor)
                     return descriptor
                 release(descriptor)
-                # Damaged, planted, or incomplete: the machine stopped before all of it was on disk.
+                # Damaged, planted, or incomplete: the machine stopped while it was written.
                 if not self._remove(path):  # another process is looking at it, too
                     time.sleep(_WAIT_SECONDS)
             check_refusal(path.with_suffix(_REFUSED))
@@ -167,10 +167,7 @@ class ShardCache:
 
     def _remove(self, path: Path) -> bool:
         """Remove a cached shard and its notes, unless a process reads it."""
-        removed = remove(path)
-        if removed:
-            remove(path.with_suffix(NOTES))
-        return removed
+        return remove(path) and (remove(path.with_suffix(NOTES)) or True)
 
     def _download(self, shard: ShardEntry, descriptor: int, partial: Path, ahead: Collection[Path] | None) -> bool:
         """Fetch into the locked file and give it its final name. If it returns False, the descriptor is closed."""
