@@ -22,7 +22,7 @@ soak: $(STAMP)
 	$(BIN)/python -m pytest -m soak
 
 soak-all: $(STAMP)
-	$(BIN)/python -m pytest -m soak --soak-all --soak-results benchmarks/results/soak.json
+	$(BIN)/python -m pytest -m soak --soak-all --soak-results=benchmarks/results/soak.json
 
 test-mmaction: $(MM_STAMP)
 	$(MM_VENV)/bin/python -m pytest tests/mmaction

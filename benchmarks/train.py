@@ -34,7 +34,7 @@ from epam_model.build import build_for
 from epam_model.commands.train import TrainCommand
 from epam_model.losses.objective import OBJECTIVES
 from epam_model.ranks.distributed import Ranks, choose_device, distributed, gather
-from epam_model.ranks.launch import find_launch
+from epam_data.system.launch import find_launch
 from epam_model.ranks.sync_batch_norm import synchronise_batch_norms
 from epam_model.train.gradient_step import GradientStep
 from epam_model.train.pace import Pace

@@ -1,7 +1,13 @@
-"""Open skeleton pickles safely: arrays, numbers, strings and builtin containers, nothing else."""
+"""Open skeleton pickles safely: arrays, numbers, strings and builtin containers, nothing else.
+
+A pickle is a program. This one may only build plain values: the names that it uses for arrays stand for functions of
+this module, which check every size against the bytes at hand. What a hostile file can still do is use memory and time,
+so files are read in a process with limits, see `epam_data.build.ingest`.
+"""
 
 from __future__ import annotations
 
+import math
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable
@@ -10,34 +16,153 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+_KINDS = "biufcSUmM"  # fixed-size numbers and times, and strings of fixed length
+_MAX_ITEM_BYTES = 4096
+_MAX_DIMENSIONS = 8
 
-def _encode(text: str, encoding: str) -> bytes:
+
+class _Name:
+    """A name that may only be mentioned: the type `numpy.ndarray` as an argument, or the factory of a defaultdict."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+_NDARRAY = _Name("numpy.ndarray")
+
+
+class _DType:
+    """Stands for `numpy.dtype`: the name comes first, its byte order with the state."""
+
+    def __init__(self, name: object, *_: object) -> None:
+        if not isinstance(name, str) or len(name) > 8:
+            raise ValueError("a dtype without a short name")
+        self.dtype = np.dtype(name)
+        if self.dtype.kind != "O":  # arrays of objects are emptied, so that they cost only the record that has one
+            _checked(self.dtype)
+
+    def __setstate__(self, state: object) -> None:
+        if not isinstance(state, tuple) or len(state) < 5 or state[1] not in ("<", ">", "|", "="):
+            raise ValueError("the state of a dtype is not that of a number")
+        if any(part is not None for part in state[2:5]):  # subarrays, names and fields
+            raise ValueError("a structured dtype")
+        self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class _Array(np.ndarray):
+    """What `_reconstruct` makes: an empty array, which takes shape, dtype and bytes from a state that is checked."""
+
+    def __setstate__(self, state: object) -> None:
+        if not isinstance(state, tuple) or len(state) != 5:
+            raise ValueError("the state of an array must have five parts")
+        _, shape, dtype, is_fortran, data = state
+        if _dtype_of(dtype).kind == "O" and isinstance(data, list):
+            super().__setstate__((1, (0,), np.dtype(object), False, []))  # type: ignore[arg-type]
+            return
+        checked = _checked(_dtype_of(dtype))
+        if isinstance(data, str):  # Python 2
+            data = data.encode("latin1")
+        _check_size(shape, checked, data)
+        super().__setstate__((1, shape, checked, bool(is_fortran), bytes(data)))  # type: ignore[arg-type]
+
+
+def _dtype_of(stand_in: object) -> np.dtype[Any]:
+    if not isinstance(stand_in, _DType):
+        raise ValueError("an array without a dtype")
+    return stand_in.dtype
+
+
+def _checked(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    if dtype.kind not in _KINDS or not 0 < dtype.itemsize <= _MAX_ITEM_BYTES:
+        raise ValueError(f"an array of {dtype.name}, expected numbers")
+    return dtype
+
+
+def _check_size(shape: object, dtype: np.dtype[Any], data: object) -> None:
+    if not isinstance(shape, tuple) or len(shape) > _MAX_DIMENSIONS:
+        raise ValueError("the shape of an array must be a tuple of a few numbers")
+    if not all(type(size) is int and size >= 0 for size in shape):
+        raise ValueError("the shape of an array must be numbers >= 0")
+    if not isinstance(data, (bytes, bytearray)):
+        raise ValueError(f"an array of {type(data).__name__}, expected bytes")
+    if math.prod(shape) * dtype.itemsize != len(data):
+        raise ValueError(f"an array of {len(data)} bytes cannot have its shape and dtype")
+
+
+def _reconstruct(kind: object, *_: object) -> np.ndarray:
+    if kind is not _NDARRAY:
+        raise ValueError("an array of an unknown type")
+    return np.ndarray.__new__(_Array, (0,), np.uint8)
+
+
+def _scalar(dtype: object, data: object = b"") -> Any:
+    checked = _checked(_dtype_of(dtype))
+    if isinstance(data, str):
+        data = data.encode("latin1")
+    _check_size((), checked, data)
+    return np.frombuffer(data, checked)[0]  # type: ignore[call-overload]
+
+
+def _frombuffer(data: object, dtype: object, shape: object, order: object) -> np.ndarray:
+    checked = _checked(_dtype_of(dtype))
+    _check_size(shape, checked, data)
+    flat = np.frombuffer(data, checked)  # type: ignore[call-overload]
+    array: np.ndarray = flat.reshape(shape, order="F" if order == "F" else "C")
+    return array
+
+
+def _encode(text: object, encoding: object) -> bytes:
     """Old pickle protocols store bytes as latin1 text and a call of this; no other codec is allowed."""
-    if encoding != "latin1":
-        raise ValueError(f"refused the codec {encoding!r}")
+    if encoding != "latin1" or not isinstance(text, str):
+        raise ValueError(f"refused the codec {str(encoding)[:20]!r}")
     return text.encode("latin1")
 
 
-def _numpy_globals() -> dict[tuple[str, str], Any]:
-    # Pickled arrays name these functions by NumPy's module at the time: numpy.core (1.x) or numpy._core (2.x).
-    # Taking the functions from pickled values avoids importing a private module.
-    reconstruct: Callable[..., Any] = np.empty(0).__reduce__()[0]  # type: ignore[assignment]
-    scalar: Callable[..., Any] = np.float32(0).__reduce__()[0]  # type: ignore[assignment]
-    frombuffer: Callable[..., Any] = np.empty(1).__reduce_ex__(5)[0]  # type: ignore[assignment]
-    found: dict[tuple[str, str], Any] = {("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype}
-    for core in ("numpy.core", "numpy._core"):
-        found[f"{core}.multiarray", "_reconstruct"] = reconstruct
-        found[f"{core}.multiarray", "scalar"] = scalar
-        found[f"{core}.numeric", "_frombuffer"] = frombuffer
+def _bytearray(data: object = b"", encoding: object = "latin-1") -> bytearray:
+    if isinstance(data, str) and encoding == "latin-1":
+        data = data.encode("latin1")
+    if not isinstance(data, bytes):  # a number would make as many zeros
+        raise ValueError(f"a bytearray of {type(data).__name__}, expected bytes")
+    return bytearray(data)
+
+
+def _collection(kind: type) -> Callable[..., Any]:
+    def collection(values: object = ()) -> Any:
+        if not isinstance(values, (list, tuple)):
+            raise ValueError(f"a {kind.__name__} of {type(values).__name__}, expected a list")
+        return kind(values)
+
+    return collection
+
+
+def _defaultdict(*_: object) -> dict[Any, Any]:
+    """A plain dict: its factory would only make values for keys that nobody asks for."""
+    return {}
+
+
+def _allowed() -> dict[tuple[str, str], Any]:
+    found: dict[tuple[str, str], Any] = {
+        ("numpy", "ndarray"): _NDARRAY,
+        ("numpy", "dtype"): _DType,
+        ("_codecs", "encode"): _encode,
+        ("collections", "OrderedDict"): _collection(OrderedDict),
+        ("collections", "defaultdict"): _defaultdict,
+    }
+    for core in ("numpy.core", "numpy._core"):  # NumPy 1.x and 2.x
+        found[f"{core}.multiarray", "_reconstruct"] = _reconstruct
+        found[f"{core}.multiarray", "scalar"] = _scalar
+        found[f"{core}.numeric", "_frombuffer"] = _frombuffer
+    for builtins in ("builtins", "__builtin__"):
+        found[builtins, "bytearray"] = _bytearray
+        found |= {(builtins, kind.__name__): _collection(kind) for kind in (set, frozenset)}
+        found |= {(builtins, kind.__name__): _Name(kind.__name__) for kind in (dict, list, int, float, str)}
     return found
 
 
-_ALLOWED: dict[tuple[str, str], Any] = {
-    **_numpy_globals(),
-    ("_codecs", "encode"): _encode,
-    ("collections", "OrderedDict"): OrderedDict,
-    **{(module, kind.__name__): kind for module in ("builtins", "__builtin__") for kind in (set, frozenset, bytearray)},
-}
+_ALLOWED = _allowed()
 
 
 class _RefusedGlobal(ValueError):
@@ -55,7 +180,7 @@ class _DataUnpickler(pickle.Unpickler):
             return _ALLOWED[module, name]
         except KeyError:
             raise _RefusedGlobal(
-                f"{self.source}: refused the global {module}.{name}; a skeleton pickle may hold "
+                f"{self.source}: refused the global {module[:60]}.{name[:60]}; a skeleton pickle may hold "
                 "arrays, numbers, strings and builtin containers only"
             ) from None
 
@@ -64,17 +189,21 @@ def load_pickle(path: Path) -> Any:
     """The content of a pickle, without running any code from it.
 
     Raises:
-        ValueError: the file names a global that is not allowed, or is not a complete pickle.
+        ValueError: the file names a global that is not allowed, is not a complete pickle, or is more than one.
     """
     try:
         with path.open("rb") as file:
-            return _DataUnpickler(file, path.name).load()
+            content = _DataUnpickler(file, path.name).load()
+            rest = file.read(1)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file, expected a skeleton pickle") from None
     except _RefusedGlobal:
         raise
     except (
         *(pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError),
-        *(OverflowError, MemoryError, SystemError),  # damaged bytes may request any size or confuse NumPy
+        *(OverflowError, MemoryError, SystemError, RecursionError),  # damaged bytes may request any size
     ) as error:
-        raise ValueError(f"{path.name}: not a complete pickle ({error})") from error
+        raise ValueError(f"{path.name}: not a complete pickle ({str(error)[:200] or type(error).__name__})") from error
+    if rest:
+        raise ValueError(f"{path.name}: the pickle is followed by other data; save one object in a file")
+    return content

@@ -27,6 +27,10 @@ class ShardReader:
     def __getstate__(self) -> dict[str, Any]:  # descriptors cannot be pickled
         return {**self.__dict__, "_descriptors": OrderedDict()}
 
+    def __del__(self) -> None:
+        for descriptor in self._descriptors.values():
+            os.close(descriptor)
+
     def read(self, shard: int, offset: int, num_bytes: int) -> bytes:
         """`num_bytes` from `offset` of a shard.
 

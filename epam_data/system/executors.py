@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from annotated_types import Ge
 
 from epam_data.system.checked_fields import check_fields
-from epam_data.system.isolated import end_with_parent
+from epam_data.system.child_process import end_with_parent, safe_path
 
 _log = logging.getLogger(__name__)
 
@@ -65,12 +65,13 @@ def on_all_cores() -> ExecutorSettings:
 
 def local_executor(num_workers: int) -> Executor:
     """A local process pool. It spawns: a fork would copy threads and locks of the parent's libraries."""
-    return ProcessPoolExecutor(
-        num_workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(os.getpid(), Path.cwd()),
-    )
+    with safe_path():  # its queues start a process that tracks them
+        return ProcessPoolExecutor(
+            num_workers,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_start_worker,
+            initargs=(os.getpid(), Path.cwd()),
+        )
 
 
 def run(function: Callable[[Task], Result], tasks: list[Task], settings: ExecutorSettings) -> Iterator[Result]:
@@ -100,7 +101,8 @@ def run_tasks(
         tasks: its arguments.
         stop: called on any error, to end the executor's tasks; None: tasks that have not started are cancelled.
     """
-    futures = [executor.submit(function, task) for task in tasks]
+    with safe_path():  # a process pool starts its processes here
+        futures = [executor.submit(function, task) for task in tasks]
     try:
         for future in as_completed(futures):
             yield future.result()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import shutil
 import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
+
+from epam_data.system.progress import volume
 
 PARTIAL = ".partial"
 """Ending of a file being written; its name starts with a dot. A killed process may leave one."""
@@ -44,13 +48,20 @@ def atomic_write_bytes(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def path_in_errors(path: Path) -> Iterator[None]:
-    """Add the path to an OSError that lacks it: a write to a full disk does not name the file."""
+    """Add the path to an OSError that lacks it, and to that of a full disk how much is free.
+
+    `torch.save` turns the OSError of the file that it writes to into a RuntimeError, which becomes an OSError again.
+    """
     try:
         yield
-    except OSError as error:
-        if error.filename is None and error.errno is not None:
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        raise
+    except (OSError, RuntimeError) as error:
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError) or cause.errno is None or cause.filename is not None:
+            raise
+        text = cause.strerror or ""
+        if cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            text += f", {volume(shutil.disk_usage(path.parent).free)} are free"
+        raise OSError(cause.errno, text, str(path)) from error
 
 
 def private_file(data: bytes) -> tuple[str, BinaryIO]:

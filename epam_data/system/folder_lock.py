@@ -1,9 +1,10 @@
-"""One build per directory at a time: a lock file that names its holder and does not outlive it."""
+"""One build or run per directory at a time: a lock file that names its holder and does not outlive it."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import socket
 import threading
@@ -16,6 +17,8 @@ from typing import Any
 
 from epam_data.system.files import path_in_errors
 
+_log = logging.getLogger(__name__)
+
 _TOUCH_SECONDS = 10.0
 _RETRY_SECONDS = 0.2
 STALE_SECONDS = 120.0
@@ -26,10 +29,12 @@ class FolderLock:
     """Context manager that holds `folder/lock`.
 
     On the holder's host a lock is stale when its process is gone. Other hosts cannot see that, so the holder touches
-    the file every ten seconds, and a lock older than `STALE_SECONDS` is stale.
+    the file every ten seconds: entering waits until it does, or until the lock is older than `STALE_SECONDS`, which
+    makes it stale.
 
     Args:
         folder: must exist.
+        what: what works in the folder, for the message: "build", "run".
         name: of the lock file; parts of one build that may run in parallel use different names.
         against: pattern of other locks that conflict with this one.
         beside: pattern of exceptions to `against`.
@@ -40,9 +45,17 @@ class FolderLock:
     """
 
     def __init__(
-        self, folder: Path, name: str = "lock", *, against: str = "", beside: str = "", wait: bool = False
+        self,
+        folder: Path,
+        name: str = "lock",
+        *,
+        what: str = "build",
+        against: str = "",
+        beside: str = "",
+        wait: bool = False,
     ) -> None:
-        self._path, self._against, self._beside, self._wait = folder / name, against, beside, wait
+        self._path, self._what = folder / name, what
+        self._against, self._beside, self._wait = against, beside, wait
         self._content = _this_process()
         self._released = threading.Event()
 
@@ -87,7 +100,7 @@ class FolderLock:
         holder = _read(path)
         if holder is None and not path.exists():  # just released
             return False
-        if holder is not None and _is_alive(holder, path):
+        if holder is not None and _is_alive(holder, path) and (_is_here(holder) or self._is_touched(path, holder)):
             return True
         # Moved aside, not removed: another process may have taken the lock over since we read it.
         aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
@@ -99,10 +112,20 @@ class FolderLock:
             aside.unlink()
         return False
 
+    def _is_touched(self, path: Path, holder: dict[str, Any]) -> bool:
+        """Watch the lock of another host until its holder touches it, or it is released or stale."""
+        touched = _modified(path)
+        _log.info("%s: waiting for a sign of life from the %s on %s", path, self._what, holder["host"])
+        while _is_alive(holder, path):
+            if _modified(path) != touched:
+                return _read(path) == holder
+            time.sleep(_RETRY_SECONDS)
+        return False
+
     def _refusal(self, path: Path) -> str:
         holder = _read(path) or {"pid": "?", "host": "?", "since": "a moment ago"}
         return (
-            f"{self._path.parent}: another build is running here: process {holder['pid']} on {holder['host']}, "
+            f"{self._path.parent}: another {self._what} is running here: process {holder['pid']} on {holder['host']}, "
             f"since {holder['since']}; wait for it or stop it"
         )
 
@@ -137,11 +160,21 @@ def _read(path: Path) -> dict[str, Any] | None:
     return holder if isinstance(holder, dict) else None
 
 
+def _is_here(holder: dict[str, Any]) -> bool:
+    return bool(holder["host"] == socket.gethostname())
+
+
+def _modified(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return None
+
+
 def _is_alive(holder: dict[str, Any], path: Path) -> bool:
-    if holder["host"] != socket.gethostname():
-        with contextlib.suppress(FileNotFoundError):
-            return time.time() - path.stat().st_mtime < STALE_SECONDS
-        return False
+    if not _is_here(holder):
+        modified = _modified(path)
+        return modified is not None and time.time() - modified < STALE_SECONDS
     try:
         os.kill(holder["pid"], 0)
     except ProcessLookupError:

@@ -8,7 +8,6 @@ however the parent ends.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import os
 import pickle
@@ -19,19 +18,18 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from epam_data.system.child_process import end_with_parent, start_child
+
 _ATTEMPTS = 2  # a child may have been killed for another's sake (the machine's memory): it gets one more chance
 
 _ANSWER_SECONDS = 30  # from one piece of an answer to the next
 _END_SECONDS = 5.0  # for a child that closed its pipe to end
-
-_PR_SET_PDEATHSIG = 1  # Linux: a signal for this process when its parent ends
 
 
 class CallFailedError(RuntimeError):
@@ -137,13 +135,7 @@ class IsolatedProcess:
         with theirs:
             arguments = [str(theirs.fileno()), str(os.getpid()), str(self._memory_bytes)]
             try:
-                # A group of its own: Ctrl-C is for the parent alone.
-                self._child = subprocess.Popen(
-                    [sys.executable, "-m", "epam_data.system.isolated", *arguments],
-                    pass_fds=[theirs.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    start_new_session=True,
-                )
+                self._child = start_child(__name__, "serve", arguments, pass_fds=[theirs.fileno()])
             except OSError as error:
                 ours.close()
                 raise ProcessStartError(error.errno, f"no decoding process can be started: {error.strerror}") from error
@@ -161,22 +153,6 @@ class IsolatedProcess:
             return "it stopped in the middle of its answer"
         self.close()
         return f"by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-
-
-def end_with_parent(parent: int) -> None:
-    """Make this process end when `parent`, its parent, does, even by SIGKILL: nobody is left to tell it."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    else:
-        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
-    if os.getppid() != parent:  # it ended before the lines above
-        os._exit(1)
-
-
-def _watch(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os._exit(1)
 
 
 def _pickled_call(function: Callable[..., Any], arguments: tuple[Any, ...]) -> bytes:
@@ -219,8 +195,9 @@ def _answer(question: bytes) -> bytes:
         return pickle.dumps((None, CallFailedError(f"{type(error).__name__}: {error}"), origin))
 
 
-def _serve(descriptor: int, parent: int, memory_bytes: int) -> None:
+def serve() -> None:
     """The child: answer calls until the pipe closes."""
+    descriptor, parent, memory_bytes = map(int, sys.argv[1:])
     end_with_parent(parent)
     with contextlib.suppress(ValueError):  # a lower limit is in force already
         resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
@@ -239,9 +216,3 @@ def _serve(descriptor: int, parent: int, memory_bytes: int) -> None:
         del question
         gc.collect()
         gc.freeze()
-
-
-if __name__ == "__main__":
-    from epam_data.system import isolated  # what is pickled here must not be called __main__.something
-
-    isolated._serve(*map(int, sys.argv[1:]))

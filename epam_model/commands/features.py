@@ -15,10 +15,11 @@ from epam_data.schema import Split
 from epam_data.stream import BatchFinisher, Stream, StreamSettings
 from epam_data.system.checked_fields import check_fields
 from epam_data.system.files import file_sha256
+from epam_data.system.launch import find_launch
 from epam_model.evaluate.restore import restore
 from epam_model.networks.settings import ModelSettings
+from epam_model.ranks.device import Device
 from epam_model.ranks.distributed import Ranks, choose_device
-from epam_model.ranks.launch import Device
 from epam_model.reports.overlay import Kind as OverlayKind
 from epam_model.reports.overlay import write_overlay
 from epam_model.tools.features import Kind, extract, model_outputs
@@ -65,6 +66,8 @@ class FeaturesCommand:
 
 def features_command(command: FeaturesCommand) -> int:
     """Extract, then draw the overlays."""
+    if (world := find_launch().world) > 1:
+        raise ValueError(f"features runs in one process, and the launcher started {world}; start it without torchrun")
     device = choose_device(command.device, 0)
     ranks = Ranks(device=device)
     model, stream, finisher = restore(

@@ -21,8 +21,8 @@ from epam_model.evaluate.metrics import Scores
 from epam_model.evaluate.predict import TOP_CLASSES, Prediction, Predictions, most_probable
 from epam_model.evaluate.submission import write_submission
 from epam_model.networks.settings import ModelSettings
+from epam_model.ranks.device import Device
 from epam_model.ranks.distributed import Ranks, choose_device, distributed
-from epam_model.ranks.launch import Device
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,8 @@ from epam_data.stream import StreamSettings
 from epam_data.system.checked_fields import check_fields
 from epam_model.commands.by_dataset import build_for_dataset, clip_shapes
 from epam_model.networks.settings import ModelSettings
+from epam_model.ranks.device import Device
 from epam_model.ranks.distributed import choose_device
-from epam_model.ranks.launch import Device
 from epam_model.tools import profile
 
 

@@ -9,8 +9,8 @@ from epam_data.schema import Split
 from epam_data.stream import StreamSettings
 from epam_model.commands.test import TestCommand, predictions_of, write_page
 from epam_model.networks.settings import ModelSettings
+from epam_model.ranks.device import Device
 from epam_model.ranks.distributed import Ranks, distributed, gather
-from epam_model.ranks.launch import Device
 from epam_model.weights.checkpoint import load_checkpoint
 
 

@@ -17,8 +17,8 @@ from epam_model.evaluate.metrics import confusion_matrix, score_tables, split_na
 from epam_model.evaluate.predict import Predictions, collect, metrics_of
 from epam_model.evaluate.restore import restore
 from epam_model.networks.settings import ModelSettings
+from epam_model.ranks.device import Device
 from epam_model.ranks.distributed import Ranks, distributed
-from epam_model.ranks.launch import Device
 from epam_model.weights.checkpoint import Checkpoint, load_checkpoint
 
 _log = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ from torch import nn
 from epam_data.stream import BatchFinisher, Stream, StreamSettings
 from epam_model.build import build_for
 from epam_model.networks.settings import ModelSettings
+from epam_model.ranks.agreement import check_ranks_agree, file_facts, settings_facts, stream_facts
 from epam_model.ranks.distributed import Ranks
 from epam_model.weights.checkpoint import check_same, check_same_clips, load_checkpoint, load_weights
 
@@ -25,7 +26,7 @@ def restore(
     """The model, the evaluation stream of this rank, and the finisher that turns its batches into the model's input.
 
     Raises:
-        ValueError: the checkpoint cannot be read, or does not fit the shards or the recipe.
+        ValueError: the checkpoint cannot be read, or does not fit the shards or the recipe; or the ranks do not agree.
     """
     stream = Stream(
         shards,
@@ -36,6 +37,8 @@ def restore(
         world=ranks.world,
         pin_memory=ranks.device.type == "cuda",
     )
+    model_facts = settings_facts("model", asdict(model_settings))
+    check_ranks_agree(stream_facts(stream) | file_facts(checkpoint_path) | model_facts)
     checkpoint, manifest = load_checkpoint(checkpoint_path), stream.manifest
     check_same(checkpoint, str(checkpoint_path), manifest, asdict(model_settings))
     check_same_clips(checkpoint, str(checkpoint_path), asdict(stream_settings))

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import gc
 import inspect
-from collections.abc import Iterator, Sequence
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -19,9 +21,15 @@ from torch import distributed as dist
 from torch.distributed.nn.functional import all_reduce
 from torch.nn.parallel import DistributedDataParallel
 
-from epam_model.ranks.launch import Device, find_launch
+from epam_data.system.launch import Launch, find_launch
+from epam_model.ranks.device import Device
+
+_log = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
+
+_SLOW_SECONDS = 30
+"""A process that waits longer for the others to connect says so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,13 +69,14 @@ def distributed(device: str = "auto", *, timeout_seconds: float = 600.0) -> Iter
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)  # NCCL and object collectives use the current device
     backend = "nccl" if chosen.type == "cuda" else "gloo"
-    dist.init_process_group(
-        backend,
-        init_method=launch.address,
-        rank=launch.rank,
-        world_size=launch.world,
-        timeout=timedelta(seconds=timeout_seconds),
-    )
+    with _warning_if_slow(launch):
+        dist.init_process_group(
+            backend,
+            init_method=launch.address,
+            rank=launch.rank,
+            world_size=launch.world,
+            timeout=timedelta(seconds=timeout_seconds),
+        )
     completed = False
     try:
         yield Ranks(rank=launch.rank, world=launch.world, device=chosen)
@@ -79,6 +88,26 @@ def distributed(device: str = "auto", *, timeout_seconds: float = 600.0) -> Iter
         # After an error, NCCL would wait for ranks that never answer; the launcher ends them.
         if completed or backend == "gloo":
             dist.destroy_process_group()
+
+
+@contextmanager
+def _warning_if_slow(launch: Launch) -> Iterator[None]:
+    """Say what this process waits for if the others do not connect: one that was never started gives no message."""
+    address = launch.address if launch.address != "env://" else "MASTER_ADDR:MASTER_PORT"
+    warning = threading.Timer(
+        _SLOW_SECONDS,
+        _log.warning,
+        (
+            "rank %d has waited %d s for the other %d of %d processes at %s; check that all were started",
+            *(launch.rank, _SLOW_SECONDS, launch.world - 1, launch.world, address),
+        ),
+    )
+    warning.daemon = True
+    warning.start()
+    try:
+        yield
+    finally:
+        warning.cancel()
 
 
 def choose_device(name: str, local_rank: int) -> torch.device:
@@ -117,6 +146,25 @@ def gather(value: Value) -> list[Value]:
     values: list[Value | None] = [None] * num_ranks()
     dist.all_gather_object(values, value)
     return values  # type: ignore[return-value]  # every entry is filled now
+
+
+def on_main(action: Callable[[], object], ranks: Ranks) -> None:
+    """Do something on the main rank alone, and fail on all ranks if it fails there; all ranks must call it.
+
+    Raises:
+        ValueError, OSError: on the main rank, whatever `action` raised; on the others a ValueError with its text.
+    """
+    failure: ValueError | OSError | None = None
+    if ranks.is_main:
+        try:
+            action()
+        except (ValueError, OSError) as error:
+            failure = error
+    text = gather(None if failure is None else str(failure))[0]
+    if failure is not None:
+        raise failure
+    if text is not None:
+        raise ValueError(text)
 
 
 def num_ranks() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from epam_data.versions import tool_versions
 from epam_model.evaluate.metrics import class_f1, confusion_matrix, measure, probabilities, score_tables, split_name
 from epam_model.evaluate.predict import Predictions
 from epam_model.reports.plots import class_order, confusion_plot, curves
-from epam_model.reports.run_log import METRICS
+from epam_model.reports.run_log import METRICS, read_metrics
 from epam_model.weights.checkpoint import Checkpoint
 
 REPORT = "report.html"
@@ -106,7 +105,7 @@ def write_report(evaluation: Evaluation, path: Path) -> Path:
         metrics=metrics,
         scores=first,
         table=_table(metrics),
-        curves=curves(_history(run)),
+        curves=curves(read_metrics(run / METRICS)),
         confusions=[
             confusion_plot(matrix, manifest, f"Confusion matrix of {name}") for name, matrix in matrices.items()
         ],
@@ -200,13 +199,6 @@ def _most_confused(matrix: Tensor, manifest: Manifest) -> list[tuple[str, str, i
         )
         for count, a, b in sorted(pairs, key=lambda pair: (-pair[0], pair[1:]))
     ]
-
-
-def _history(run: Path) -> list[dict[str, Any]]:
-    path = run / METRICS
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def _settings(checkpoint: Checkpoint) -> list[tuple[str, Any]]:

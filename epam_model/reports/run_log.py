@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -39,7 +40,6 @@ class RunLog:
         self._is_main, self._bar = is_main, None
         if not is_main:
             return
-        out.mkdir(parents=True, exist_ok=True)
         if resumed_at is not None:
             _drop_after(out / METRICS, resumed_at, evaluated_epochs)
         mode = "w" if resumed_at is None else "a"
@@ -64,11 +64,7 @@ class RunLog:
     def line(self, text: str) -> None:
         """Write one line to the terminal and the text log."""
         if self._is_main:
-            try:
-                tqdm.write(text, file=sys.stdout)  # does not break a progress bar
-                sys.stdout.flush()
-            except BrokenPipeError:  # `| tee` was killed, but the run need not stop
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _show(text)
             self._log.write(f"{text}\n")
 
     def values(self, part: str, values: dict[str, float], *, epoch: int, progress: tuple[int, int], step: int) -> None:
@@ -117,6 +113,30 @@ class RunLog:
             self._bar = None
 
 
+def _show(text: str) -> None:
+    """Print a line. A terminal that is gone, a closed pipe or a full disk behind it does not stop the run."""
+    if sys.stdout is None:  # closed by the caller, as `>&-` does
+        return
+    try:
+        tqdm.write(text, file=sys.stdout)  # does not break a progress bar
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a `metrics.jsonl` that can be read; damaged ones are left out. Empty if there is no such file."""
+    if not path.is_file():
+        return []
+    found = []
+    for line in path.read_bytes().splitlines():
+        with contextlib.suppress(ValueError):
+            values = json.loads(line)
+            if isinstance(values, dict) and {"part", "epoch", "step"} <= values.keys():
+                found.append(values)
+    return found
+
+
 def headlines(metrics: Mapping[str, float]) -> dict[str, float]:
     """All metrics of the main scores, which come first; top-1 of the other scores; and values that are not metrics."""
     scores = {name: split_name(name) for name in metrics}
@@ -136,15 +156,10 @@ def as_text(name: str, value: float) -> str:
 
 
 def _drop_after(path: Path, step: int, evaluated_epochs: int) -> None:
-    """Remove the lines of `metrics.jsonl` that were written after a checkpoint, and an incomplete last line."""
-    if not path.is_file():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        if not line.endswith("\n"):
-            break
-        values = json.loads(line)
-        if values["step"] > step or (values["part"] == "val" and values["epoch"] > evaluated_epochs):
-            break
-        kept.append(line)
-    atomic_write_bytes(path, "".join(kept).encode())
+    """Remove the lines of `metrics.jsonl` that were written after a checkpoint, and damaged ones."""
+    kept = [
+        values
+        for values in read_metrics(path)
+        if values["step"] <= step and (values["part"] != "val" or values["epoch"] <= evaluated_epochs)
+    ]
+    atomic_write_bytes(path, "".join(f"{json.dumps(values)}\n" for values in kept).encode())

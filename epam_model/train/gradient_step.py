@@ -67,6 +67,11 @@ class GradientStep:
         finally:
             self._called, self._parallel = self.model, None  # releases DDP, and with it the process group
 
+    def checkpoint_bytes(self) -> int:
+        """About the size of a checkpoint: the weights, their mean, and the optimiser's moments."""
+        copies = 1 + (self.average is not None) + (1 if isinstance(self.optimizer, torch.optim.SGD) else 2)
+        return copies * sum(tensor.nbytes for tensor in (*self.model.parameters(), *self.model.buffers()))
+
     def load(self, checkpoint: Checkpoint, what: str) -> None:
         """Restore the optimiser, the mean of the weights and the loss scale from a checkpoint.
 

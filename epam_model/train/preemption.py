@@ -10,7 +10,7 @@ from typing import Any
 REQUEUE_EXIT_CODE = 75
 """Exit code of a run that was asked to stop and wrote a checkpoint: EX_TEMPFAIL of sysexits.h, "try again later"."""
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
 def ignore_signals() -> None:
@@ -23,7 +23,9 @@ def ignore_signals() -> None:
 
 
 class StopRequest:
-    """Inside, records SIGTERM and SIGUSR1 instead of handling them; outside the main thread it does nothing.
+    """Inside, records SIGTERM, SIGUSR1 and SIGHUP instead of handling them; outside the main thread it does nothing.
+
+    A signal that the process ignores, as SIGHUP under `nohup`, stays ignored.
 
     Attributes:
         signal: the last signal received; None: none yet.
@@ -38,7 +40,8 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+            wanted = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._note) for number in wanted}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from epam_data.system.files import PARTIAL, sync_folder, temporary_path
+from epam_data.system.files import PARTIAL, atomic_write_bytes, path_in_errors, sync_folder, temporary_path
+from epam_data.system.folder_lock import FolderLock
+from epam_data.system.progress import volume
 from epam_model.weights.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from epam_model.weights.weight_file import DamagedCheckpointError
 
@@ -35,6 +38,51 @@ class RunFolder:
         """The checkpoints that a run can resume from, the newest first."""
         by_step = self._by_step()
         return [by_step[step] for step in sorted(by_step, reverse=True)]
+
+    @contextlib.contextmanager
+    def held(self, *, checkpoint_bytes: int) -> Iterator[None]:
+        """Hold the folder, so that no second run works in it, and try first what a run needs of it.
+
+        Args:
+            checkpoint_bytes: about the size of a checkpoint.
+
+        Raises:
+            ValueError: another run is at work here, or there is not enough space.
+            OSError: files or links cannot be made here.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with FolderLock(self.root, ".lock", what="run"):
+            self._try_out(checkpoint_bytes)
+            yield
+
+    def _try_out(self, checkpoint_bytes: int) -> None:
+        target, link = self.root / ".probe", self.root / ".probe-link"
+        try:
+            atomic_write_bytes(target, b"")
+            with path_in_errors(link):
+                _point(link, target)
+        finally:
+            for path in (target, link):
+                path.unlink(missing_ok=True)
+        free = shutil.disk_usage(self.root).free
+        if free < 2 * checkpoint_bytes:  # the old one stays until the new one is complete
+            raise ValueError(
+                f"{self.root}: a run needs about {volume(2 * checkpoint_bytes)} for two checkpoints, and "
+                f"{volume(free)} are free; make room or choose another --out"
+            )
+
+    def check_empty(self) -> None:
+        """Refuse to start a new run over an old one.
+
+        Raises:
+            ValueError: there are checkpoints.
+        """
+        if self.steps():
+            raise ValueError(f"{self.root}: already contains a run; continue with --resume, or choose another --out")
+
+    def has_best(self, epoch: int) -> bool:
+        """Whether the best checkpoint, of some epoch, is still there."""
+        return any(self.root.glob(f"best_*_epoch_{epoch}.pt"))
 
     def save_last(self, checkpoint: Checkpoint, step: int) -> None:
         """Write the newest checkpoint, then remove the oldest ones."""

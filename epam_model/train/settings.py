@@ -10,7 +10,7 @@ from annotated_types import Ge, Interval
 
 from epam_data.system.checked_fields import BelowOne, Factor, check_fields
 from epam_model.losses.settings import LossSettings
-from epam_model.ranks.launch import Device
+from epam_model.ranks.device import Device
 from epam_model.train.schedule import Schedule
 
 Precision = Literal["fp32", "bf16", "fp16"]

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from epam_data.stream import Batch, BatchFinisher, Stream, StreamSettings
+from epam_data.stream import Batch, BatchFinisher, StreamSettings
 from epam_model.evaluate.damage_report import damage_report
 from epam_model.evaluate.predict import check_model_fits, evaluate
 from epam_model.losses.objective import OBJECTIVES
-from epam_model.ranks.distributed import Ranks, any_rank, average_buffers, gather, sum_over_ranks
+from epam_model.ranks.distributed import Ranks, any_rank, average_buffers, gather, on_main, sum_over_ranks
 from epam_model.ranks.sync_batch_norm import synchronise_batch_norms
 from epam_model.reports.overlay import first_inputs
 from epam_model.reports.run_log import RunLog
@@ -30,6 +30,7 @@ from epam_model.train.resume import changed_settings, check_can_resume
 from epam_model.train.run_folder import RunFolder, best_file
 from epam_model.train.schedule import learning_rate
 from epam_model.train.settings import TrainSettings
+from epam_model.train.streams import open_streams
 from epam_model.weights.checkpoint import Checkpoint, load_checkpoint, load_weights, shards_identity
 
 
@@ -76,28 +77,16 @@ class Trainer:
         self.stopped_by: str | None = None
         if settings.num_threads:
             torch.set_num_threads(settings.num_threads)
-        self._open_streams(shards, stream)
+        self._train_stream, self._val_stream = open_streams(shards, stream, settings, model_recipe, ranks)
+        self.manifest = self._train_stream.manifest
+        self._labels = training_labels(self._train_stream, settings)
+        check_metric(settings.best_by, model_recipe["streams"], self.manifest.coarse_of)
+        self._finisher = BatchFinisher.for_shards(self.manifest).to(ranks.device)
         self._place_model(model)
         objective = OBJECTIVES[model_recipe["head"]](self.model, settings.loss, self.manifest.coarse_of)
         self._gradient_step = GradientStep(self.model, objective, settings=settings, ranks=ranks)
         self._folder = RunFolder(out, keep_last=settings.keep_last)
         self._pace = Pace(ranks.device, clips_per_step=stream.batch_size, steps_per_epoch=len(self._train_stream))
-
-    def _open_streams(self, shards: Path | str, stream: StreamSettings) -> None:
-        settings, ranks = self.settings, self.ranks
-        on_gpu = ranks.device.type == "cuda"
-        common = {"settings": stream, "rank": ranks.rank, "world": ranks.world, "pin_memory": on_gpu}
-        self._train_stream = Stream(shards, split="train", training=True, seed=settings.seed, **common)  # type: ignore[arg-type]
-        self._val_stream = Stream(shards, split="val", training=False, **common)  # type: ignore[arg-type]
-        self.manifest = self._train_stream.manifest
-        self._labels = training_labels(self._train_stream, settings)
-        if stream.batch_size % (ranks.world * settings.accumulate):
-            raise ValueError(
-                f"stream.batch_size must be a multiple of {ranks.world} ranks times train.accumulate "
-                f"{settings.accumulate}, got {stream.batch_size}"
-            )
-        check_metric(settings.best_by, self.recipe["model"]["streams"], self.manifest.coarse_of)
-        self._finisher = BatchFinisher.for_shards(self.manifest).to(ranks.device)
 
     def _place_model(self, model: nn.Module) -> None:
         device = self.ranks.device
@@ -128,13 +117,19 @@ class Trainer:
             The metrics of the last evaluation.
 
         Raises:
-            ValueError: there is no checkpoint to resume from, or it does not fit; or a new run would overwrite one.
+            ValueError: there is no checkpoint to resume from, or it does not fit; or a new run would overwrite one; or
+                another run is at work in the folder, or it lacks space.
+            OSError: the run folder cannot hold what a run writes.
             FloatingPointError: the loss or its gradient is not finite; a file in the run folder names the clips.
         """
-        notes = self._resume() if resume else self._check_empty()
         with ExitStack() as stack:
             for stream in (self._train_stream, self._val_stream):
                 stack.callback(stream.close)
+            held = self._folder.held(checkpoint_bytes=self._gradient_step.checkpoint_bytes())
+            on_main(lambda: stack.enter_context(held), self.ranks)
+            notes = self._resume() if resume else []
+            if not resume:
+                self._folder.check_empty()
             stop = stack.enter_context(StopRequest())
             stack.enter_context(self._gradient_step.together())
             done = {"resumed_at": self.step, "evaluated_epochs": self.epoch} if resume else {}
@@ -230,8 +225,8 @@ class Trainer:
             log.line(line)
         self._pace.evaluation_done(time.perf_counter() - begun)
         name = metric_name(self.settings.best_by, self.metrics)
-        progress = (len(self._train_stream), len(self._train_stream))
-        log.values("val", self.metrics, epoch=self.epoch + 1, progress=progress, step=self.step)
+        clips = -(-self._val_stream.num_samples // self.ranks.world)  # as the authors' logs count them, at batch size 1
+        log.values("val", self.metrics, epoch=self.epoch + 1, progress=(clips, clips), step=self.step)
         self.epoch, self.consumed = self.epoch + 1, 0
         # Save the best first: a run that is killed in between evaluates again, and saves it again.
         self.best = self.best.after(self.metrics[name], self.epoch)
@@ -287,13 +282,12 @@ class Trainer:
         load_weights(self.model, checkpoint.weights, str(path))
         self._gradient_step.load(checkpoint, str(path))
         self.epoch, self.consumed, self.skipped = checkpoint.epoch, checkpoint.consumed, checkpoint.skipped
-        if checkpoint.recipe["train"].get("best_by", "") == self.settings.best_by:  # else the old best does not compare
+        comparable = checkpoint.recipe["train"].get("best_by", "") == self.settings.best_by
+        is_there = gather(self._folder.has_best(checkpoint.best_epoch))[0]
+        if comparable and is_there:
             self.best = Best(score=checkpoint.best, epoch=checkpoint.best_epoch)
+        elif comparable and checkpoint.best_epoch:
+            notes.append(f"the best checkpoint, of epoch {checkpoint.best_epoch}, is gone; the best is sought anew")
         self.metrics = checkpoint.measures
         notes.append(f"continuing from {path}")
         return [f"resume: {note}" for note in (*notes, *changed_settings(checkpoint, self.recipe))]
-
-    def _check_empty(self) -> list[str]:
-        if self._folder.steps():
-            raise ValueError(f"{self.out}: already contains a run; continue with --resume, or choose another --out")
-        return []

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import torch
 
 from epam_model.evaluate.predict import collect, evaluate
 from epam_model.networks.recogniser import build_epam
-from epam_model.ranks.distributed import average_buffers, distributed, gather, sum_over_ranks
+from epam_model.ranks.agreement import check_ranks_agree
+from epam_model.ranks.distributed import Ranks, average_buffers, distributed, gather, on_main, sum_over_ranks
 from epam_model.train import trainer as train
-from tests.model.tiny import CLASSES, STREAM, FrozenNorms, TinyRecogniser, tiny_trainer
+from tests.model.tiny import CLASSES, STREAM, FrozenNorms, TinyRecogniser, tiny_trainer, write_shards
 
 
 class Interruption(Exception):
@@ -34,6 +36,23 @@ def epam_pcan() -> FrozenNorms:
     return FrozenNorms(model)
 
 
+def refusal(action: Callable[[], object]) -> str:
+    try:
+        action()
+    except ValueError as error:
+        return str(error)
+    return "none"
+
+
+def fail() -> None:
+    raise ValueError("the folder is taken")
+
+
+def other_shards(out: Path, shards: Path, ranks: Ranks) -> Path:
+    """The same shards on the first rank, others of the same length on the second."""
+    return shards if ranks.is_main else write_shards(out / "other", val=8)
+
+
 def main(shards: Path, out: Path) -> None:
     torch.set_num_threads(1)
     with distributed("cpu") as ranks:
@@ -41,12 +60,16 @@ def main(shards: Path, out: Path) -> None:
         buffers = torch.nn.BatchNorm1d(2)
         buffers.running_mean.fill_(ranks.rank + 1.0)
         average_buffers(buffers)
+        own_shards = other_shards(out, shards, ranks)
         report = {
             "world": ranks.world,
             "is_main": gather(ranks.is_main),
             "gathered": gather(value),
             "sum": sum_over_ranks(torch.tensor([ranks.rank + 1.0])).tolist(),
             "mean": buffers.running_mean.tolist(),
+            "disagreement": gather(refusal(lambda: check_ranks_agree({"seed": ranks.rank}))),
+            "failure of the main rank": gather(refusal(lambda: on_main(fail, ranks))),
+            "other shards": gather(refusal(lambda: tiny_trainer(own_shards, out / "x", ranks=ranks))),
         }
         tiny_trainer(shards, out / "epam", epam(), epochs=1, ranks=ranks, lr=0.02).fit()
         tiny_trainer(shards, out / "pcan", epam_pcan(), epochs=1, ranks=ranks, lr=0.02).fit()

@@ -81,7 +81,7 @@ def test_a_server_that_fails_costs_nothing(server: Any, recipe: Path, expected: 
     server.fault_rate = 0.0
     print(f"{server.faults} faults")
     assert process.returncode == 0, text
-    assert server.faults >= 10
+    assert server.faults >= 3  # of some forty requests
     assert published(server) == expected
     assert server.written[-1].endswith("/manifest.json")
     assert sorted(path.name for path in (tmp_path / "work").iterdir()) == ["skeletons.h5", "tasks.json"]
@@ -125,6 +125,7 @@ def test_an_object_that_was_replaced_is_built_again(
 def test_a_large_shard_goes_in_parts(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()  # of an earlier seed's server
     data = random.Random(0).randbytes(40_000_000)
     output = UrlOutput(URL, tmp_path / "staging")
     output.staging.mkdir(parents=True)

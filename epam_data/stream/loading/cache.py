@@ -30,8 +30,7 @@ from epam_data.shards.manifest import ShardEntry
 from epam_data.stream.loading.refusals import check_refusal, write_refusal
 from epam_data.stream.loading.verified import NOTES, VerifiedShards, file_hash
 from epam_data.system.files import PARTIAL, path_in_errors, sync_folder
-from epam_data.system.locked_files import is_at, open_locked, open_own, release, remove
-from epam_data.system.own_folder import own_folder
+from epam_data.system.locked_files import is_at, open_locked, open_own, own_folder, release, remove
 from epam_data.system.progress import volume
 from epam_data.system.remote import RemoteFolder
 

@@ -11,7 +11,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import weakref
 from collections import deque
@@ -21,6 +20,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
 from epam_data.stream.loading.slots import Arrays, SharedSlots, SlotLayout
+from epam_data.system.child_process import start_child
 
 _log = logging.getLogger(__name__)
 
@@ -81,30 +81,41 @@ class SlotLoader:
     def __init__(self, source: Source, layout: SlotLayout, *, workers: int, timeout_seconds: float = 300.0) -> None:
         self._source, self._layout, self._timeout_seconds = source, layout, timeout_seconds
         self._workers: list[_Worker] = []
-        self._run = 0
+        self._run, self._process, self._is_settled = 0, os.getpid(), True
         if workers:
             self.slots = SharedSlots(layout, workers * _QUEUED + _SPARE)
             self._free = _FreeSlots(self.slots.num_slots)
             self._done: dict[int, tuple[int, bool, Any]] = {}  # of the run: task number -> (slot, succeeded, value)
             self._workers = [self._start(number) for number in range(workers)]
             processes = [worker.process for worker in self._workers]
-            self._end = weakref.finalize(self, _end, [worker.pipe for worker in self._workers], processes)
+            pipes = [worker.pipe for worker in self._workers]
+            self._end = weakref.finalize(self, _end, self._process, pipes, processes)
             for worker in self._workers:  # all start at the same time
                 self._send(worker, (self._layout, self.slots.num_slots, self.slots.descriptor))
                 self._send(worker, self._source)
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether another run may start.
+
+        Not after an exception broke into a run, as Ctrl-C does at any line: answers of workers may be lost. Not in a
+        process that was forked from the loader's: both would use the same workers.
+        """
+        return self._is_settled and self._process == os.getpid()
 
     def run(self, tasks: Iterable[Any]) -> Iterator[tuple[Any, Arrays]]:
         """The result of `fill` and the filled arrays for each task, in the order of the tasks.
 
         Raises:
             ValueError, OSError: raised by `fill`, at the task's turn.
-            LoaderError: a worker died or did not answer in time.
+            LoaderError: a worker died or did not answer in time, or the loader is not usable.
         """
         if not self._workers:
             for task in tasks:
                 arrays = self._layout.fresh()
                 yield self._source.fill(task, arrays), arrays
             return
+        self._is_settled = False
         self._run += 1
         run, left = self._run, enumerate(tasks)
         self._discard_done()
@@ -112,6 +123,9 @@ class SlotLoader:
         while not exhausted or turn < given:
             if self._run != run or not self._workers:
                 raise LoaderError("the loader was closed, or another run of it was started")
+            if self._process != os.getpid():
+                raise LoaderError(f"process {self._process} began this run; a process forked from it begins its own")
+            self._is_settled = False
             while not exhausted and self._free.slots and (worker := self._idle_worker()) is not None:
                 number, task = next(left, (-1, None))
                 if number < 0:
@@ -121,13 +135,19 @@ class SlotLoader:
                     given += 1
             if turn in self._done:
                 turn += 1
-                yield self._hand_over(*self._done.pop(turn - 1))
+                succeeded, value, arrays = self._hand_over(*self._done.pop(turn - 1))
+                self._is_settled = True
+                if not succeeded:
+                    raise value
+                yield value, arrays
+                del value, arrays  # only the consumer keeps the slot
             elif turn < given or not exhausted:
                 for answer_run, number, answer in self._receive():
                     if answer_run == run:
                         self._done[number] = answer
                     else:  # of an abandoned run
                         self._free.take_back(answer[0])
+        self._is_settled = True
 
     def _discard_done(self) -> None:
         for slot, _, _ in self._done.values():
@@ -144,11 +164,11 @@ class SlotLoader:
     def _start(self, number: int) -> _Worker:
         ours, theirs = socket.socketpair()
         with theirs:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "epam_data.stream.loading.worker", str(theirs.fileno()), str(os.getpid())],
+            process = start_child(
+                "epam_data.stream.loading.worker",
+                "serve",
+                [str(theirs.fileno()), str(os.getpid())],
                 pass_fds=[theirs.fileno(), self.slots.descriptor],
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # only the parent gets Ctrl-C
             )
         return _Worker(number, process, Connection(ours.detach()))
 
@@ -189,15 +209,15 @@ class SlotLoader:
             worker.since = time.monotonic()
             yield *worker.tasks.popleft(), answer
 
-    def _hand_over(self, slot: int, succeeded: bool, value: Any) -> tuple[Any, Arrays]:
+    def _hand_over(self, slot: int, succeeded: bool, value: Any) -> tuple[bool, Any, Arrays]:
         if not succeeded:
             self._free.take_back(slot)
-            raise value
+            return False, value, {}
         arrays = self.slots.lend(slot, self._free.take_back)
         self._free.lent.add(slot)
         if self.slots.num_slots - len(self._free.lent) < len(self._workers):  # the consumer keeps its batches
             arrays = {name: array.copy() for name, array in arrays.items()}
-        return value, arrays
+        return True, value, arrays
 
     def _died(self, worker: _Worker) -> LoaderError:
         try:
@@ -209,9 +229,11 @@ class SlotLoader:
         return LoaderError(f"{worker.name()} died {how}{hint}")
 
 
-def _end(pipes: list[Connection], processes: list[subprocess.Popen[bytes]]) -> None:
+def _end(owner: int, pipes: list[Connection], processes: list[subprocess.Popen[bytes]]) -> None:
     for pipe in pipes:
         pipe.close()
+    if owner != os.getpid():  # in a fork: the workers are its parent's
+        return
     for process in processes:
         process.kill()
     for process in processes:

@@ -65,6 +65,9 @@ class Shards(Protocol):
     def expect_shards(self, shards: Sequence[int]) -> None:
         """Announce the shards that are read from now on, in roughly this order, starting with those in use."""
 
+    def close(self) -> None:
+        """Close files; a later read opens them again."""
+
     def renew(self, shard: int) -> bool:
         """After a damaged read, replace a bad copy; returns whether reading again may succeed."""
 
@@ -81,7 +84,8 @@ def open_shards(root: Path | str, manifest: Manifest, settings: StreamSettings) 
         return FolderShards(Path(root), manifest)
     remote = RemoteFolder(str(root), attempts=READ_ATTEMPTS)
     if settings.cache_dir:
-        return CachedShards(ShardCache(remote, Path(settings.cache_dir), settings.cache_bytes), manifest)
+        folder = Path(settings.cache_dir).expanduser().absolute()  # workers may start in another folder
+        return CachedShards(ShardCache(remote, folder, settings.cache_bytes), manifest)
     return RangedShards(remote, manifest)
 
 
@@ -142,6 +146,9 @@ class FolderShards:
     def expect_shards(self, shards: Sequence[int]) -> None:
         pass
 
+    def close(self) -> None:
+        self._reader.close()
+
     def renew(self, shard: int) -> bool:
         """False: there is no other copy."""
         return False
@@ -174,6 +181,9 @@ class RangedShards:
         self._fetched = dict(zip(wanted, self._fetch(wanted) if wanted else [], strict=True))
 
     def expect_shards(self, shards: Sequence[int]) -> None:
+        pass
+
+    def close(self) -> None:
         pass
 
     def renew(self, shard: int) -> bool:
@@ -234,6 +244,10 @@ class CachedShards:
         if tuple(expected) != self._expected:
             self._expected = tuple(expected)
             threading.Thread(target=self._fetch_ahead, args=[self._expected], daemon=True).start()
+
+    def close(self) -> None:
+        """Stop fetching ahead."""
+        self._expected = ()
 
     def renew(self, shard: int) -> bool:
         """Only once per shard: damage in a copy with the right hash is in the original, too."""

@@ -142,6 +142,10 @@ class StepReader:
                 damage.append(Damage(position=position, stand_in=stand_in, **what))
         return keys, damage
 
+    def close(self) -> None:
+        """Close files; a later read opens them again."""
+        self._reader.shards.close()
+
     def _samples(self, epoch: int, step: int) -> tuple[list[int], list[int]]:
         """Positions and rows of a step of this rank."""
         share = (self.settings.batch_size, self.rank, self.world)

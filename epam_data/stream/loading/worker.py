@@ -7,13 +7,14 @@ import sys
 from multiprocessing.connection import Connection
 
 from epam_data.stream.loading.slots import SharedSlots
-from epam_data.system.isolated import end_with_parent
+from epam_data.system.child_process import end_with_parent
 
 
-def serve(descriptor: int, parent: int) -> None:
+def serve() -> None:
     """Answer tasks: (slot, task) in, (slot, succeeded, value or error) out."""
+    descriptor, parent = map(int, sys.argv[1:])
     # A cluster may send these to every process of a job, but only the parent decides when to stop.
-    for number in (signal.SIGTERM, signal.SIGUSR1):
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     end_with_parent(parent)
     pipe = Connection(descriptor)
@@ -30,7 +31,3 @@ def serve(descriptor: int, parent: int) -> None:
             pipe.send(answer)
     except (EOFError, ConnectionError):
         return
-
-
-if __name__ == "__main__":
-    serve(*map(int, sys.argv[1:]))

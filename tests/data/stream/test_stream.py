@@ -153,8 +153,11 @@ def test_one_step_is_a_pure_function(ntu60_shards: Path, whole_epoch: list[dict[
 
 
 def test_consumed_counts_whole_batches(ntu60_shards: Path) -> None:
-    with pytest.raises(ValueError, match=r"^consumed must be a multiple of the batch size 6, got 7$"):
-        next(make_stream(ntu60_shards).epoch(0, consumed=7))
+    for training, consumed, most in ((True, 7, 12), (True, 18, 12), (True, -6, 12), (False, 24, 18)):
+        message = rf"^consumed must be a multiple of the batch size 6, 0\.\.{most}, got {consumed}$"
+        with pytest.raises(ValueError, match=message):
+            make_stream(ntu60_shards, training=training).epoch(0, consumed=consumed)
+    assert list(make_stream(ntu60_shards).epoch(0, consumed=12)) == []
 
 
 # Evaluation
@@ -497,7 +500,7 @@ def test_a_dropped_stream_frees_its_workers_at_once(ntu60_shards: Path) -> None:
     """Without the garbage collector, which would wait for a time-out of 5 seconds per worker."""
     stream = make_stream(ntu60_shards, workers=2)
     list(stream.epoch(0))
-    loader = weakref.ref(stream._loader)
+    loader = weakref.ref(stream._opened)
     gc.disable()
     try:
         start = time.monotonic()
@@ -516,8 +519,9 @@ def test_a_dropped_stream_frees_its_workers_at_once(ntu60_shards: Path) -> None:
     [
         ({"split": "test"}, "{root}: split 'test' has no sample; the shards hold train, val"),
         ({"rank": 2, "world": 2}, "rank must be in 0..1, got 2"),
-        ({"rank": -1}, "rank must be in 0..0, got -1"),
-        ({"world": 4}, "stream.batch_size must be a multiple of 4 ranks, got 6"),
+        ({"rank": -1, "world": 1}, "rank must be in 0..0, got -1"),
+        ({"rank": 1}, "rank and world need each other, got rank 1 and world None"),
+        ({"rank": 0, "world": 4}, "stream.batch_size must be a multiple of 4 ranks, got 6"),
         ({"batch_size": 15}, "stream.batch_size 15 is more than the 14 samples of train"),
     ],
 )

@@ -51,9 +51,24 @@ def test_a_number_that_went_to_another_process_is_stale(tmp_path: Path):
 
 def test_another_host_counts_while_it_touches_its_lock(tmp_path: Path):
     write_lock(tmp_path, host="node17", pid=99)
-    with pytest.raises(ValueError, match="process 99 on node17, since 2026-01-02"), FolderLock(tmp_path):
-        pass
+    threading.Timer(0.3, os.utime, [tmp_path / "lock"]).start()
+    with pytest.raises(ValueError, match="another run is running here: process 99 on node17, since 2026-01-02"):
+        FolderLock(tmp_path, what="run").__enter__()
     write_lock(tmp_path, host="node17", pid=99, age_seconds=STALE_SECONDS + 1)
+    with FolderLock(tmp_path):
+        pass
+
+
+def test_another_host_that_died_a_moment_ago_is_found_out(tmp_path: Path):
+    """A job that a cluster starts again on another node must not fail for the lock of the node that died."""
+    write_lock(tmp_path, host="node17", pid=99, age_seconds=STALE_SECONDS - 0.5)
+    with FolderLock(tmp_path):
+        assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
+
+
+def test_another_host_that_ends_meanwhile_is_not_in_the_way(tmp_path: Path):
+    write_lock(tmp_path, host="node17", pid=99)
+    threading.Timer(0.3, (tmp_path / "lock").unlink).start()
     with FolderLock(tmp_path):
         pass
 

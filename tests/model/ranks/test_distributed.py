@@ -11,6 +11,7 @@ import torch
 
 from epam_data.stream import BatchFinisher, Stream
 from epam_model.evaluate.predict import evaluate
+from epam_model.ranks import distributed as distributed_module
 from epam_model.ranks.distributed import Ranks, average_buffers, choose_device, distributed, gather, sum_over_ranks
 from epam_model.weights.checkpoint import load_checkpoint, load_weights
 from tests.model.tiny import STREAM, TinyRecogniser, tiny_trainer
@@ -52,6 +53,17 @@ def test_ranks_tell_each_other(report: dict):
     assert report["gathered"] == [{"rank": 0, "list": []}, {"rank": 1, "list": [0]}]
     assert report["sum"] == [3.0]
     assert report["mean"] == [1.5, 1.5]
+
+
+def test_ranks_that_do_not_agree_are_refused_on_every_rank(report: dict):
+    assert report["disagreement"] == ["the ranks do not agree: seed is 0 on rank 0, 1 on rank 1"] * 2
+    assert report["failure of the main rank"] == ["the folder is taken"] * 2
+    first, second = report["other shards"]
+    assert first == second
+    assert re.fullmatch(
+        r"the ranks do not agree: manifest\.json of the shards \(SHA-256\) is '\w{16}' on rank 0, '\w{16}' on rank 1",
+        first,
+    )
 
 
 @pytest.mark.parametrize(("kind", "make"), [("epam", epam), ("pcan", epam_pcan)])
@@ -138,3 +150,17 @@ def test_errors(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "two")
     with pytest.raises(ValueError, match="WORLD_SIZE must be a number, got 'two'"), distributed("cpu"):
         pass
+
+
+def test_a_process_that_waits_alone_says_so(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+    """A Slurm step of two tasks of which one was started."""
+    monkeypatch.setattr(distributed_module, "_SLOW_SECONDS", 0.1)
+    names = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "MASTER_ADDR": "127.0.0.1"}
+    for name, value in {**names, "MASTER_PORT": "0"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(Exception, match="Timed out"), distributed("cpu", timeout_seconds=1):
+        pass
+    own = [record.getMessage() for record in caplog.records if record.name == distributed_module.__name__]
+    assert own == [
+        "rank 0 has waited 0 s for the other 1 of 2 processes at tcp://127.0.0.1:0; check that all were started"
+    ]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from epam_model.reports.run_log import RunLog, as_text, headlines
+from epam_model.reports.run_log import RunLog, as_text, headlines, read_metrics
 
 MEASURES = {"top1_fused": 0.5, "f1_mean_fused": 0.25, "top1_rgb": 0.75, "top5_rgb": 1.0, "f1_mean_rgb": 0.125}
 
@@ -96,3 +96,30 @@ def test_a_terminal_that_goes_away_stops_nothing(tmp_path: Path):
     process.stdin.close()
     assert process.wait(60) == 0
     assert (tmp_path / "train.log").read_text().split() == ["one", "two", "three"]
+
+
+def test_a_run_that_was_started_without_a_terminal(tmp_path: Path):
+    """`epam-model train >&-`"""
+    code = (
+        "from pathlib import Path\nfrom epam_model.reports.run_log import RunLog\n"
+        f"with RunLog(Path({str(tmp_path)!r}), is_main=True) as log:\n    log.line('one')\n"
+    )
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$0" -c "$1" >&-', sys.executable, code], stderr=subprocess.PIPE, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "train.log").read_text() == "one\n"
+
+
+def test_a_damaged_line_of_the_metrics_costs_itself(tmp_path: Path):
+    with RunLog(tmp_path, is_main=True) as log:
+        for step in (1, 2, 3, 4):
+            log.values("train", {"loss": 1.0 / step}, epoch=1, progress=(step, 4), step=step)
+        log.values("val", MEASURES, epoch=1, progress=(7, 7), step=4)
+    path = tmp_path / "metrics.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([lines[0], lines[1][:20] + b"\0\xff\n", b"[]\n", *lines[2:], b'{"part": "tr']))
+    assert [values["step"] for values in read_metrics(path)] == [1, 3, 4, 4]
+    with RunLog(tmp_path, is_main=True, resumed_at=3, evaluated_epochs=1):
+        assert path.read_bytes() == lines[0] + lines[2]
+    assert read_metrics(tmp_path / "none.jsonl") == []

@@ -15,7 +15,7 @@ from tests.model.tiny import STREAM, tiny_trainer
 from tests.model.train.test_trainer import assert_same_run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-SIGNALS = [signal.SIGTERM, signal.SIGUSR1]
+SIGNALS = [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP]
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -26,6 +26,18 @@ def test_a_signal_is_noted_and_does_nothing_else(number: signal.Signals):
         os.kill(os.getpid(), number)
         assert stop and stop.signal is number
     assert signal.getsignal(number) == before
+
+
+def test_what_the_process_ignores_stays_ignored(monkeypatch: pytest.MonkeyPatch):
+    """`nohup epam-model train`: the run outlives its terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_outside_the_main_thread_signals_are_left_alone():

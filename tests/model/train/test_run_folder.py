@@ -1,3 +1,5 @@
+import errno
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,3 +95,33 @@ def test_a_kill_while_saving_leaves_a_whole_one(tmp_path: Path, monkeypatch, mom
     assert not list(tmp_path.glob(".*"))
     folder.save_last(replace(loaded, epoch=12), 12)
     assert load_checkpoint(tmp_path / "latest").epoch == 12
+
+
+def test_a_second_run_is_refused_while_the_first_is_at_work(tmp_path: Path):
+    with RunFolder(tmp_path / "run").held(checkpoint_bytes=1):
+        with pytest.raises(ValueError, match=rf"{tmp_path}/run: another run is running here: process {os.getpid()} on"):
+            RunFolder(tmp_path / "run").held(checkpoint_bytes=1).__enter__()
+        assert names(tmp_path / "run") == {".lock"}
+    with RunFolder(tmp_path / "run").held(checkpoint_bytes=1):
+        pass
+    assert names(tmp_path / "run") == set()
+
+
+def test_a_folder_that_cannot_hold_a_run_is_refused_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def no_links(self: Path, target: str) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    with pytest.raises(ValueError, match=r"needs about .* GB for two checkpoints, and .* are free"):
+        RunFolder(tmp_path).held(checkpoint_bytes=10**18).__enter__()
+    monkeypatch.setattr(Path, "symlink_to", no_links)
+    with pytest.raises(OSError, match=rf"Operation not permitted: '{tmp_path}/.probe-link'"):
+        RunFolder(tmp_path).held(checkpoint_bytes=1).__enter__()
+    assert names(tmp_path) == set()
+
+
+def test_a_best_checkpoint_may_be_gone(tmp_path: Path):
+    folder = RunFolder(tmp_path)
+    folder.save_best(checkpoint(4), "top1_fused")
+    assert folder.has_best(4) and not folder.has_best(3)
+    (tmp_path / "best_top1_fused_epoch_4.pt").unlink()
+    assert not folder.has_best(4)

@@ -174,7 +174,7 @@ def test_one_stream_alone(shards: Path, tmp_path: Path):
 
 def test_the_log(whole: Path):
     text = (whole / "train.log").read_text()
-    assert "\nEpoch(val) [3][3/3]  top1_fused: 0." in text and "\nbest checkpoint: top1_fused 0." in text
+    assert "\nEpoch(val) [3][7/7]  top1_fused: 0." in text and "\nbest checkpoint: top1_fused 0." in text
     assert "\nEpoch(train) [2][1/3]  lr: " in text
     first = logged(whole)[0]
     assert list(first) == ["part", "epoch", "step", "lr", "loss", "loss_rgb", "loss_pose", "grad_norm"]

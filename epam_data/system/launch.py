@@ -6,10 +6,6 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
-
-Device = Literal["auto", "cpu", "cuda"]
-"""Devices allowed in a recipe; in this module, since it can be imported without torch."""
 
 _FIRST_PORT, _NUM_PORTS = 20000, 10000  # below the ports that Linux gives to clients
 
