@@ -13,6 +13,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -172,7 +173,8 @@ def read_structure(path: str, num_rows: int | None) -> Columns:
     import h5py
 
     try:
-        with h5py.File(path, "r", locking=False) as file:  # read-only folders, and file systems without locks
+        # HDF5 itself needs a path with a name, and locks.
+        with Path(path).open("rb") as raw, h5py.File(raw, "r") as file:
             datasets = {name: _dataset(file, name) for name in COLUMNS}
             rows = datasets["keys"].size if num_rows is None else num_rows
             _check_types(datasets, rows)

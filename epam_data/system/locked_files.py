@@ -121,7 +121,7 @@ def own_folder(folder: Path) -> Path:
     try:
         own.mkdir(mode=0o700, exist_ok=True)
     except PermissionError as error:
-        owner = f"folder of user {status.st_uid} in which user {os.geteuid()} may not write"
+        owner = f"is a folder of user {status.st_uid} in which user {os.geteuid()} may not write"
         raise PermissionError(
             error.errno, f"{owner}; choose another, or make it writable (mode 1777)", str(folder)
         ) from None

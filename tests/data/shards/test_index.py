@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,6 +55,13 @@ MANIFEST = Manifest(
     index_sha256="0" * 64,
     shards=tuple(map(ShardEntry.of, SHARDS)),
 )
+
+
+def with_index(folder: Path, data: bytes, shards: Sequence[ShardSummary] = SHARDS) -> Manifest:
+    """Write an index; the manifest that goes with it."""
+    (folder / INDEX).write_bytes(data)
+    entries = tuple(map(ShardEntry.of, shards))
+    return replace(MANIFEST, index_sha256=hashlib.sha256(data).hexdigest(), shards=entries)
 
 
 def load_written(folder: Path, data: bytes) -> Index:

@@ -319,3 +319,48 @@ def test_processes_that_share_a_small_cache(source: Path):
     cache = make_cache(source, room=2)
     content(cache, entry_of(source / "train-000000.tar"))
     assert sum(path.stat().st_size for path in cache.folder.glob("*.cached*")) <= cache.max_bytes
+
+
+def test_a_planted_shard_is_fetched_again(source: Path, entries: list[ShardEntry], fetched: list[str]):
+    """Of the right length; its checksums may fit, too, since whoever plants it can write them."""
+    path = make_cache(source).path(entries[0])
+    path.write_bytes(bytes(NUM_BYTES))
+    path.chmod(0o600)
+    for _ in range(2):
+        assert content(make_cache(source), entries[0]) == (source / "train-000000.tar").read_bytes()
+    assert fetched == ["train-000000.tar"]
+
+
+@pytest.mark.parametrize("name", ["{}", ".{}.partial"])
+def test_a_planted_link_is_not_followed(source: Path, entries: list[ShardEntry], name: str):
+    cache, victim = make_cache(source), source.parent / "thesis.tex"
+    victim.write_bytes(b"y" * NUM_BYTES)
+    path = cache.path(entries[0])
+    path.with_name(name.format(path.name)).symlink_to(victim)
+    with pytest.raises(PermissionError, match="is a symbolic link, which is not followed; remove it"):
+        content(cache, entries[0])
+    assert victim.read_bytes() == b"y" * NUM_BYTES
+
+
+def test_the_note_of_a_refused_shard_replaces_a_planted_link(source: Path, entries: list[ShardEntry]):
+    cache, victim = make_cache(source), source.parent / "thesis.tex"
+    victim.write_text("mine")
+    (source / "train-000000.tar").write_bytes(bytes(NUM_BYTES))
+    cache.path(entries[0]).with_suffix(".refused").symlink_to(victim)
+    with pytest.raises(ValueError, match="its SHA-256 is"):
+        content(cache, entries[0])
+    assert victim.read_text() == "mine"
+
+
+def test_all_files_are_of_this_user_alone(source: Path, entries: list[ShardEntry]):
+    cache = make_cache(source)
+    content(cache, entries[0])
+    assert {path.stat().st_mode & 0o777 for path in cache.folder.iterdir()} == {0o600}
+    assert cache.folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_notes_go_with_their_shard(source: Path, entries: list[ShardEntry]):
+    cache = make_cache(source, room=1)
+    for entry in entries:
+        content(cache, entry)
+    assert len(list(cache.folder.glob("*.hashed"))) == 1
