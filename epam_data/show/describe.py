@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from epam_data.schema import SCHEMA_VERSION, Sample
+from epam_data.schema import SCHEMA_VERSION, Sample, Stored
 from epam_data.shards.codec import absent_members, decode
 from epam_data.shards.head import HEAD, MAX_HEAD_BYTES
 from epam_data.shards.index import load_index
@@ -83,14 +83,14 @@ def _head_columns(file: BinaryIO, head: tuple[int, int] | None, num_bytes: int) 
     except ValueError as error:
         return "?", "?", "?", f"  {printable(error)}"
     label = "hidden" if values.label is None else str(values.label)
-    return printable(values.split, 20), label, printable(values.num_frames, 20), ""
+    return printable(values.split, 20), label, "?" if values.num_frames is None else str(values.num_frames), ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _HeadColumns:
     split: str = "?"
-    label: int | None = None
-    num_frames: int | str = "?"
+    label: Stored | None = None
+    num_frames: Stored | None = None
 
 
 def read_sample(location: str | Path, key: str) -> tuple[Sample, Members]:
