@@ -133,9 +133,9 @@ def find_columns(path: str, what: str, data: mmap.mmap, num_rows: int | None) ->
     Raises:
         ValueError: it is not an index with these rows; starts with `what`.
     """
-    offsets = None if num_rows is None else _offsets_of_our_own(data, num_rows)
-    if num_rows is not None and offsets is not None:
-        return Columns(num_rows=num_rows, offsets=offsets)
+    ours = _columns_of_our_own(data)
+    if ours is not None and num_rows in (None, ours.num_rows):
+        return ours
     process = IsolatedProcess(timeout_seconds=_SECONDS, memory_bytes=_MEMORY_BYTES)
     try:
         found: Columns = process.call(read_structure, path, num_rows)
@@ -148,11 +148,12 @@ def find_columns(path: str, what: str, data: mmap.mmap, num_rows: int | None) ->
     return found
 
 
-def _offsets_of_our_own(data: mmap.mmap, num_rows: int) -> dict[str, int] | None:
-    """Where `index_bytes` puts the columns of so many rows; None if this file has another structure."""
-    sizes = [num_rows * row for row in ROW_BYTES.values()]
-    if not num_rows or len(data) != sum(sizes) + sum(_BEFORE):
+def _columns_of_our_own(data: mmap.mmap) -> Columns | None:
+    """Where `index_bytes` puts the columns in a file of this size; None if this one has another structure."""
+    num_rows, rest = divmod(len(data) - sum(_BEFORE), sum(ROW_BYTES.values()))
+    if rest or num_rows < 1:
         return None
+    sizes = [num_rows * row for row in ROW_BYTES.values()]
     ends = accumulate(before + size for before, size in zip(_BEFORE, sizes, strict=True))
     offsets = [end - size for end, size in zip(ends, sizes, strict=True)]
     digest = hashlib.sha256()
@@ -161,7 +162,9 @@ def _offsets_of_our_own(data: mmap.mmap, num_rows: int) -> dict[str, int] | None
         for start, size in numbers:
             before[start : start + size] = bytes(size)
         digest.update(before)
-    return dict(zip(COLUMNS, offsets, strict=True)) if digest.hexdigest() == _STRUCTURE else None
+    if digest.hexdigest() != _STRUCTURE:
+        return None
+    return Columns(num_rows=num_rows, offsets=dict(zip(COLUMNS, offsets, strict=True)))
 
 
 def read_structure(path: str, num_rows: int | None) -> Columns:

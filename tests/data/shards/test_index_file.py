@@ -14,7 +14,7 @@ import pytest
 
 from epam_data.shards import index_file
 from epam_data.shards.index import Index, index_bytes, load_index
-from epam_data.shards.index_file import COLUMNS
+from epam_data.shards.index_file import COLUMNS, Columns
 from epam_data.shards.layout import INDEX, IndexRow, ShardSummary
 from epam_data.system.isolated import CallFailedError, IsolatedProcess
 from tests.data.shards.test_index import MANIFEST, SHARDS, with_index
@@ -53,6 +53,7 @@ def test_an_index_of_our_own_needs_no_hdf5(no_child: None, tmp_path: Path, count
     shard = ShardSummary(name="a", split="train", num_bytes=2**33, sha256="0" * 64, rows=rows)
     index = load_index(tmp_path, with_index(tmp_path, index_bytes([shard]), (shard,)))
     assert [index.row(number) for number in range(count)] == list(rows)
+    assert len(load_index(tmp_path)) == count
     assert not index.label.flags.writeable and not index.label.flags.owndata
 
 
@@ -200,7 +201,8 @@ def test_a_place_behind_the_end_of_the_file_is_refused(tmp_path: Path, monkeypat
     (tmp_path / INDEX).write_bytes(index_bytes(SHARDS))
     manifest = with_index(tmp_path, index_bytes(SHARDS))
     for offset in (-8, 10**9):
-        monkeypatch.setattr(index_file, "_offsets_of_our_own", lambda *_, at=offset: dict.fromkeys(COLUMNS, at))
+        columns = Columns(num_rows=3, offsets=dict.fromkeys(COLUMNS, offset))
+        monkeypatch.setattr(index_file, "_columns_of_our_own", lambda _, columns=columns: columns)
         with pytest.raises(ValueError, match=r"not a readable index \(keys is beyond the end of the file\)$"):
             load_index(tmp_path, manifest)
 
