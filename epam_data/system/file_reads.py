@@ -12,6 +12,9 @@ _HAS_FADVISE = hasattr(os, "posix_fadvise")  # Linux
 _HAS_NOWAIT = hasattr(os, "RWF_NOWAIT")  # Linux, with a Python built on kernel 4.14 (2017) or later
 
 
+_UNCHECKED_BYTES, _UNCHECKED_OFFSET = 1 << 22, 1 << 48
+
+
 class IrregularFileError(OSError):
     """A folder, a pipe, a socket or a device is where a file should be."""
 
@@ -53,6 +56,11 @@ def read_exactly(descriptor: int, offset: int, num_bytes: int, *, what: str) -> 
     Raises:
         ValueError: the file cannot be read or is too short; `what` names it.
     """
+    if not (0 <= offset <= _UNCHECKED_OFFSET and 0 <= num_bytes <= _UNCHECKED_BYTES):
+        # The system takes memory for all bytes that are asked for before it looks for them.
+        left = os.fstat(descriptor).st_size - offset
+        if not (offset >= 0 and 0 <= num_bytes <= left):
+            raise ValueError(f"{what}: cut short, expected {num_bytes} bytes at {offset}, got {max(left, 0)}")
     try:
         data = os.pread(descriptor, num_bytes, offset)
     except OSError as error:  # for example a bad sector
