@@ -246,14 +246,14 @@ async def _get(fs: Any, url: str, max_bytes: int, headers: dict[str, str]) -> by
     return bytes(data)
 
 
+_FINAL = ("NoCredentialsError", "NonHttpUrlRedirectClientError", "TooManyRedirects")  # of botocore and aiohttp
+
+
 def _is_final(error: Exception) -> bool:
     """Whether a retry would fail too: the object does not exist, or the server refuses the request (HTTP 4xx)."""
     if _is_lost_upload(error):
         return False
-    if (
-        isinstance(error, (FileNotFoundError, NoRangesError, TooLongError))
-        or type(error).__name__ == "NoCredentialsError"
-    ):
+    if isinstance(error, (FileNotFoundError, NoRangesError, TooLongError)) or type(error).__name__ in _FINAL:
         return True
     status = getattr(error, "status", None)
     return isinstance(status, int) and 400 <= status < 500 and status not in (408, 429)
