@@ -7,11 +7,13 @@ the processes of the run have: nobody else can write such a note.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import hmac
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 from epam_data.shards.manifest import ShardEntry
@@ -36,27 +38,19 @@ class VerifiedShards:
         note = self._note(descriptor, shard)
         if note in self._known:
             return True
-        notes = open_locked(path.with_suffix(NOTES), os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX)  # others wait for the note
-        try:
-            if notes is None or note not in _read(notes):
+        with _opened(path.with_suffix(NOTES)) as notes:
+            if note not in _read(notes):
                 if file_hash(descriptor) != shard.sha256:
                     return False
                 _add(notes, note)
-        finally:
-            if notes is not None:
-                release(notes)
         self._known.add(note)
         return True
 
     def add(self, path: Path, descriptor: int, shard: ShardEntry) -> None:
         """Note that the open shard was hashed while it was fetched."""
         note = self._note(descriptor, shard)
-        notes = open_locked(path.with_suffix(NOTES), os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX)
-        try:
+        with _opened(path.with_suffix(NOTES)) as notes:
             _add(notes, note)
-        finally:
-            if notes is not None:
-                release(notes)
         self._known.add(note)
 
     def _note(self, descriptor: int, shard: ShardEntry) -> bytes:
@@ -74,11 +68,25 @@ def file_hash(descriptor: int) -> str:
     return digest.hexdigest()
 
 
-def _read(notes: int) -> list[bytes]:
-    data = os.pread(notes, _NOTE_BYTES * _KEPT, 0)
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int | None]:
+    """The notes of a shard, which no other process has open; None: there cannot be any (the disk is full)."""
+    notes = None
+    with contextlib.suppress(OSError):
+        notes = open_locked(path, os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX)
+    try:
+        yield notes
+    finally:
+        if notes is not None:
+            release(notes)
+
+
+def _read(notes: int | None) -> list[bytes]:
+    data = b"" if notes is None else os.pread(notes, _NOTE_BYTES * _KEPT, 0)
     return [data[start : start + _NOTE_BYTES] for start in range(0, len(data), _NOTE_BYTES)]
 
 
 def _add(notes: int | None, note: bytes) -> None:
     if notes is not None:
-        os.pwrite(notes, b"".join([note, *_read(notes)][:_KEPT]), 0)
+        with contextlib.suppress(OSError):
+            os.pwrite(notes, b"".join([note, *_read(notes)][:_KEPT]), 0)

@@ -73,3 +73,14 @@ def test_what_was_hashed_while_it_was_fetched_is_not_hashed_again(tmp_path: Path
     with path.open("rb") as file:
         run.add(path, file.fileno(), ENTRY)
     assert check(run, path) and check(pickle.loads(pickle.dumps(run)), path) and not hashed
+
+
+def test_notes_are_not_needed(tmp_path: Path, hashed: list[int]) -> None:
+    """A full disk, or a link in their place, costs another hash."""
+    path, victim, run = tmp_path / "train-0.cached", tmp_path / "victim", VerifiedShards()
+    path.write_bytes(DATA)
+    victim.write_text("mine")
+    (tmp_path / "train-0.hashed").symlink_to(victim)
+    assert check(run, path) and check(run, path) and len(hashed) == 1
+    assert check(pickle.loads(pickle.dumps(VerifiedShards())), path) and len(hashed) == 2
+    assert victim.read_text() == "mine"
