@@ -63,7 +63,11 @@ def huge_head(members: Members) -> Members:
     return sealed(members, later="x" * (9 << 20))
 
 
-HOSTILE = [nested, nested_schema, heatmap_bomb, huge_frames, huge_head]
+def huge_keypoints(members: Members) -> Members:
+    return sealed({**members, "keypoints.npy": members["keypoints.npy"] + bytes(20_000_000)})
+
+
+HOSTILE = [nested, nested_schema, heatmap_bomb, huge_frames, huge_head, huge_keypoints]
 
 
 def stream(root: Path, **settings: Any) -> Stream:
@@ -86,6 +90,26 @@ def test_a_hostile_sample_costs_itself(
     report = check(root, CheckSettings(sample="all", rgb=True), ExecutorSettings())
     assert {finding.key for finding in report.findings} <= {key, ""} and report.findings
     assert key in describe(str(root / "train-000000.tar"))
+
+
+def test_members_that_the_settings_do_not_allow_are_not_read(ntu60_shards: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(ntu60_shards, tmp_path / "shards"))
+    key = rewrite_first(root, huge_keypoints)
+    with pytest.raises(ValueError, match=rf"{key}: its first members have 200\d+ bytes, expected \d+ or less$"):
+        list(stream(root).epoch(0))
+
+
+def test_frames_of_another_size_than_the_manifest_are_not_decoded(ntu60_shards: Path, tmp_path: Path) -> None:
+    def larger(members: Members) -> Members:
+        size = b"\xff\xc0\x00\x11\x08"  # before height and width in a JPEG
+        frames = re.sub(size + b"....", lambda _: size + b"\x01\x00\x01\x00", members["rgb.mjpeg"], flags=re.DOTALL)
+        return sealed({**members, "rgb.mjpeg": frames}, rgb_size_px=256, frame_crc32=None)
+
+    root = Path(shutil.copytree(ntu60_shards, tmp_path / "shards"))
+    key = rewrite_first(root, larger)
+    report = check(root, CheckSettings(sample="all", rgb=True), ExecutorSettings())
+    assert [finding.check for finding in report.findings if finding.key == key] == ["json"]
+    assert report.num_decoded == report.num_samples - 1
 
 
 CHILD = """
