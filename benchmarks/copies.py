@@ -10,8 +10,7 @@ from pathlib import Path
 
 from epam_data.shards.head import HEAD, read_head
 from epam_data.shards.index import index_bytes, load_index
-from epam_data.shards.layout import ShardSummary
-from epam_data.shards.layout import INDEX, MANIFEST
+from epam_data.shards.layout import INDEX, MANIFEST, ShardSummary
 from epam_data.shards.manifest import Manifest, ShardEntry, load_manifest
 from epam_data.shards.reader import ShardReader
 from epam_data.shards.settings import ShardSettings

@@ -46,7 +46,7 @@ def main() -> None:
     seconds = time.perf_counter() - begun
     most = 0.0
     if workers:
-        pids = [worker.process.pid for worker in stream._loader._workers]
+        pids = [worker.process.pid for worker in stream._opened._workers]
         for _ in islice(batches, BATCHES):
             most = max(most, *map(own_mb, pids))
         most -= bare_mb()

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import msgspec
 
+from epam_data.system.printable import brief
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -36,14 +38,26 @@ _KEY = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_KEY_LENGTH}}}")
 def check_key(key: str) -> str:
     """Return `key` if it is a valid shard key, else raise a ValueError."""
     if not _KEY.fullmatch(key):
-        raise ValueError(f"{key!r}: a key must be 1 to {MAX_KEY_LENGTH} characters of [A-Za-z0-9_-]")
+        raise ValueError(f"{brief(key)}: a key must be 1 to {MAX_KEY_LENGTH} characters of [A-Za-z0-9_-]")
     return key
+
+
+def check_file_name(name: str, what: str) -> str:
+    """Return `name` if it can be part of a path, a URL and a command as it is, else raise a ValueError.
+
+    Args:
+        name: of a shard, without its ending, or of a split, as a manifest has it: a stranger may have written that.
+        what: it is, for the error.
+    """
+    if not _KEY.fullmatch(name):
+        raise ValueError(f"{what} must be 1 to {MAX_KEY_LENGTH} characters of [A-Za-z0-9_-], got {brief(name)}")
+    return name
 
 
 def check_version(version: object, what: object) -> None:
     """Raise a ValueError that starts with `what` if this code cannot read the shard schema version."""
     if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
-        raise ValueError(f"{what}: shard schema {version!r} cannot be read, this code reads 1..{SCHEMA_VERSION}")
+        raise ValueError(f"{what}: shard schema {brief(version)} cannot be read, this code reads 1..{SCHEMA_VERSION}")
 
 
 def stored_label(label: int | None) -> int:
@@ -98,6 +112,8 @@ class Clip:
 
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+Pixels = Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
+Stored = Annotated[int, msgspec.Meta(ge=-(1 << 31), lt=1 << 31)]  # what a 32-bit integer holds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,22 +123,23 @@ class SampleInfo:
     key: str
     name: str
     split: str
-    label: int | None  # None: hidden
-    coarse_label: int | None  # None: hidden, or the data set has no groups
+    label: Stored | None  # None: hidden
+    coarse_label: Stored | None  # None: hidden, or the data set has no groups
     num_frames: Positive  # T
-    video_frames: int  # number of decoded frames
-    skeleton_frames: int
-    image_size: tuple[Positive, Positive]  # (H, W) of the skeleton's pixels
-    video_size: tuple[Positive, Positive]  # (H, W) of the video
-    box: tuple[int, int, int, int]  # (x1, y1, x2, y2) of the crop, video pixels, x2 and y2 exclusive
-    rgb_size_px: Positive  # S: frames are S x S
-    heatmap_size_px: Positive  # heatmaps are square, too
+    video_frames: Stored  # number of decoded frames
+    skeleton_frames: Stored
+    image_size: tuple[Pixels, Pixels]  # (H, W) of the skeleton's pixels
+    video_size: tuple[Pixels, Pixels]  # (H, W) of the video
+    box: tuple[Stored, Stored, Stored, Stored]  # (x1, y1, x2, y2) of the crop, video pixels, x2 and y2 exclusive
+    rgb_size_px: Pixels  # S: frames are S x S
+    heatmap_size_px: Pixels  # heatmaps are square, too
     heatmap_kind: str  # "joints" or "limbs": what a channel is
-    sigma_px: Annotated[float, msgspec.Meta(gt=0)]  # heatmap pixels
-    heatmap_scale: Annotated[float, msgspec.Meta(ge=1)]  # value of a stored 255
+    sigma_px: Annotated[float, msgspec.Meta(gt=0, le=1e6)]  # heatmap pixels
+    heatmap_scale: Annotated[float, msgspec.Meta(ge=1, le=1e30)]  # value of a stored 255
     skeleton: str  # name of the joint layout
 
     def __post_init__(self) -> None:
+        check_key(self.key)
         x1, y1, x2, y2 = self.box
         _expect(x2 > x1 and y2 > y1, self.key, "box", "(x1, y1, x2, y2) with x2 > x1 and y2 > y1", self.box)
 

@@ -34,11 +34,13 @@ from epam_data.readers.videos import VideoFinder
 from epam_data.schema import Clip, Problem
 from epam_data.shards.index import Index, load_index
 from epam_data.shards.layout import INDEX, PROBLEMS
-from epam_data.shards.manifest import Manifest, load_manifest
+from epam_data.shards.manifest import Manifest, load_manifest, read_small_file
 from epam_data.system.executors import ExecutorSettings, run
 from epam_data.system.files import file_sha256
 from epam_data.system.progress import OnProgress, silent
 from epam_data.system.typed_json import decode_json
+
+_MAX_PROBLEMS_BYTES = 1 << 28  # of problems.jsonl
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,10 +218,10 @@ def load_problems(root: Path) -> list[Problem]:
     Raises:
         ValueError: the file is missing or damaged.
     """
-    try:
-        lines = (root / PROBLEMS).read_bytes().splitlines()
-    except FileNotFoundError:
-        raise ValueError(f"{PROBLEMS} is missing") from None
+    data = read_small_file(root, PROBLEMS, _MAX_PROBLEMS_BYTES)
+    if data is None:
+        raise ValueError(f"{PROBLEMS} is missing")
+    lines = data.splitlines()
     return [decode_json(line, Problem, f"{PROBLEMS}: line {number}") for number, line in enumerate(lines, 1)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import mmap
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,7 @@ from epam_data.readers.videos import VideoFinder
 from epam_data.shards.layout import IndexRow, MemberHeader
 from epam_data.shards.manifest import Manifest, ShardEntry
 from epam_data.skeleton import joint_is_missing
+from epam_data.system.file_reads import open_regular
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +91,7 @@ class ShardChecker:
         except FileNotFoundError:
             missing = Finding(check="shard", shard=entry.name, what="the shard is missing")
             return entry.name, ShardFindings(findings=(missing,))
-        except OSError as error:  # a directory with its name, no permission, a disk failure
+        except OSError as error:  # a folder or a pipe has its name, no permission, a disk failure
             unread = Finding(check="shard", shard=entry.name, what=f"cannot be read ({error.strerror})")
             return entry.name, ShardFindings(findings=(unread,))
         findings = list(shard_findings(data, entry))
@@ -144,7 +146,8 @@ class ShardChecker:
         info, keypoints, heatmap = opened.info, opened.keypoints, opened.heatmap
         if info is None:
             return Depth()
-        openable = not any(fault.check == "frames" for fault in opened.faults)
+        same_size = info.rgb_size_px == self.manifest.prepare.rgb_size_px  # else a few bytes could be huge pictures
+        openable = same_size and not any(fault.check == "frames" for fault in opened.faults)
         codecs = self.manifest.codecs
         frames, fault = None, None
         if rgb and openable:
@@ -211,8 +214,8 @@ def shard_findings(data: memoryview, entry: ShardEntry) -> Iterator[Finding]:
 
 def _mapped(path: Path) -> memoryview:
     """The memory-mapped bytes of a file."""
-    with path.open("rb") as file:
-        if not path.stat().st_size:  # an empty file cannot be mapped
+    with os.fdopen(open_regular(path), "rb") as file:
+        if not os.fstat(file.fileno()).st_size:  # an empty file cannot be mapped
             return memoryview(b"")
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 

@@ -71,7 +71,7 @@ def _classes(report: CheckReport) -> Plot:
 
 def _scores(report: CheckReport) -> Plot:
     scores = np.array([clip.joint_scores for clip in report.measures])
-    joints = [name.replace("_", " ") for name in report.manifest.joints]
+    joints = [name.replace("_", " ") for name in report.manifest.layout.joints]
     low, middle, high = np.array(
         [np.percentile(column[np.isfinite(column)], (5, 50, 95)) if np.isfinite(column).any() else (0, 0, 0)
          for column in scores.T]

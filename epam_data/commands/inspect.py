@@ -10,6 +10,7 @@ from pathlib import Path
 
 from epam_data.shards.manifest import load_manifest
 from epam_data.show.describe import describe, describe_sample, is_shard, read_sample
+from epam_data.system.printable import printable_lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ class InspectCommand:
 def inspect_command(command: InspectCommand) -> int:
     """Print a summary of the shards, or of one clip, and draw it."""
     if command.key is None:
-        print(describe(command.shards))
+        print(printable_lines(describe(command.shards)))
         return 0
     sample, members = read_sample(command.shards, command.key)
     layout = None if is_shard(command.shards) else load_manifest(command.shards).layout
@@ -47,7 +48,7 @@ def inspect_command(command: InspectCommand) -> int:
         from epam_data.show.film import write_film
 
         write_film(sample, command.video, layout=layout)
-    print(describe_sample(sample, members))
+    print(printable_lines(describe_sample(sample, members)))
     if sys.stdout.isatty() and os.environ.get("COLORTERM") in ("truecolor", "24bit"):
         from epam_data.show.picture import as_text, overlay
 

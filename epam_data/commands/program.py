@@ -17,6 +17,7 @@ from typing import Any
 
 from epam_data.recipe import ConfigError, parse_command
 from epam_data.system.executors import WorkersDiedError
+from epam_data.system.printable import printable_lines
 
 PACKAGES = ("epam_data", "epam_model")
 """Their loggers are shown."""
@@ -65,16 +66,16 @@ def run_command(prog: str, commands: CommandTable, argv: Sequence[str]) -> int:
     try:
         return _parse_and_run(name, commands[argv[0]], argv)
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        print(printable_lines(str(error)), file=sys.stderr)
         return 2
     except BrokenPipeError:  # `| head` has seen enough; what Python would still flush goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError) as error:  # OSError: no permission, disk full, a file where a folder should be
-        print(f"{name}: {error}", file=sys.stderr)
+        print(printable_lines(f"{name}: {error}"), file=sys.stderr)
         return 2
     except (WorkersDiedError, FloatingPointError) as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        print(printable_lines(f"{name}: {error}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt as interrupt:  # its text, if any, says what to do now
         print(f"\n{name}: interrupted; {str(interrupt) or 'rerun the same command to continue'}", file=sys.stderr)
@@ -91,10 +92,19 @@ def _parse_and_run(name: str, entry: Entry, argv: Sequence[str]) -> int:
         return function(settings, argv) if entry.takes_argv else function(settings)
 
 
+class _PrintableFormatter(logging.Formatter):
+    """Plain lines, without what names and texts of strangers could do to a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        return printable_lines(super().format(record))
+
+
 @contextmanager
 def logs_on_stderr(level: int) -> Iterator[None]:
     """Show what our packages log, as plain lines."""
     handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_PrintableFormatter())
     loggers = [logging.getLogger(package) for package in PACKAGES]
     for logger in loggers:
         logger.addHandler(handler)

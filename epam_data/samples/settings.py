@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Interval
 
 from epam_data.system.checked_fields import Share, check_fields
 
@@ -16,7 +16,7 @@ Decoder = Literal["pyav", "decord"]
 class PrepareSettings:
     """How a clip becomes a sample."""
 
-    rgb_size_px: Annotated[int, Ge(8)] = 224
+    rgb_size_px: Annotated[int, Interval(ge=8, le=4096)] = 224
     """Height and width of the stored frames: 224 for EPAM, 256 for RGBPoseConv3D."""
     box_padding: Annotated[float, Ge(0)] = 0.25
     """Padding around the person box, as a share of its half sides."""
@@ -24,7 +24,7 @@ class PrepareSettings:
     """If the person box is smaller than this on either side, the whole image is taken."""
     pad_image: bool = False
     """Fill a box that leaves the image with black; otherwise it is clipped, and the resize stretches it."""
-    heatmap_size_px: Annotated[int, Ge(8)] = 56
+    heatmap_size_px: Annotated[int, Interval(ge=8, le=4096)] = 56
     """Height and width of the stored heatmaps."""
     heatmap_kind: Literal["joints", "limbs"] = "joints"
     """What heatmap channels show."""

@@ -10,21 +10,23 @@ stored; `manifest.json` names the codecs of its shards.
 from __future__ import annotations
 
 import io
+import math
 import tokenize
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import simplejpeg
 import zstandard
 from numpy.typing import NDArray
 
-from epam_data.schema import Sample
+from epam_data.schema import Sample, SampleInfo
 from epam_data.shards.head import HEAD, read_head, write_head
 from epam_data.shards.settings import ShardSettings
+from epam_data.system.printable import brief, printable
 
 HEATMAP_TOLERANCE = 0.5 / 255
 """Largest error of a stored heatmap value, as a share of the sample's `heatmap_scale`."""
@@ -37,12 +39,24 @@ _NPY_ERRORS = (ValueError, TypeError, MemoryError, SyntaxError, tokenize.TokenEr
 """What NumPy raises for a damaged array: it parses the header as Python source, and a damaged size can be anything."""
 
 
+MAX_ARRAY_BYTES = 1 << 30
+"""Largest decoded array of a member: a heatmap volume of 20,000 frames."""
+
+_MAX_NPY_HEADER_BYTES = 1 << 17
+_NPY_HEADERS: Mapping[tuple[int, int], Callable[[BinaryIO], tuple[tuple[int, ...], bool, np.dtype[Any]]]] = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+_MAX_JPEG_RATIO = 1000  # decoded bytes of a frame to stored ones: one of a single colour has some 500
+
+
 @dataclass(frozen=True, kw_only=True)
 class ArrayCodec:
-    """A way to store an array as a member. `decode` raises a ValueError for damaged data."""
+    """A way to store an array as a member. `decode` raises a ValueError for damaged data, and for larger arrays."""
 
     encode: Callable[[NDArray[Any], ShardSettings], bytes]
-    decode: Callable[[Data], NDArray[Any]]  # may be read-only
+    decode: Callable[[Data, int], NDArray[Any]]  # at most so many bytes; may be read-only
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,15 +81,31 @@ def _encode_npy(array: NDArray[Any], _: ShardSettings) -> bytes:
     return _npy(array)
 
 
-def _decode_npy(data: Data) -> NDArray[Any]:
+def _decode_npy(data: Data, max_bytes: int) -> NDArray[Any]:
     try:
-        file = io.BytesIO(data)
-        array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
-        if file.tell() != len(data):
-            raise ValueError(f"{len(data) - file.tell()} bytes after the array")
+        start, shape, fortran, dtype = _npy_header(data)
+        if dtype.kind not in "fiu":
+            raise ValueError(f"expected numbers, got {brief(dtype, 60)}")
+        # NumPy's own reader takes the memory that the header asks for before it looks for the bytes.
+        num_bytes = math.prod(shape) * dtype.itemsize
+        if num_bytes < len(data) - start:
+            raise ValueError(f"{len(data) - start - num_bytes} bytes after the array")
+        if min(shape, default=0) < 0 or num_bytes != len(data) - start or num_bytes > max_bytes:
+            raise ValueError(f"its header says {brief(shape, 60)} {dtype}, there are {len(data) - start} bytes")
+        flat = np.frombuffer(data, dtype, offset=start) if num_bytes else np.empty(0, dtype)
+        return flat.reshape(shape, order="F" if fortran else "C").copy(order="K")
     except _NPY_ERRORS as error:
-        raise ValueError(f"damaged ({error})") from error
-    return array
+        raise ValueError(f"damaged ({printable(error)})") from error
+
+
+def _npy_header(data: Data) -> tuple[int, tuple[int, ...], bool, np.dtype[Any]]:
+    """Where the data of an npy file start, the shape, whether it is in Fortran's order, and the dtype."""
+    file = io.BytesIO(data[:_MAX_NPY_HEADER_BYTES])
+    version = np.lib.format.read_magic(file)
+    if version not in _NPY_HEADERS:
+        raise ValueError(f"expected npy format 1.0 or 2.0, got {version}")
+    shape, fortran, dtype = _NPY_HEADERS[version](file)
+    return file.tell(), shape, fortran, dtype
 
 
 def _encode_npy_zst(array: NDArray[Any], settings: ShardSettings) -> bytes:
@@ -83,15 +113,18 @@ def _encode_npy_zst(array: NDArray[Any], settings: ShardSettings) -> bytes:
     return zstandard.ZstdCompressor(level=settings.zstd_level).compress(_npy(array))
 
 
-def _decode_npy_zst(data: Data) -> NDArray[np.uint8]:
+def _decode_npy_zst(data: Data, max_bytes: int) -> NDArray[np.uint8]:
     try:
+        stated = zstandard.get_frame_parameters(data).content_size  # of an unknown one, the largest number
+        if stated > max_bytes + _MAX_NPY_HEADER_BYTES:
+            raise ValueError(f"a frame of {stated} bytes, expected {max_bytes} or less")
         raw = zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
         start = 10 + int.from_bytes(raw[8:10], "little")
         shape = _bytes_shape(raw[:start])
         # A view of the decompressed bytes: np.load would copy the volume again.
         return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
     except (zstandard.ZstdError, *_NPY_ERRORS) as error:
-        raise ValueError(f"damaged ({error})") from error
+        raise ValueError(f"damaged ({printable(error)})") from error
 
 
 @lru_cache(maxsize=4096)  # NumPy compiles the header as Python source; clips of equal length share it
@@ -171,11 +204,11 @@ class MemberCodecs:
 
     def decode_keypoints(self, data: Data) -> NDArray[np.floating]:
         """(M, T, V, 3): x, y, score."""
-        return _decode_array(KEYPOINT_CODECS, self.keypoints, data)
+        return _decode_array(KEYPOINT_CODECS, self.keypoints, data, MAX_ARRAY_BYTES)
 
-    def decode_heatmap(self, data: Data) -> NDArray[np.uint8]:
-        """(T, V, h, w) uint8, may be read-only."""
-        return _decode_array(HEATMAP_CODECS, self.heatmap, data)
+    def decode_heatmap(self, data: Data, max_bytes: int = MAX_ARRAY_BYTES) -> NDArray[np.uint8]:
+        """(T, V, h, w) uint8, may be read-only; a volume of more than `max_bytes` is refused before it is decoded."""
+        return _decode_array(HEATMAP_CODECS, self.heatmap, data, min(max_bytes, MAX_ARRAY_BYTES))
 
     def decode_frame(self, data: Data, out: NDArray[np.uint8], frame: int) -> None:
         """Frame number `frame` into `out` (S, S, 3) uint8 RGB, C-ordered."""
@@ -189,9 +222,9 @@ class MemberCodecs:
         return FRAME_CODECS[self.frames].size(data)
 
 
-def _decode_array(codecs: dict[str, ArrayCodec], name: str, data: Data) -> NDArray[Any]:
+def _decode_array(codecs: dict[str, ArrayCodec], name: str, data: Data, max_bytes: int) -> NDArray[Any]:
     try:
-        return codecs[name].decode(data)
+        return codecs[name].decode(data, max_bytes)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
 
@@ -233,15 +266,31 @@ def decode(members: Mapping[str, bytes]) -> Sample:
     codecs = MemberCodecs(**{role: next(name for name in names if name in members) for role, names in CODECS.items()})
     head = read_head(members[codecs.info])
     info, stored = head.info, memoryview(members[codecs.frames])
-    frames = np.empty((info.num_frames, info.rgb_size_px, info.rgb_size_px, 3), np.uint8)
     try:
+        frames = np.empty(frames_shape(info, len(stored), codecs), np.uint8)
         for frame, (start, end) in enumerate(pairwise(head.members.frame_offsets)):
             codecs.decode_frame(stored[start:end], frames[frame], frame)
         keypoints = codecs.decode_keypoints(members[codecs.keypoints])
-        heatmap = codecs.decode_heatmap(members[codecs.heatmap])
+        heatmap = codecs.decode_heatmap(members[codecs.heatmap], _heatmap_bytes(info, keypoints))
     except ValueError as error:
         raise ValueError(f"{info.key}: {error}") from error
     return Sample(info=info, keypoints=keypoints, heatmap=heatmap, frames=frames)
+
+
+def frames_shape(info: SampleInfo, num_bytes: int, codecs: MemberCodecs) -> tuple[int, int, int, int]:
+    """The shape of all frames, if the stored bytes can be so many pixels: the size comes from `KEY.json` alone."""
+    shape = (info.num_frames, info.rgb_size_px, info.rgb_size_px, 3)
+    if math.prod(shape) > num_bytes * _MAX_JPEG_RATIO:
+        size = f"{info.num_frames} frames of {info.rgb_size_px} pixels square"
+        raise ValueError(f"{codecs.frames}: {num_bytes} bytes cannot be {size}")
+    return shape
+
+
+def _heatmap_bytes(info: SampleInfo, keypoints: NDArray[np.floating]) -> int:
+    """The most bytes that the heatmap of a sample can have."""
+    joints = keypoints.shape[2] if keypoints.ndim == 4 else 1
+    channels = joints if info.heatmap_kind == "joints" else max(joints * (joints - 1) // 2, 1)
+    return info.num_frames * channels * info.heatmap_size_px**2
 
 
 def absent_members(endings: Container[str]) -> list[str]:

@@ -8,11 +8,15 @@ from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from epam_data.schema import SCHEMA_VERSION, SampleInfo, check_version
+from epam_data.schema import MAX_KEY_LENGTH, SCHEMA_VERSION, SampleInfo, check_version
+from epam_data.system.printable import brief, printable
 from epam_data.system.typed_json import decode_json
 
 HEAD = "json"
 """The ending of this member, whatever the codecs of the others."""
+
+MAX_HEAD_BYTES = 8 << 20
+"""Largest `KEY.json`: that of 400,000 frames."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +63,15 @@ def read_head(data: bytes | memoryview) -> SampleHead:
     """Parse `KEY.json`; unknown fields are ignored, so that version 1 can be extended.
 
     Raises:
-        ValueError: not JSON, a field is missing or invalid, the offsets do not match the number of frames, or the
-            version is newer than this code; names the key.
+        ValueError: too large, not JSON, a field is missing or invalid, the offsets do not match the number of frames,
+            or the version is newer than this code; names the key.
     """
+    if len(data) > MAX_HEAD_BYTES:
+        raise ValueError(f"KEY.json: has {len(data)} bytes, expected {MAX_HEAD_BYTES} or less")
     name = decode_json(data, _Name, "KEY.json")
-    check_version(name.schema, name.key)
-    what = f"{name.key}: KEY.json"
+    key = printable(name.key, MAX_KEY_LENGTH) if isinstance(name.key, str) else brief(name.key, MAX_KEY_LENGTH)
+    check_version(name.schema, key)
+    what = f"{key}: KEY.json"
     info, members = decode_json(data, SampleInfo, what), decode_json(data, MemberTable, what)
     offsets = members.frame_offsets
     if len(offsets) != info.num_frames + 1:

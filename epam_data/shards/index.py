@@ -13,15 +13,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from epam_data.schema import MAX_KEY_LENGTH, SCHEMA_VERSION
-from epam_data.shards.codec import ROLES
+from epam_data.schema import SCHEMA_VERSION
+from epam_data.shards.index_file import COLUMNS, ColumnsInFile, find_columns, map_file
+from epam_data.shards.index_values import check_values
 from epam_data.shards.layout import INDEX, MANIFEST, IndexRow, ShardSummary
-from epam_data.shards.manifest import read_small_file
+from epam_data.shards.manifest import Manifest, read_small_file
+from epam_data.system.files import private_file
+from epam_data.system.remote import is_url
+
+_MAX_FETCHED_BYTES, _MAX_ROW_BYTES = 1 << 32, 1 << 12  # of an index by URL; there may be more columns than ours
 
 
 @dataclass(frozen=True, kw_only=True)
 class Index:
-    """`index.h5`: one row per sample, shard by shard in the order of the manifest."""
+    """`index.h5`: one row per sample, shard by shard in the order of the manifest.
+
+    Pickling a loaded index takes no copy of the columns along: the other process maps the file again.
+    """
 
     keys: NDArray[np.bytes_]  # (N,)
     shard: NDArray[np.int32]  # (N,) number of the shard in the manifest
@@ -33,6 +41,11 @@ class Index:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        file = self.__dict__.get("_file")
+        columns = {name: getattr(self, name) for name in COLUMNS}
+        return (_mapped, (file,)) if file is not None else (_of_columns, (columns,))
 
     def row(self, number: int) -> IndexRow:
         """One row."""
@@ -55,20 +68,23 @@ class Index:
         return {key.decode(): number for number, key in enumerate(self.keys)}
 
 
-_DTYPES = {
-    "keys": f"S{MAX_KEY_LENGTH}",
-    "shard": "i4",
-    "offset": "i8",
-    "member_bytes": "i8",
-    "label": "i4",
-    "coarse_label": "i4",
-    "num_frames": "i4",
-}
+def _of_columns(columns: dict[str, NDArray[Any]]) -> Index:
+    return Index(**columns)
+
+
+def _mapped(file: ColumnsInFile) -> Index:
+    return _with_file(Index(**file.map_again()), file)
+
+
+def _with_file(index: Index, file: ColumnsInFile, keep: object = None) -> Index:
+    """Note where the columns come from; not a field, so that `dataclasses.replace` makes an index without it."""
+    index.__dict__["_file"], index.__dict__["_keep"] = file, keep
+    return index
 
 
 def index_bytes(shards: list[ShardSummary]) -> bytes:
     """The content of `index.h5`; equal shards give equal bytes."""
-    import h5py  # here and below: loader workers unpickle an index but do not need h5py
+    import h5py  # here: only a build needs it
 
     rows = [(number, row) for number, shard in enumerate(shards) for row in shard.rows]
     columns: dict[str, list[Any]] = {
@@ -82,41 +98,65 @@ def index_bytes(shards: list[ShardSummary]) -> bytes:
     buffer = io.BytesIO()
     with h5py.File(buffer, "w", libver=("v110", "v110"), track_order=False) as file:
         file.attrs["schema"] = SCHEMA_VERSION
-        for name, dtype in _DTYPES.items():
-            shape = (len(rows), len(ROLES)) if name == "member_bytes" else (len(rows),)
-            file.create_dataset(name, data=np.array(columns[name], dtype).reshape(shape), track_times=False)
+        for name, (dtype, shape) in COLUMNS.items():
+            column = np.array(columns[name], dtype).reshape((len(rows), *shape))
+            file.create_dataset(name, data=column, track_times=False)
     return buffer.getvalue()
 
 
-def load_index(root: Path | str, *, sha256: str | None = None) -> Index:
+def load_index(root: Path | str, manifest: Manifest | None = None) -> Index:
     """Read `index.h5` of a shard directory, or of shards by URL.
+
+    The columns are memory-mapped: while the index is in use, do not write into its file (a build replaces it).
 
     Args:
         root: the directory or URL.
-        sha256: expected hash, from the manifest; None: not compared.
+        manifest: of the same directory, to compare the index with: its hash, number of samples, sizes of shards and
+            classes. None: the values are not checked, as for `check`, which reports each of them.
 
     Raises:
-        ValueError: the file or a column is missing or damaged, a key is not ASCII, or the hash differs.
+        ValueError: the file or a column is missing or damaged, it belongs to another manifest, a row is impossible, or
+            a key is not ASCII.
     """
-    import h5py
+    if manifest is None:
+        index = _load(root, None, None)
+        _check_ascii(index.keys, f"{root}/{INDEX}")
+        return index
+    index = _load(root, sum(shard.num_samples for shard in manifest.shards), manifest.index_sha256)
+    check_values(index, manifest, f"{root}/{INDEX}")
+    return index
 
-    data = read_small_file(root, INDEX)
-    if data is None:
-        raise ValueError(f"{root}/{INDEX}: not a readable index (there is no such file)")
-    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
-        raise ValueError(f"{root}/{INDEX}: does not match {MANIFEST}: it is damaged or from another build")
-    try:
-        with h5py.File(io.BytesIO(data), "r") as file:
-            columns = {name: file[name][()] for name in _DTYPES}
-    except (OSError, KeyError) as error:
-        raise ValueError(f"{root}/{INDEX}: not a readable index ({error})") from error
-    shapes = {name: np.shape(column) for name, column in columns.items()}
-    wanted = {name: (len(columns["keys"]), *((len(ROLES),) if name == "member_bytes" else ())) for name in _DTYPES}
-    if shapes != wanted:
-        raise ValueError(f"{root}/{INDEX}: not a readable index (columns must be {wanted}, got {shapes})")
-    if columns["keys"].dtype.kind != "S":
-        raise ValueError(f"{root}/{INDEX}: keys must be bytes of fixed length, got {columns['keys'].dtype}")
-    for row, key in enumerate(columns["keys"].tolist()):
+
+def _check_ascii(keys: NDArray[np.bytes_], what: str) -> None:
+    for row, key in enumerate(keys.tolist()):
         if not key.isascii():
-            raise ValueError(f"{root}/{INDEX}: row {row}: a key must be ASCII, got {key!r}")
-    return Index(**columns)
+            raise ValueError(f"{what}: row {row}: a key must be ASCII, got {key!r}")
+
+
+def _load(root: Path | str, num_rows: int | None, sha256: str | None) -> Index:
+    what = f"{root}/{INDEX}"
+    path, keep = _file_of(root, num_rows)
+    try:
+        data, identity = map_file(path, what)
+    except (FileNotFoundError, NotADirectoryError):
+        raise ValueError(f"{what}: not a readable index (there is no such file)") from None
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+        raise ValueError(f"{what}: does not match {MANIFEST}: it is damaged or from another build")
+    found = find_columns(path, what, data, num_rows)
+    if found.contents is not None:
+        return Index(**found.contents)
+    file = ColumnsInFile(path=path, what=what, identity=identity, num_rows=found.num_rows, offsets=found.offsets)
+    return _with_file(Index(**file.views(data)), file, keep)
+
+
+def _file_of(root: Path | str, num_rows: int | None) -> tuple[str, object]:
+    """The path of the index, which is fetched if it is at a URL; it exists at least as long as the second value."""
+    if not is_url(root):
+        return str(Path(root).absolute() / INDEX), None
+    limit = _MAX_FETCHED_BYTES
+    if num_rows is not None:
+        limit = min(limit, (1 << 20) + num_rows * _MAX_ROW_BYTES)
+    fetched = read_small_file(root, INDEX, limit)
+    if fetched is None:
+        raise ValueError(f"{root}/{INDEX}: not a readable index (there is no such file)")
+    return private_file(fetched)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import tarfile
 from dataclasses import dataclass
 
+from epam_data.system.printable import printable
+
 MANIFEST, INDEX, PROBLEMS = "manifest.json", "index.h5", "problems.jsonl"
 """The files beside the shards."""
 
@@ -93,8 +95,8 @@ def read_header(block: bytes | memoryview, position: int) -> MemberHeader:
     except (tarfile.HeaderError, UnicodeDecodeError) as error:
         raise ValueError(str(error)) from error
     if not header.isreg():
-        raise ValueError(f"{header.name} is not a regular file")
+        raise ValueError(f"{printable(header.name)} is not a regular file")
     if header.size < 0:  # a walk would go backwards and never end
-        raise ValueError(f"{header.name} has {header.size} bytes")
+        raise ValueError(f"{printable(header.name)} has {header.size} bytes")
     key, _, ending = header.name.partition(".")
     return MemberHeader(key=key, ending=ending, header=position, size=header.size)

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from epam_data.samples.settings import PrepareSettings
-from epam_data.schema import SCHEMA_VERSION, check_version
-from epam_data.shards.codec import USUAL_CODECS, MemberCodecs
-from epam_data.shards.layout import MANIFEST, ShardSummary
+from epam_data.schema import SCHEMA_VERSION, check_file_name, check_version
+from epam_data.shards.codec import ROLES, USUAL_CODECS, MemberCodecs
+from epam_data.shards.layout import BLOCK, MANIFEST, ShardSummary
 from epam_data.shards.settings import ShardSettings
 from epam_data.skeleton import LAYOUTS, SkeletonLayout
+from epam_data.system.file_reads import open_regular
+from epam_data.system.printable import brief
 from epam_data.system.remote import RemoteFolder, is_url
 from epam_data.system.typed_json import decode_json
+
+MAX_MANIFEST_BYTES = 128 << 20
+"""Largest manifest that is read: that of 600,000 shards."""
+
+MAX_SHARD_BYTES = 1 << 42
+"""Largest shard that a manifest may list."""
 
 READ_ATTEMPTS = 8
 """Attempts per read of shards by URL, so that a training run survives a minute without network."""
@@ -96,6 +106,10 @@ class Manifest:
         return (json.dumps({"schema": SCHEMA_VERSION, **values}, indent=1) + "\n").encode()
 
 
+_MAX_JOINTS = 1000
+
+_SHA256 = re.compile("[0-9a-f]{64}")
+
 _OPTIONAL = ("flip_pairs", "limbs")
 
 
@@ -106,7 +120,7 @@ def load_manifest(root: Path | str) -> Manifest:
         ValueError: the file is missing (the build is not finished, or this is not a shard directory), is not a
             manifest, or has a newer schema than this code.
     """
-    data = read_small_file(root, MANIFEST)
+    data = read_small_file(root, MANIFEST, MAX_MANIFEST_BYTES)
     if data is None:
         raise ValueError(f"{root}: no {MANIFEST} found; not a shard directory, or its build is not finished")
     path = f"{root}/{MANIFEST}"
@@ -122,6 +136,7 @@ def load_manifest(root: Path | str) -> Manifest:
         if absent and unknown:  # older manifests lack settings, newer ones have more; both means damage
             raise ValueError(f"{path}: {section} lacks {', '.join(absent)}, and has {', '.join(unknown)} instead")
     try:
+        _check_limits(manifest)
         _ = manifest.layout
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -135,11 +150,48 @@ class _Raw:
     shard: Any = None
 
 
-def read_small_file(root: Path | str, name: str) -> bytes | None:
-    """A small file of a shard directory or URL; None if it does not exist."""
+def _check_limits(manifest: Manifest) -> None:
+    """Refuse what a stranger's manifest must not contain: names that lead elsewhere, sizes without end."""
+    _check_sha256(manifest.index_sha256, "index_sha256")
+    for name in ("joints", "limbs", "flip_pairs"):
+        if (count := len(getattr(manifest, name) or ())) > _MAX_JOINTS:
+            raise ValueError(f"{name} must be {_MAX_JOINTS} or fewer, got {count}")
+    for number, shard in enumerate(manifest.shards):
+        check_file_name(shard.name, f"shards[{number}].name")  # becomes a path, a URL and the name of a cached file
+        check_file_name(shard.split, f"{shard.name}: split")
+        _check_sha256(shard.sha256, f"{shard.name}: sha256")
+        if not 0 <= shard.num_bytes <= MAX_SHARD_BYTES:
+            raise ValueError(f"{shard.name}: num_bytes must be in 0..{MAX_SHARD_BYTES}, got {brief(shard.num_bytes)}")
+        most = shard.num_bytes // (len(ROLES) * BLOCK)
+        if not 0 <= shard.num_samples <= most:
+            got = brief(shard.num_samples)
+            raise ValueError(f"{shard.name}: {shard.num_bytes} bytes can hold 0..{most} samples, got {got}")
+
+
+def _check_sha256(sha256: str, what: str) -> None:
+    if not _SHA256.fullmatch(sha256):
+        raise ValueError(f"{what} must be 64 hexadecimal digits, got {brief(sha256)}")
+
+
+def read_small_file(root: Path | str, name: str, max_bytes: int) -> bytes | None:
+    """A small file of a shard directory or URL; None if it does not exist.
+
+    Args:
+        root: the directory or URL.
+        name: of the file.
+        max_bytes: no more than this is read.
+
+    Raises:
+        ValueError: it is larger.
+        OSError: it cannot be read, or is not a regular file.
+    """
     if is_url(root):
-        return RemoteFolder(str(root), attempts=READ_ATTEMPTS).read(name)
+        return RemoteFolder(str(root), attempts=READ_ATTEMPTS).read(name, max_bytes)
     try:
-        return (Path(root) / name).read_bytes()
+        with os.fdopen(open_regular(Path(root) / name), "rb") as file:
+            data = file.read(max_bytes + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    if len(data) > max_bytes:
+        raise ValueError(f"{root}/{name}: is larger than {max_bytes} bytes, the most that is read")
+    return data

@@ -12,7 +12,7 @@ from typing import Any
 from epam_data.schema import check_key
 from epam_data.shards.codec import MEMBERS
 from epam_data.shards.layout import BLOCK, IndexRow, padded
-from epam_data.system.file_reads import disable_readahead, read_exactly
+from epam_data.system.file_reads import IrregularFileError, disable_readahead, open_regular, read_exactly
 
 
 class ShardReader:
@@ -56,10 +56,10 @@ class ShardReader:
             return self._descriptors[shard]
         path = self.folder / f"{self.names[shard]}.tar"
         try:
-            descriptor = os.open(path, os.O_RDONLY)
+            descriptor = open_regular(path)
         except FileNotFoundError:
             raise ValueError(f"{path}: the manifest lists this shard, but there is no such file") from None
-        except PermissionError as error:
+        except (PermissionError, IrregularFileError) as error:
             raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
         disable_readahead(descriptor)
         self._descriptors[shard] = descriptor

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from epam_data.schema import SCHEMA_VERSION, Sample
+from epam_data.schema import SCHEMA_VERSION, Sample, Stored
 from epam_data.shards.codec import absent_members, decode
-from epam_data.shards.head import HEAD
+from epam_data.shards.head import HEAD, MAX_HEAD_BYTES
 from epam_data.shards.index import load_index
 from epam_data.shards.layout import BLOCK, padded, read_header
 from epam_data.shards.manifest import Manifest, load_manifest
+from epam_data.system.file_reads import open_regular
+from epam_data.system.printable import printable
 from epam_data.system.remote import is_url
+from epam_data.system.typed_json import decode_json
 
 Members = dict[str, bytes]
 
@@ -59,17 +62,35 @@ def describe_shard(location: str) -> str:
         for key, ranges in _clips_of_tar(file, location):
             size = sum(length for _, length in ranges.values())
             end = max(offset + padded(length) for offset, length in ranges.values())
-            has_head = HEAD in ranges and sum(ranges[HEAD]) <= num_bytes
-            values = json.loads(_read_at(file, *ranges[HEAD])) if has_head else {}
-            label = "hidden" if values.get("label") is None else str(values["label"])
-            split, frames = values.get("split", "?"), values.get("num_frames", "?")
+            split, label, frames, damage = _head_columns(file, ranges.get(HEAD), num_bytes)
             absent = absent_members(ranges)
-            lacks = f"  lacks {', '.join(absent)}" if absent else ""
-            lines.append(f"  {key:<24} {split:<6} {label:>6} {frames:>7} {size / 1e3:>9.1f}{lacks}")
+            lacks = f"  lacks {', '.join(absent)}" if absent else damage
+            lines.append(f"  {printable(key):<24} {split:<6} {label:>6} {frames:>7} {size / 1e3:>9.1f}{lacks}")
             total, count = total + size, count + 1
     if num_bytes < end + 2 * BLOCK:
         lines.append(f"  cut short: the file ends at byte {num_bytes}, expected at {end + 2 * BLOCK} or later")
     return "\n".join([*lines, f"  {f'{count} clips':<24} {'':<6} {'':>6} {'':>7} {total / 1e3:>9.1f}"])
+
+
+def _head_columns(file: BinaryIO, head: tuple[int, int] | None, num_bytes: int) -> tuple[str, str, str, str]:
+    """Split, label and frames as `KEY.json` says, and what is wrong with it; damage costs this clip's columns alone."""
+    if head is None or sum(head) > num_bytes:
+        return "?", "?", "?", ""
+    if head[1] > MAX_HEAD_BYTES:
+        return "?", "?", "?", f"  KEY.json has {head[1]} bytes"
+    try:
+        values = decode_json(_read_at(file, *head), _HeadColumns, "KEY.json")
+    except ValueError as error:
+        return "?", "?", "?", f"  {printable(error)}"
+    label = "hidden" if values.label is None else str(values.label)
+    return printable(values.split, 20), label, "?" if values.num_frames is None else str(values.num_frames), ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _HeadColumns:
+    split: str = "?"
+    label: Stored | None = None
+    num_frames: Stored | None = None
 
 
 def read_sample(location: str | Path, key: str) -> tuple[Sample, Members]:
@@ -109,7 +130,7 @@ def open_binary(location: str) -> BinaryIO:
     """
     try:
         if not is_url(location):
-            return Path(location).open("rb")
+            return os.fdopen(open_regular(location), "rb")
         import fsspec
 
         opened: BinaryIO = fsspec.open(location, "rb").open()
@@ -123,15 +144,13 @@ def open_binary(location: str) -> BinaryIO:
 
 
 def _from_directory(location: str, key: str) -> Members:
-    manifest, index = load_manifest(location), load_index(location)
+    manifest = load_manifest(location)
+    index = load_index(location, manifest)
     if key not in index.row_of_key:
         raise ValueError(_no_clip(location, key, list(index.row_of_key)))
     number = index.row_of_key[key]
     row = index.row(number)
-    in_shard = int(index.shard[number])
-    if not 0 <= in_shard < len(manifest.shards):
-        raise ValueError(f"{location}: {key}: its shard must be in 0..{len(manifest.shards) - 1}, got {in_shard}")
-    shard = f"{location}/{manifest.shards[in_shard].name}.tar"
+    shard = f"{location}/{manifest.shards[index.shard[number]].name}.tar"
     ranges = zip(manifest.codecs.endings, row.member_offsets(), row.member_bytes, strict=True)
     with open_binary(shard) as file:
         return {ending: _read_at(file, offset, num_bytes) for ending, offset, num_bytes in ranges}
@@ -148,7 +167,7 @@ def _from_tar(location: str, key: str) -> Members:
 
 
 def _no_clip(location: str, key: str, known: list[str]) -> str:
-    such_as = f", such as {known[0]}" if known else ""
+    such_as = f", such as {printable(known[0])}" if known else ""
     return f"{location}: no clip {key!r} among {len(known)}{such_as}"
 
 
@@ -176,8 +195,10 @@ def _clips_of_tar(file: BinaryIO, location: str) -> Iterator[tuple[str, dict[str
 
 
 def _read_at(file: BinaryIO, offset: int, num_bytes: int) -> bytes:
+    """The bytes there; fewer at the end of the file, which may have any size in a header."""
+    left = file.seek(0, os.SEEK_END) - offset
     file.seek(offset)
-    return file.read(num_bytes)
+    return file.read(max(min(num_bytes, left), 0))
 
 
 def _totals(manifest: Manifest) -> list[str]:

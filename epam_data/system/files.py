@@ -7,10 +7,12 @@ import errno
 import hashlib
 import os
 import shutil
+import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from epam_data.system.progress import volume
 
@@ -60,6 +62,17 @@ def path_in_errors(path: Path) -> Iterator[None]:
         if cause.errno in (errno.ENOSPC, errno.EDQUOT):
             text += f", {volume(shutil.disk_usage(path.parent).free)} are free"
         raise OSError(cause.errno, text, str(path)) from error
+
+
+def private_file(data: bytes) -> tuple[str, BinaryIO]:
+    """A temporary file with these bytes, and a path by which the processes that we start can open it.
+
+    It exists while the file object or such a process has it open: on Linux it has no name, so nothing can be left over.
+    """
+    file = cast(BinaryIO, tempfile.TemporaryFile() if sys.platform == "linux" else tempfile.NamedTemporaryFile())
+    file.write(data)
+    file.flush()
+    return (f"/proc/{os.getpid()}/fd/{file.fileno()}" if sys.platform == "linux" else str(file.name)), file
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,4 +1,8 @@
-"""Folders by URL: objects under a prefix of a store (s3://bucket/ntu60) or on a web server, read with retries."""
+"""Folders by URL: objects under a prefix of a store (s3://bucket/ntu60) or on a web server, read with retries.
+
+Web servers are read through connections of fsspec, but never more bytes than were asked for: it reads an answer to its
+end, however long it is. Redirects lead to http and https only (aiohttp sees to it).
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,20 @@ _log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 _FIRST_WAIT_SECONDS = 0.5  # doubled after each failure
+
+
+TIMEOUT = {"total": 300.0, "sock_connect": 30.0, "sock_read": 60.0}
+"""Seconds of one request: in total, until a connection, from one piece of the answer to the next."""
+
+_BLOCK_BYTES = 1 << 16
+_AT_ONCE = 64  # requests
+
+_TOTAL_SECONDS = 600.0  # of an operation with all its attempts; afterwards a new attempt is not begun
+_MAX_BYTES = 1 << 32  # of an object that is read whole
+
+
+class TooLongError(OSError):
+    """A server sends more bytes than were asked for: a file over its limit, or the complete file for a range of it."""
 
 
 class NoRangesError(OSError):
@@ -51,7 +69,8 @@ class RemoteFolder:
         import fsspec  # slow to import, and most runs read a local folder
 
         try:
-            return fsspec.core.url_to_fs(self.url, use_listings_cache=False)[0]
+            options = _options_of_web() if self.url.startswith(("http://", "https://")) else {}
+            return fsspec.core.url_to_fs(self.url, use_listings_cache=False, **options)[0]
         except ImportError as error:
             raise ValueError(f"{self.url}: {error}; for s3:// pip install 'epam[s3]'") from None
         except ValueError as error:  # "Protocol not known"
@@ -61,9 +80,21 @@ class RemoteFolder:
         """The path of an object in the file system."""
         return f"{self.fs._strip_protocol(self.url)}/{name}"
 
-    def read(self, name: str) -> bytes | None:
-        """The content of an object; None if it does not exist."""
-        return self._unless_absent("read", name, lambda path: bytes(self.fs.cat_file(path)))
+    def read(self, name: str, max_bytes: int = _MAX_BYTES) -> bytes | None:
+        """The content of an object; None if it does not exist.
+
+        Raises:
+            OSError: it has more than `max_bytes`, or cannot be read.
+        """
+
+        def whole(path: str) -> bytes:
+            if _is_web(self.fs):
+                return _read_file(self.fs, path, max_bytes)
+            if int(self.fs.size(path)) > max_bytes:
+                raise TooLongError(f"larger than {max_bytes} bytes, the most that is read")
+            return bytes(self.fs.cat_file(path))
+
+        return self._unless_absent("read", name, whole)
 
     def size(self, name: str) -> int | None:
         """Size of an object in bytes; None if it does not exist."""
@@ -78,7 +109,11 @@ class RemoteFolder:
         names, begins, ends = map(list, zip(*ranges, strict=True))
 
         def fetch() -> list[bytes]:
-            parts = list(map(bytes, self.fs.cat_ranges(list(map(self.path, names)), begins, ends, on_error="raise")))
+            paths = list(map(self.path, names))
+            if _is_web(self.fs):
+                parts = self._from_web(list(zip(paths, begins, ends, strict=True)))
+            else:
+                parts = list(map(bytes, self.fs.cat_ranges(paths, begins, ends, on_error="raise")))
             for name, begin, end, part in zip(names, begins, ends, parts, strict=True):
                 if len(part) > end - begin:
                     raise NoRangesError("the server sends complete files only, not byte ranges")
@@ -87,6 +122,12 @@ class RemoteFolder:
             return parts
 
         return self.retry("read", names[0], fetch)
+
+    def _from_web(self, ranges: list[tuple[str, int, int]]) -> list[bytes]:
+        try:
+            return _read_ranges(self.fs, ranges)
+        except TooLongError:
+            raise NoRangesError("the server sends complete files only, not byte ranges") from None
 
     def retry(self, what: str, name: str, operation: Callable[[], Result]) -> Result:
         """Run `operation`, retrying it: stores sometimes answer 500 or drop the connection.
@@ -97,8 +138,9 @@ class RemoteFolder:
             operation: what to run.
 
         Raises:
-            OSError: permission denied, an error that a retry cannot fix, or all attempts failed.
+            OSError: permission denied, an error that a retry cannot fix, all attempts failed, or they took too long.
         """
+        begun = time.monotonic()
         for attempt in range(self._attempts):
             try:
                 return operation()
@@ -109,9 +151,11 @@ class RemoteFolder:
             except Exception as error:  # each store's package has its own errors for a broken connection
                 if _is_final(error):
                     raise OSError(f"{self.url}/{name}: could not be {what} ({error or repr(error)})") from error
-                if attempt == self._attempts - 1:
+                seconds = time.monotonic() - begun
+                if attempt == self._attempts - 1 or seconds > _TOTAL_SECONDS:
+                    tried = f"{attempt + 1} attempts" if attempt == self._attempts - 1 else f"{seconds:.0f} s"
                     raise OSError(
-                        f"{self.url}/{name}: could not be {what} in {self._attempts} attempts ({error or repr(error)})"
+                        f"{self.url}/{name}: could not be {what} in {tried} ({error or repr(error)})"
                     ) from error
                 if attempt:  # a single failure is not worth a warning
                     failure = f"{self.url}/{name}: not {what} yet ({error or repr(error)})"
@@ -130,11 +174,86 @@ class RemoteFolder:
         return self.retry(what, name, attempt)
 
 
+def _is_web(fs: Any) -> bool:
+    """Whether an fsspec file system is a web server."""
+    protocols = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
+    return "http" in protocols or "https" in protocols
+
+
+def _options_of_web() -> dict[str, Any]:
+    """The options of fsspec for web servers: `TIMEOUT`.
+
+    Raises:
+        ImportError: aiohttp is not installed.
+    """
+    import aiohttp
+
+    return {"client_kwargs": {"timeout": aiohttp.ClientTimeout(**TIMEOUT)}}
+
+
+def _read_file(fs: Any, url: str, max_bytes: int) -> bytes:
+    """The content of a URL.
+
+    Raises:
+        FileNotFoundError: there is none.
+        TooLongError: it has more than `max_bytes`.
+        Exception: aiohttp's own errors.
+    """
+    from fsspec.asyn import sync
+
+    data: bytes = sync(fs.loop, _get, fs, url, max_bytes, {})
+    return data
+
+
+def _read_ranges(fs: Any, ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
+    """Bytes begin ... end - 1 for each (url, begin, end), requested in parallel; raises as `_read_file` does."""
+    from fsspec.asyn import sync
+
+    parts: list[bytes] = sync(fs.loop, _get_ranges, fs, ranges)
+    return parts
+
+
+async def _get_ranges(fs: Any, ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
+    import asyncio  # here: most commands never need it
+
+    free = asyncio.Semaphore(_AT_ONCE)
+
+    async def get(url: str, begin: int, end: int) -> bytes:
+        async with free:
+            return await _get(fs, url, end - begin, {"Range": f"bytes={begin}-{end - 1}"})
+
+    tasks = [asyncio.ensure_future(get(*each)) for each in ranges if each[1] < each[2]]
+    try:
+        parts = iter(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:  # one failed: the others' bytes are of no use
+            task.cancel()
+    return [next(parts) if begin < end else b"" for _, begin, end in ranges]
+
+
+async def _get(fs: Any, url: str, max_bytes: int, headers: dict[str, str]) -> bytes:
+    session = await fs.set_session()
+    options = {**fs.kwargs, "headers": {**fs.kwargs.get("headers", {}), **headers}}
+    data = bytearray()
+    async with session.get(fs.encode_url(url), **options) as answer:
+        if answer.status == 404:
+            raise FileNotFoundError(url)
+        answer.raise_for_status()
+        async for block in answer.content.iter_chunked(_BLOCK_BYTES):
+            data += block
+            if len(data) > max_bytes:
+                raise TooLongError(f"more than {max_bytes} bytes were sent")
+    return bytes(data)
+
+
+_FINAL = ("NoCredentialsError", "NonHttpUrlRedirectClientError", "TooManyRedirects")  # of botocore and aiohttp
+
+
 def _is_final(error: Exception) -> bool:
     """Whether a retry would fail too: the object does not exist, or the server refuses the request (HTTP 4xx)."""
     if _is_lost_upload(error):
         return False
-    if isinstance(error, (FileNotFoundError, NoRangesError)) or type(error).__name__ == "NoCredentialsError":
+    if isinstance(error, (FileNotFoundError, NoRangesError, TooLongError)) or type(error).__name__ in _FINAL:
         return True
     status = getattr(error, "status", None)
     return isinstance(status, int) and 400 <= status < 500 and status not in (408, 429)

@@ -12,8 +12,11 @@ from typing import Any, TypeVar, cast, get_args
 import msgspec
 
 from epam_data.system.checked_fields import allowed, field_kinds
+from epam_data.system.printable import brief, printable
 
 T = TypeVar("T")
+
+_SHOWN_BYTES, _SHOWN_CHARACTERS = 1 << 20, 1000  # of a text that is shown in an error, and of the error
 
 
 def decode_json(data: bytes | memoryview, kind: type[T], what: str) -> T:
@@ -33,7 +36,7 @@ def decode_json(data: bytes | memoryview, kind: type[T], what: str) -> T:
     except msgspec.ValidationError as error:
         raise ValueError(f"{what}: {_in_words(error, data, kind)}") from error
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{what}: not JSON ({error})") from error
+        raise ValueError(f"{what}: not JSON ({printable(error)})") from None  # without its traceback of 1,000 levels
     return value
 
 
@@ -45,17 +48,29 @@ def _decoder(kind: Hashable) -> msgspec.json.Decoder[Any]:
 def _in_words(error: msgspec.ValidationError, data: bytes | memoryview, kind: Any) -> str:
     """From "Expected `int`, got `str` - at `$.sizes[1]`" to "sizes[1]: expected int, got x"."""
     if isinstance(error.__cause__, ValueError):  # from a dataclass that checks itself
-        return str(error.__cause__)
+        return printable(error.__cause__, _SHOWN_CHARACTERS)
     message, _, path = str(error).replace("`", "").partition(" - at $")
     message = message.replace("Object missing required field", "lacks")
     if message.startswith("Expected "):
         message = message[0].lower() + message.partition(", got ")[0][1:]
         with suppress(ValueError, LookupError, TypeError, RecursionError):  # the rest of the text may not be JSON
-            message += f", got {_value_at(json.loads(bytes(data)), path)!s:.80}"
+            message += f", got {printable(_text(_value_at(json.loads(_small(data)), path)), 80)}"
     if message.startswith("Invalid enum value "):
         with suppress(LookupError, TypeError):  # below a dict or a union, `_kind_at` does not find it
             message = f"expected {allowed(_kind_at(kind, path))}, got {message.removeprefix('Invalid enum value ')}"
-    return f"{path.removeprefix('.')}: {message}" if path else message
+    shown = printable(message, _SHOWN_CHARACTERS)
+    return f"{printable(path.removeprefix('.'))}: {shown}" if path else shown
+
+
+def _small(data: bytes | memoryview) -> bytes:
+    """The text, if an error is worth parsing it again."""
+    if len(data) > _SHOWN_BYTES:
+        raise ValueError("too large")
+    return bytes(data)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else brief(value)
 
 
 def _kind_at(kind: Any, path: str) -> Any:

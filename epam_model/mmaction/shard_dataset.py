@@ -48,7 +48,7 @@ class ShardDataset(Dataset[dict[str, Any]]):
         self.root, self.split, self.test_mode = Path(root), split, test_mode
         self.settings = _settings(stream or {})
         self.manifest = load_manifest(self.root)
-        index = load_index(self.root)
+        index = load_index(self.root, self.manifest)
         self._rows = index.rows_of(self.manifest.shards_of(split))
         if not len(self._rows):
             known = sorted({shard.split for shard in self.manifest.shards})

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from epam_data.readers.names import possible_keys
 from epam_data.schema import SampleInfo, stored_label
-from epam_data.shards.codec import CODECS, MemberCodecs
+from epam_data.shards.codec import CODECS, MemberCodecs, frames_shape
 from epam_data.shards.head import HEAD, SampleHead, checksum, read_head
 from epam_data.shards.layout import IndexRow
 from epam_data.shards.manifest import Manifest, ShardEntry
@@ -69,7 +69,8 @@ def open_sample(members: dict[str, memoryview], row: IndexRow, entry: ShardEntry
     except ValueError as error:
         faults.append(Fault(member=codecs.keypoints, what=str(error)))
     try:
-        heatmap = _checked_heatmap(codecs.decode_heatmap(members[codecs.heatmap]), info, manifest.layout)
+        most = info.num_frames * manifest.num_channels * manifest.prepare.heatmap_size_px**2  # whatever the JSON says
+        heatmap = _checked_heatmap(codecs.decode_heatmap(members[codecs.heatmap], most), info, manifest.layout)
     except ValueError as error:
         faults.append(Fault(member=codecs.heatmap, what=str(error)))
     faults += frame_faults(members[codecs.frames], offsets, info, codecs)
@@ -150,7 +151,10 @@ def decode_all_frames(
     """All frames, (T, S, S, 3) uint8 RGB, or the fault of the first frame that cannot be decoded."""
     info, offsets = opened.info, opened.frame_offsets
     assert info is not None
-    frames = np.empty((info.num_frames, info.rgb_size_px, info.rgb_size_px, 3), np.uint8)
+    try:
+        frames = np.empty(frames_shape(info, len(member), codecs), np.uint8)
+    except ValueError as error:
+        return None, Fault(member=codecs.frames, what=str(error))
     for frame, (start, end) in enumerate(pairwise(offsets)):
         try:
             codecs.decode_frame(member[start:end], frames[frame], frame)

@@ -9,6 +9,8 @@ from epam_data.check.rules.finding import Finding
 from epam_data.shards.codec import ROLES
 from epam_data.shards.layout import BLOCK, IndexRow, MemberHeader, read_header
 
+_SCANNED_BYTES = 1 << 20
+
 
 def expected_headers(rows: Sequence[IndexRow], endings: Sequence[str]) -> list[MemberHeader]:
     """The headers that the index implies for a shard, in order."""
@@ -126,6 +128,8 @@ class _Report:
 
 
 def _first_nonzero(data: memoryview) -> int | None:
-    content = bytes(data)
-    zeros = len(content) - len(content.lstrip(b"\0"))
-    return None if zeros == len(content) else zeros
+    for start in range(0, len(data), _SCANNED_BYTES):
+        content = bytes(data[start : start + _SCANNED_BYTES])
+        if rest := content.lstrip(b"\0"):
+            return start + len(content) - len(rest)
+    return None

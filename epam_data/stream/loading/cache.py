@@ -1,15 +1,17 @@
 """A local folder that caches the remote shards in use: each is fetched once, and the total size is limited.
 
-Any number of processes share it without a server. They coordinate by kernel file locks, which are released when a
-process dies for any reason (except that a child forked during a download keeps that lock).
+Any number of processes share it without a server, by kernel file locks, which are released when a process dies for any
+reason (except that a child forked during a download keeps that lock).
 
     .train-000007-3f2a….cached.partial   exclusive lock of the process that fetches it; others wait for it
     train-000007-3f2a….cached            shared lock of each process while it reads a sample
+    train-000007-3f2a….hashed            notes of the runs that have hashed it
     .lock                                exclusive lock while a process makes room
 
 A shard gets its final name when it is complete and its SHA-256 matches the manifest, so a broken download is never
-visible. Its size is reserved before it is fetched. To make room, the least recently used shard that nobody is reading
-is removed.
+visible. One that is already there is hashed before its first use in a run, see `verified.py`. All files are this user's
+alone: where others may write, each user has a folder, and links are not followed. A shard's size is reserved before it
+is fetched. To make room, the least recently used shard that nobody is reading is removed.
 """
 
 from __future__ import annotations
@@ -19,24 +21,26 @@ import errno
 import fcntl
 import hashlib
 import os
+import stat
 import time
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from epam_data.shards.manifest import ShardEntry
+from epam_data.stream.loading.refusals import check_refusal, write_refusal
+from epam_data.stream.loading.verified import NOTES, VerifiedShards, file_hash
 from epam_data.system.files import PARTIAL, path_in_errors, sync_folder
-from epam_data.system.locked_files import is_at, open_locked, release, remove
+from epam_data.system.locked_files import is_at, open_locked, open_own, own_folder, release, remove
 from epam_data.system.progress import volume
 from epam_data.system.remote import RemoteFolder
 
 CACHED = ".cached"
 """Ending of a cached shard; other files in the folder are never removed."""
 
-_BLOCK_BYTES = 8 << 20
-_BLOCKS_AT_ONCE = 4
+_BLOCK_BYTES, _BLOCKS_AT_ONCE = 8 << 20, 4
 _DOWNLOADS = 2  # attempts for a shard with a wrong hash
 _WAIT_SECONDS = 0.1  # between checks for room
-_REFUSED, _REFUSED_SECONDS = ".refused", 600.0  # a note for other processes: do not fetch this shard for a while
+_REFUSED = ".refused"
 
 
 class _NoRoomError(Exception):
@@ -48,14 +52,17 @@ class ShardCache:
 
     Args:
         remote: location of the shards.
-        folder: the cache, created if missing; several data sets may share it.
-        max_bytes: limit on the total size of the cached files.
+        folder: the cache, created if missing; several data sets may share it. If other users may write there, a
+            folder of this user inside it is used.
+        max_bytes: limit on the total size of the cached files of this user.
+
+    Raises:
+        PermissionError: the folder cannot be used safely; says why.
     """
 
     def __init__(self, remote: RemoteFolder, folder: Path, max_bytes: int) -> None:
-        self.remote, self.folder, self.max_bytes = remote, folder, max_bytes
-        with path_in_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+        self.remote, self.folder, self.max_bytes = remote, own_folder(folder), max_bytes
+        self._verified = VerifiedShards()
 
     def path(self, shard: ShardEntry) -> Path:
         """The path of a shard in the cache. Equal shards share a path; those of different builds do not."""
@@ -101,12 +108,12 @@ class ShardCache:
         descriptor = open_locked(path, os.O_RDONLY, fcntl.LOCK_SH)
         if descriptor is None:
             return
-        digest = hashlib.sha256()
-        with os.fdopen(descriptor, "rb") as file, contextlib.suppress(OSError):  # unreadable counts as damaged
-            while block := file.read(1 << 20):
-                digest.update(block)
-        if digest.hexdigest() != shard.sha256:
-            remove(path)
+        found = ""
+        with contextlib.suppress(OSError):  # unreadable counts as damaged
+            found = file_hash(descriptor)
+        release(descriptor)
+        if found != shard.sha256:
+            self._remove(path)
 
     def touch(self, shards: Iterable[ShardEntry]) -> None:
         """Mark cached shards as used now, the first as the most recent: they are needed in this order."""
@@ -126,13 +133,14 @@ class ShardCache:
         while True:
             descriptor = open_locked(path, os.O_RDONLY, fcntl.LOCK_SH)
             if descriptor is not None:
-                if os.fstat(descriptor).st_size == shard.num_bytes:
-                    with contextlib.suppress(PermissionError):  # another user's file can still be read
-                        _mark_used(descriptor)
+                if self._is_right(path, descriptor, shard):
+                    _mark_used(descriptor)
                     return descriptor
                 release(descriptor)
-                remove(path)  # incomplete: the machine stopped before all of it was on disk
-            self._check_refused(path)
+                # Damaged, planted, or incomplete: the machine stopped while it was written.
+                if not self._remove(path):  # another process is looking at it, too
+                    time.sleep(_WAIT_SECONDS)
+            check_refusal(path.with_suffix(_REFUSED))
             try:
                 descriptor = open_locked(partial, os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -149,6 +157,17 @@ class ShardCache:
             elif self._download(shard, descriptor, partial, ahead):
                 return descriptor
 
+    def _is_right(self, path: Path, descriptor: int, shard: ShardEntry) -> bool:
+        try:
+            return os.fstat(descriptor).st_size == shard.num_bytes and self._verified.check(path, descriptor, shard)
+        except OSError as error:
+            release(descriptor)
+            raise OSError(error.errno, f"cannot be read ({error.strerror})", str(path)) from error
+
+    def _remove(self, path: Path) -> bool:
+        """Remove a cached shard and its notes, unless a process reads it."""
+        return remove(path) and (remove(path.with_suffix(NOTES)) or True)
+
     def _download(self, shard: ShardEntry, descriptor: int, partial: Path, ahead: Collection[Path] | None) -> bool:
         """Fetch into the locked file and give it its final name. If it returns False, the descriptor is closed."""
         path = self.path(shard)
@@ -162,13 +181,15 @@ class ShardCache:
                         break
                 else:
                     reason = f"its SHA-256 is {found}, the manifest says {shard.sha256}; damaged, or from another build"
-                    path.with_suffix(_REFUSED).write_text(f"{self.remote.url}/{shard.name}.tar: {reason}")
-                    self._check_refused(path)
+                    reason = f"{self.remote.url}/{shard.name}.tar: {reason}"
+                    write_refusal(path.with_suffix(_REFUSED), reason)
+                    raise ValueError(reason)
                 os.fsync(descriptor)
                 partial.replace(path)
                 sync_folder(self.folder)
                 fcntl.flock(descriptor, fcntl.LOCK_SH)
                 _mark_used(descriptor)
+                self._verified.add(path, descriptor, shard)
                 if is_at(path, descriptor):  # otherwise it was removed between the two locks
                     return True
         except BaseException:
@@ -177,14 +198,6 @@ class ShardCache:
             raise
         release(descriptor)
         return False
-
-    def _check_refused(self, path: Path) -> None:
-        """Raise a ValueError if a process recently noted that a shard is unusable."""
-        note = path.with_suffix(_REFUSED)
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - note.stat().st_mtime < _REFUSED_SECONDS:
-                raise ValueError(note.read_text())
-            note.unlink()
 
     def _copy(self, shard: ShardEntry, descriptor: int) -> str:
         """Fetch the shard into the file; returns the SHA-256 of the received data."""
@@ -231,7 +244,7 @@ class ShardCache:
     def _remove_oldest(self, keep: Collection[Path]) -> bool:
         """Remove an unused file: leftovers of a dead process first, then the least recently used shard."""
         files = [path for path, _ in self._files() if path not in keep]
-        return any(map(remove, sorted(files, key=lambda path: (path.suffix != PARTIAL, _last_use(path)))))
+        return any(map(self._remove, sorted(files, key=lambda path: (path.suffix != PARTIAL, _last_use(path)))))
 
     def _files(self) -> list[tuple[Path, int]]:
         """Cached and partial shards with the bytes they use or have reserved."""
@@ -239,13 +252,15 @@ class ShardCache:
         for path in self.folder.iterdir():
             if path.suffix == CACHED or path.name.endswith(CACHED + PARTIAL):
                 with contextlib.suppress(FileNotFoundError):
-                    found.append((path, path.stat().st_size))
+                    status = path.lstat()
+                    if stat.S_ISREG(status.st_mode):
+                        found.append((path, status.st_size))
         return found
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """Exclusive right to make room."""
-        descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT)
+        descriptor = open_own(self.folder / ".lock", os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
@@ -269,7 +284,7 @@ def _mark_used(file: Path | int) -> None:
 
 def _last_use(path: Path) -> int:
     try:
-        return path.stat().st_mtime_ns
+        return path.lstat().st_mtime_ns
     except FileNotFoundError:
         return 0
 

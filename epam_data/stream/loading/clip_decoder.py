@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from epam_data.schema import SampleInfo
-from epam_data.shards.codec import HEATMAP, KEYPOINTS
+from epam_data.shards.codec import HEATMAP, KEYPOINTS, MAX_ARRAY_BYTES
 from epam_data.shards.head import SampleHead
 from epam_data.shards.manifest import Manifest
 from epam_data.stream.loading.slots import Arrays, SlotLayout
@@ -19,6 +19,9 @@ from epam_data.stream.settings import StreamSettings
 
 ByteRange = tuple[int, int]
 """Offset and number of bytes."""
+
+_MAX_PERSONS = 1000
+_FIXED_BYTES = 1 << 18  # of a member, whatever it holds: headers, tables
 
 
 class ClipDecoder:
@@ -43,6 +46,8 @@ class ClipDecoder:
         self._cropped = settings.crop(training) != "none"
         self._recoloured = training and (settings.brightness > 0 or settings.contrast > 0)
         self._num_channels = manifest.num_channels
+        # JPEG can need more bytes than the pixels, but not twice as many.
+        self._max_frame_bytes = 2 * 3 * manifest.prepare.rgb_size_px**2 + _FIXED_BYTES
         if self._drawn and manifest.prepare.heatmap_kind == "limbs":
             raise ValueError(
                 "stream.heatmap must be stored for shards of limbs, got drawn: only Gaussians of joints are "
@@ -102,7 +107,10 @@ class ClipDecoder:
         offsets = head.members.frame_offsets
         for clip, draw in enumerate(draws):
             frames = draw.rgb_frames.tolist()
-            jpegs = read([(offsets[frame], offsets[frame + 1] - offsets[frame]) for frame in frames])
+            ranges = [(offsets[frame], offsets[frame + 1] - offsets[frame]) for frame in frames]
+            if (most := max(size for _, size in ranges)) > self._max_frame_bytes:
+                raise ValueError(f"a frame has {most} bytes, expected {self._max_frame_bytes} or less")
+            jpegs = read(ranges)
             for slot, frame, jpeg in zip(out["rgb"][clip], frames, jpegs, strict=True):
                 head.check_frame(self._codecs.frames, frame, jpeg)
                 self._codecs.decode_frame(jpeg, slot, frame)
@@ -116,7 +124,17 @@ class ClipDecoder:
         head.check(self._codecs.endings[self.pose_member], member)
         if self._drawn:
             return self._checked_keypoints(head.info, self._codecs.decode_keypoints(member))
-        return self._checked_heatmap(head.info, self._codecs.decode_heatmap(member))
+        num_bytes = self._heatmap_bytes(head.info.num_frames)
+        return self._checked_heatmap(head.info, self._codecs.decode_heatmap(member, num_bytes))
+
+    def max_pose_bytes(self, num_frames: int) -> int:
+        """The most bytes that the keypoints and the heatmap of a sample take in a shard."""
+        keypoints = _MAX_PERSONS * num_frames * self._num_channels * 3 * 4
+        heatmap = self._heatmap_bytes(num_frames)
+        return min(keypoints + heatmap + heatmap // 128, MAX_ARRAY_BYTES) + _FIXED_BYTES
+
+    def _heatmap_bytes(self, num_frames: int) -> int:
+        return num_frames * self._num_channels * self._prepare.heatmap_size_px**2
 
     def put_pose(self, head: SampleHead, pose: NDArray[Any], draws: list[Draw], out: Arrays) -> None:
         """Write the drawn frames of `decode_pose`'s result into the batch.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from epam_data.shards.codec import FRAMES, INFO
-from epam_data.shards.head import HEAD, SampleHead, read_head
+from epam_data.shards.head import HEAD, MAX_HEAD_BYTES, SampleHead, read_head
 from epam_data.shards.index import Index
 from epam_data.shards.layout import IndexRow
 from epam_data.shards.manifest import Manifest
@@ -97,7 +97,10 @@ class ClipReader:
     def _read_head(self, row: IndexRow, source: SampleBytes) -> tuple[SampleHead, memoryview]:
         """The head and the member that the heatmap comes from, in one read: both are before the frames."""
         starts, pose = row.member_offsets(), self.decoder.pose_member
-        data = memoryview(source.read(row.offset, starts[pose] + row.member_bytes[pose] - row.offset))
+        num_bytes = starts[pose] + row.member_bytes[pose] - row.offset
+        if num_bytes > (most := MAX_HEAD_BYTES + self.decoder.max_pose_bytes(row.num_frames)):
+            raise ValueError(f"its first members have {num_bytes} bytes, expected {most} or less")
+        data = memoryview(source.read(row.offset, num_bytes))
 
         def member(which: int) -> memoryview:
             begin = starts[which] - row.offset

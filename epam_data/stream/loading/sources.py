@@ -17,6 +17,8 @@ from epam_data.stream.settings import StreamSettings
 from epam_data.system.file_reads import prefetch, read_cached, read_exactly
 from epam_data.system.remote import RemoteFolder, is_url
 
+_MAX_SAMPLE_BYTES = 1 << 30  # of a sample by URL, which is fetched whole
+
 
 class Span(NamedTuple):
     """The bytes of one sample."""
@@ -29,6 +31,11 @@ class Span(NamedTuple):
     def of(cls, shard: int, row: IndexRow) -> Span:
         """The span of an index row."""
         return cls(shard, row.offset, row.end)
+
+    @property
+    def num_bytes(self) -> int:
+        """How many there are."""
+        return self.end - self.begin
 
 
 class SampleBytes(Protocol):
@@ -162,12 +169,15 @@ class RangedShards:
     def sample(self, span: Span) -> Iterator[SampleBytes]:
         if (error := self._look(span.shard)) is not None:
             raise error
+        if span.num_bytes > _MAX_SAMPLE_BYTES:
+            raise ValueError(f"has {span.num_bytes} bytes, the most that is fetched at once is {_MAX_SAMPLE_BYTES}")
         data = self._fetched.get(span)
         yield _Fetched(self._fetch([span])[0] if data is None else data, span.begin)
 
     def expect_samples(self, spans: Iterable[Span]) -> None:
         """Fetch them in parallel; errors of a shard are raised when it is read."""
-        wanted = [span for span in dict.fromkeys(spans) if self._look(span.shard) is None]
+        small = [span for span in dict.fromkeys(spans) if span.num_bytes <= _MAX_SAMPLE_BYTES]
+        wanted = [span for span in small if self._look(span.shard) is None]
         self._fetched = dict(zip(wanted, self._fetch(wanted) if wanted else [], strict=True))
 
     def expect_shards(self, shards: Sequence[int]) -> None:

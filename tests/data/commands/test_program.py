@@ -130,3 +130,12 @@ def test_the_table_is_true(name: str):
     assert (command.__doc__ or "").splitlines()[0] == entry.summary
     assert function.__name__ == f"{name}_command"
     assert set(entry.positionals) <= set(command.__dataclass_fields__)
+
+
+def test_texts_of_strangers_move_no_cursor(run, capsys):
+    def bake(command: BakeCommand) -> int:
+        logging.getLogger("epam_data").warning("%s is damaged", "\x1b[2Jclip")
+        raise ValueError("\x1b]0;title\x07\nis no name")
+
+    assert run(bake, *GOOD) == 2
+    assert capsys.readouterr().err == "\\x1b[2Jclip is damaged\nkitchen bake: \\x1b]0;title\\x07\nis no name\n"

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+import tracemalloc
 from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
@@ -172,7 +173,7 @@ def test_objects_are_not_pickled(codecs: dict[str, ArrayCodec]) -> None:
 def test_pickled_keypoints_are_not_run() -> None:
     buffer = io.BytesIO()
     np.save(buffer, np.array([{}], object), allow_pickle=True)
-    with pytest.raises(ValueError, match=r"^keypoints\.npy: damaged \(Object arrays"):
+    with pytest.raises(ValueError, match=r"^keypoints\.npy: damaged \(expected numbers, got dtype\(\'O\'\)\)$"):
         USUAL_CODECS.decode_keypoints(buffer.getvalue())
 
 
@@ -211,7 +212,7 @@ def heatmap_npy(array: np.ndarray, _: ShardSettings) -> bytes:
     return buffer.getvalue()
 
 
-def load_npy(data: bytes | memoryview) -> np.ndarray:
+def load_npy(data: bytes | memoryview, max_bytes: int) -> np.ndarray:
     return np.load(io.BytesIO(data))
 
 
@@ -281,3 +282,52 @@ def test_damage_gives_a_sample_or_a_value_error(member: str, places: list[tuple[
         data[int(place * len(data))] = value
     with suppress(ValueError):
         decode(damaged(member, bytes(data[: round(length * len(data))])))
+
+
+def npy_header(text: str, version: tuple[int, int] = (1, 0)) -> bytes:
+    length = len(text).to_bytes(2 if version == (1, 0) else 4, "little")
+    return b"\x93NUMPY" + bytes(version) + length + text.encode()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (npy_header("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 17, 3)}"), "its header says "),
+        (npy_header("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 2)}") + bytes(8), ""),
+        (npy_header("{'descr': '|V8', 'fortran_order': False, 'shape': (1,)}") + bytes(8), "expected numbers, got "),
+        (npy_header("{'descr': '<U2', 'fortran_order': False, 'shape': (1,)}") + bytes(8), "expected numbers, got "),
+        (npy_header("{'descr': '<f4', 'fortran_order': False, 'shape': (1,)}", (3, 0)), "expected npy format 1.0 or "),
+    ],
+)
+def test_keypoints_take_no_more_memory_than_there_are_bytes(data: bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=rf"^keypoints\.npy: damaged \({message}"):
+        USUAL_CODECS.decode_keypoints(data)
+
+
+@pytest.mark.parametrize("array", [np.zeros((0, 3)), np.asfortranarray(np.arange(6.0).reshape(2, 3)), np.arange(3)])
+def test_any_array_of_numbers_is_decoded(array: np.ndarray) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    decoded = USUAL_CODECS.decode_keypoints(buffer.getvalue())
+    assert np.array_equal(decoded, array) and decoded.dtype == array.dtype and decoded.flags.writeable
+
+
+def test_a_heatmap_is_not_decompressed_beyond_its_size() -> None:
+    bomb = zstandard.ZstdCompressor().compress(bytes(300_000_000))
+    assert len(bomb) < 50_000
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"damaged \(a frame of 300000000 bytes, expected 1000 or less\)$"):
+        USUAL_CODECS.decode_heatmap(bomb, 1000)
+    with pytest.raises(ValueError, match=r"^clip-1: heatmap\.npy\.zst: damaged \(a frame of 300000000 bytes, expected"):
+        decode(damaged("heatmap.npy.zst", bomb))
+    assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    tracemalloc.stop()
+
+
+def test_frames_take_no_memory_that_their_bytes_cannot_fill() -> None:
+    values = json.loads(ENCODED["json"])
+    members = damaged("json", json.dumps({**values, "rgb_size_px": 60_000, "crc32": {}}).encode())
+    with pytest.raises(
+        ValueError, match=r"^clip-1: rgb\.mjpeg: \d+ bytes cannot be \d+ frames of 60000 pixels square$"
+    ):
+        decode(members)

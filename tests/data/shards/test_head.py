@@ -7,7 +7,7 @@ import zlib
 import pytest
 
 from epam_data.shards.codec import MEMBERS, encode
-from epam_data.shards.head import read_head
+from epam_data.shards.head import MAX_HEAD_BYTES, read_head
 from tests.data.raw_data import make_sample, sample_info
 
 ENCODED = encode(make_sample())
@@ -137,3 +137,37 @@ def test_any_flipped_bit_of_the_json_is_found_or_does_no_harm():
         except ValueError:
             continue
     assert 0 < harmless < 8 * len('"crc32":"heatmap.npy.zst":"json":"keypoints.npy":"rgb.mjpeg":4294967295')
+
+
+def test_a_json_without_end_or_bottom_is_refused_briefly() -> None:
+    deep = b"[" * 100_000
+    for data, message in (
+        (b" " * (MAX_HEAD_BYTES + 1), rf"has {MAX_HEAD_BYTES + 1} bytes, expected {MAX_HEAD_BYTES} or less$"),
+        (deep, "not JSON|expected object"),
+        (b'{"schema": ' + b"[" * 800 + b"]" * 800 + b"}", "shard schema .* cannot be read"),
+        (b'{"schema": ' + deep, "not JSON"),
+        (b'{"schema": 1, "key": ' + b"[" * 800 + b"]" * 800 + b"}", r"^\[\[\[\[\.\.\.\]\]\]\]: KEY\.json: "),
+        (b'{"schema": 1, "later": ' + deep, "not JSON"),
+        (with_json(key="x" * 10**6), "a key must be 1 to 80 characters"),
+        (with_json(key="\x1b[2J"), r"a key must be .*"),
+    ):
+        with pytest.raises(ValueError, match=message) as caught:
+            read_head(data)
+        assert len(str(caught.value)) < 1000 and str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, 10**9) for name in ("rgb_size_px", "heatmap_size_px")),
+        *((name, [10**9, 1]) for name in ("image_size", "video_size")),
+        ("label", 2**31),
+        ("coarse_label", 10**30),
+        ("box", [0, 0, 10**30, 1]),
+        ("heatmap_scale", 1e300),
+        ("video_frames", 10**30),
+    ],
+)
+def test_numbers_without_end_are_refused(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=rf"KEY\.json: .*{name}.*: expected "):
+        read_head(with_json(**{name: value}))

@@ -2,14 +2,19 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
+from epam_data.samples.settings import PrepareSettings
 from epam_data.shards.index import Index, index_bytes, load_index
 from epam_data.shards.layout import INDEX, IndexRow, ShardSummary
+from epam_data.shards.manifest import Manifest, ShardEntry
+from epam_data.shards.settings import ShardSettings
 
 
 def summary(name: str, split: str, *keys: str) -> ShardSummary:
@@ -24,7 +29,7 @@ def summary(name: str, split: str, *keys: str) -> ShardSummary:
         )
         for number, key in enumerate(keys)
     )
-    return ShardSummary(name=name, split=split, num_bytes=10240, sha256="0" * 64, rows=rows)
+    return ShardSummary(name=name, split=split, num_bytes=2**34, sha256="0" * 64, rows=rows)
 
 
 SHARDS = [
@@ -32,6 +37,31 @@ SHARDS = [
     summary("train-000001", "train"),
     summary("val-000000", "val", "k" * 80),
 ]
+
+
+MANIFEST = Manifest(
+    **dict.fromkeys(("dataset", "taxonomy"), "x"),
+    protocol=None,
+    skeleton="coco17",
+    joints=(),
+    classes=tuple("abcdefghij") * 8,
+    groups=(),
+    coarse_of=(),
+    prepare=PrepareSettings(),
+    shard=ShardSettings(),
+    sources={},
+    versions={},
+    problems={},
+    index_sha256="0" * 64,
+    shards=tuple(map(ShardEntry.of, SHARDS)),
+)
+
+
+def with_index(folder: Path, data: bytes, shards: Sequence[ShardSummary] = SHARDS) -> Manifest:
+    """Write an index; the manifest that goes with it."""
+    (folder / INDEX).write_bytes(data)
+    entries = tuple(map(ShardEntry.of, shards))
+    return replace(MANIFEST, index_sha256=hashlib.sha256(data).hexdigest(), shards=entries)
 
 
 def load_written(folder: Path, data: bytes) -> Index:
@@ -83,9 +113,10 @@ def test_the_file_holds_no_times_and_no_order_of_creation(tmp_path: Path) -> Non
 def test_the_index_of_another_build_is_refused(tmp_path: Path) -> None:
     data = index_bytes(SHARDS)
     (tmp_path / INDEX).write_bytes(data)
-    assert len(load_index(tmp_path, sha256=hashlib.sha256(data).hexdigest())) == 3
+    manifest = replace(MANIFEST, index_sha256=hashlib.sha256(data).hexdigest())
+    assert len(load_index(tmp_path, manifest)) == 3
     with pytest.raises(ValueError, match=rf"^{re.escape(str(tmp_path / INDEX))}: .* manifest\.json: .* another build$"):
-        load_index(tmp_path, sha256="0" * 64)
+        load_index(tmp_path, replace(manifest, index_sha256="0" * 64))
 
 
 def test_a_bad_index_is_refused(tmp_path: Path) -> None:
@@ -116,7 +147,7 @@ def test_keys_that_are_no_bytes_are_refused(tmp_path: Path) -> None:
     with h5py.File(tmp_path / INDEX, "r+") as file:
         del file["keys"]
         file["keys"] = np.arange(3)
-    message = f"{tmp_path / INDEX}: keys must be bytes of fixed length, got int64"
+    message = f"{tmp_path / INDEX}: not a readable index (keys must be |S80, got int64)"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         load_index(tmp_path)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import random
 import re
 import time
@@ -13,6 +14,7 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from epam_data.samples.settings import PrepareSettings
+from epam_data.shards import manifest as manifest_module
 from epam_data.shards.codec import MemberCodecs
 from epam_data.shards.layout import INDEX, MANIFEST
 from epam_data.shards.manifest import Manifest, ShardEntry, load_manifest
@@ -37,8 +39,8 @@ def manifest(**changes: object) -> Manifest:
         "sources": {"all.pkl": "ab"},
         "versions": {"av": "1"},
         "problems": {"skipped": 2},
-        "index_sha256": "cd",
-        "shards": (ShardEntry(name="train-000000", split="train", num_samples=2, num_bytes=9, sha256="ef"),),
+        "index_sha256": "cd" * 32,
+        "shards": (ShardEntry(name="train-000000", split="train", num_samples=2, num_bytes=10240, sha256="ef" * 32),),
     }
     return Manifest(**{**values, **changes})
 
@@ -130,7 +132,7 @@ def test_the_manifest_of_a_build(ntu60_shards: Path) -> None:
         ({"prepare": []}, r"prepare: expected object, got \[\]$"),
         ({"prepare": {"sigma_px": "wide"}}, "prepare.sigma_px: expected float, got wide$"),
         ({"prepare": {"decoder": "vlc"}}, "prepare.decoder: expected one of pyav, decord, got 'vlc'$"),
-        ({"prepare": {"rgb_size_px": 4}}, "prepare.rgb_size_px must be >= 8, got 4$"),
+        ({"prepare": {"rgb_size_px": 4}}, "prepare.rgb_size_px must be in 8..4096, got 4$"),
         ({"shard": {"jpeg_quality": 101}}, "shard.jpeg_quality must be in 1..100, got 101$"),
         ({"codecs": {"frames": "rgb.avi"}}, "codecs.frames must be one of rgb.mjpeg, got 'rgb.avi'$"),
         ({"codecs": {"info": "xml"}}, "codecs.info must be one of json, got 'xml'$"),
@@ -211,3 +213,63 @@ def test_shards_by_url_outlive_a_minute_without_network(tmp_path: Path, monkeypa
     with pytest.raises(OSError, match=r"could not be read .*\(reset\)$"):
         load_manifest(f"file://{tmp_path}")
     assert 60 < sum(waits) < 90
+
+
+BAD_NAMES = ["../x", "/etc/x", "a/b", "a\\b", "..", ".", "", "a b", "http://x", "//host/x", "x?y=1#z", "@x", "x\0"]
+
+
+@pytest.mark.parametrize("name", [*BAD_NAMES, "\x1b[2J", "\ud800", "x" * 81, "é"])
+def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, name: str) -> None:
+    shard = manifest().shards[0]
+    for field, what in (("name", r"shards\[0\]\.name"), ("split", "train-000000: split")):
+        one = manifest(shards=(replace(shard, **{field: name}),))
+        (tmp_path / MANIFEST).write_bytes(one.to_json())
+        message = rf"(shards\[0\]\.|{what} must be 1 to 80 characters of \[A-Za-z0-9_-\], got |not JSON)"
+        with pytest.raises(ValueError, match=rf"^{re.escape(str(tmp_path / MANIFEST))}: {message}") as caught:
+            load_manifest(tmp_path)
+        assert str(caught.value).isprintable() and len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("num_bytes", 10**15, r"train-000000: num_bytes must be in 0\.\.4398046511104, got 1000000000000000$"),
+        ("num_bytes", -5, r"num_bytes must be in 0\.\.\d+, got -5$"),
+        ("num_samples", 10**12, r"10240 bytes can hold 0\.\.5 samples, got 1000000000000$"),
+        ("num_samples", -1, r"10240 bytes can hold 0\.\.5 samples, got -1$"),
+        ("sha256", "../../x", r"train-000000: sha256 must be 64 hexadecimal digits, got '\.\./\.\./x'$"),
+        ("sha256", "EF" * 32, "sha256 must be 64 hexadecimal digits"),
+    ],
+)
+def test_sizes_and_hashes_of_shards_have_limits(tmp_path: Path, field: str, value: object, message: str) -> None:
+    shard = replace(manifest().shards[0], **{field: value})
+    (tmp_path / MANIFEST).write_bytes(manifest(shards=(shard,)).to_json())
+    with pytest.raises(ValueError, match=message):
+        load_manifest(tmp_path)
+
+
+def test_a_manifest_has_limits_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = json.loads(manifest().to_json())
+    for changes, message in (
+        ({"index_sha256": "x"}, "index_sha256 must be 64 hexadecimal digits, got 'x'$"),
+        ({"joints": ["j"] * 1001}, "joints must be 1000 or fewer, got 1001$"),
+        ({"dataset": ["x" * 10**7]}, r"dataset: expected str$"),
+    ):
+        (tmp_path / MANIFEST).write_text(json.dumps({**values, **changes}))
+        with pytest.raises(ValueError, match=f"{MANIFEST}: {message}"):
+            load_manifest(tmp_path)
+    for deep in (b"[" * 10**6, b'{"later": ' + b"[" * 10**6):
+        (tmp_path / MANIFEST).write_bytes(deep)
+        with pytest.raises(ValueError, match=r"not JSON|expected object"):
+            load_manifest(tmp_path)
+    (tmp_path / MANIFEST).write_bytes(manifest().to_json())
+    monkeypatch.setattr(manifest_module, "MAX_MANIFEST_BYTES", 100)
+    for root, error in ((tmp_path, ValueError), (f"file://{tmp_path}", OSError)):
+        with pytest.raises(error, match=r"larger than 100 bytes, the most that is read"):
+            load_manifest(root)
+
+
+def test_a_pipe_is_no_manifest(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / MANIFEST)
+    with pytest.raises(OSError, match="Not a regular file"):
+        load_manifest(tmp_path)

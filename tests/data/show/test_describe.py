@@ -93,10 +93,10 @@ def test_a_negative_size_is_not_a_header(tmp_path: Path):
 
 def test_a_shard_number_that_is_not_there_is_refused(ntu60_shards: Path, tmp_path: Path):
     root = Path(shutil.copytree(ntu60_shards, tmp_path / "shards"))
-    change_index(root, shard={2: 77, 3: -1})
-    for row, number in ((2, 77), (3, -1)):
-        key = load_index(root).row(row).key
-        with pytest.raises(ValueError, match=rf"{key}: its shard must be in 0\.\.5, got {number}$"):
+    key = load_index(root).row(0).key
+    for number in (77, -1):
+        change_index(root, shard={2: number})
+        with pytest.raises(ValueError, match=rf"index\.h5: row 2: shard must be in 0\.\.5, got {number}$"):
             read_sample(root, key)
 
 
@@ -106,3 +106,27 @@ def test_a_shard_that_is_cut_short_is_called_so(ntu60_shards: Path, tmp_path: Pa
     for length in (600, len(data) // 2):
         (tmp_path / "cut.tar").write_bytes(data[:length])
         assert f"  cut short: the file ends at byte {length}, expected" in describe(str(tmp_path / "cut.tar"))
+
+
+def test_one_bad_json_costs_its_own_line(ntu60_shards: Path, tmp_path: Path):
+    samples = [(key, members) for key, _, members in read_shard(ntu60_shards / "val-000000.tar")]
+    bad = {
+        0: b"[" * 100_000,
+        1: b"[1, 2]",
+        2: b'{"split": "\\u001b[2J", "label": 1' + b"0" * 100 + b"}",
+    }
+    for number, data in bad.items():
+        samples[number] = (samples[number][0], {**samples[number][1], "json": data})
+    members = [(f"{key}.{ending}", data) for key, parts in samples for ending, data in parts.items()]
+    write_tar(tmp_path / "some.tar", members)
+    lines = describe(str(tmp_path / "some.tar")).splitlines()
+    assert [line.split()[0] for line in lines[2:-1]] == [key for key, _ in samples]
+    assert ["KEY.json:" in line for line in lines[2:-1]] == [True, True, True, False]
+    assert all(line.isprintable() and len(line) < 400 for line in lines)
+
+
+def test_names_in_a_tar_move_no_cursor(tmp_path: Path):
+    write_tar(tmp_path / "some.tar", [("\x1b[2Jx.json", b"{}")])
+    assert r"\x1b[2Jx" in describe(str(tmp_path / "some.tar"))
+    with pytest.raises(ValueError, match=r"such as \\x1b\[2Jx$"):
+        read_sample(tmp_path / "some.tar", "y")

@@ -3,7 +3,9 @@
 import http.server
 import pickle
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +138,65 @@ def test_a_server_without_ranges_is_named(web: str):
     remote = RemoteFolder(web, attempts=3)
     with pytest.raises(OSError, match="the server sends complete files only, not byte ranges"):
         remote.read_ranges([("a", 2, 4)])
+
+
+@pytest.fixture
+def hostile() -> Iterator[str]:
+    """A web server that sends without end, slowly, or sends elsewhere."""
+
+    class Hostile(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            kind = self.path.strip("/")
+            if kind == "redirect":
+                self.send_response(302)
+                self.send_header("Location", "file:///etc/hostname")
+                self.end_headers()
+                return
+            self.send_response(206 if "Range" in self.headers else 200)
+            self.end_headers()
+            with suppress(OSError):
+                for _ in range(2000):
+                    self.wfile.write(b" " * (1 if kind == "slow" else 1 << 20))
+                    self.wfile.flush()
+                    if kind == "slow":
+                        time.sleep(0.05)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hostile)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_no_more_is_read_than_was_asked_for(hostile: str):
+    pytest.importorskip("aiohttp")
+    remote = RemoteFolder(hostile, attempts=3)
+    with pytest.raises(OSError, match=r"/endless: could not be read \(more than 3000000 bytes were sent\)$"):
+        remote.read("endless", 3_000_000)
+    with pytest.raises(OSError, match="the server sends complete files only, not byte ranges"):
+        remote.read_ranges([("endless", 0, 1_000_000), ("endless", 10, 1_000_000)])
+
+
+def test_a_slow_server_has_a_time_limit(hostile: str, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("aiohttp")
+    monkeypatch.setattr(remote_module, "TIMEOUT", {**remote_module.TIMEOUT, "total": 0.4})
+    monkeypatch.setattr(remote_module, "_TOTAL_SECONDS", 0.6)
+    begun = time.monotonic()
+    with pytest.raises(OSError, match=r"/slow: could not be read in \d s \("):
+        RemoteFolder(hostile, attempts=100).read("slow", 1000)
+    assert time.monotonic() - begun < 10
+
+
+def test_a_redirect_leads_to_the_web_only(hostile: str):
+    pytest.importorskip("aiohttp")
+    with pytest.raises(OSError, match=r"/redirect: could not be read \(file:///etc/hostname\)$"):
+        RemoteFolder(hostile, attempts=100).read("redirect", 1000)
+
+
+def test_a_large_object_is_refused_before_it_is_read(folder: RemoteFolder):
+    assert folder.read("a", 10) == b"0123456789"
+    with pytest.raises(OSError, match=r"larger than 9 bytes, the most that is read\)$"):
+        folder.read("a", 9)

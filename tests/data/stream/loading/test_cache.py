@@ -17,6 +17,7 @@ import pytest
 
 from epam_data.shards.manifest import ShardEntry
 from epam_data.stream.loading import cache as cache_module
+from epam_data.stream.loading import refusals
 from epam_data.stream.loading.cache import ShardCache
 from epam_data.system import remote as remote_module
 from epam_data.system.remote import RemoteFolder
@@ -54,8 +55,8 @@ def content(cache: ShardCache, entry: ShardEntry) -> bytes:
 
 
 def held(cache: ShardCache) -> list[str]:
-    """What lies in the cache's folder, but for its lock."""
-    return sorted(path.name for path in cache.folder.iterdir() if path.name != ".lock")
+    """What lies in the cache's folder, but for its lock and its notes."""
+    return sorted(path.name for path in cache.folder.iterdir() if path.name != ".lock" and path.suffix != ".hashed")
 
 
 def test_a_shard_is_fetched_once_and_is_what_the_source_holds(
@@ -79,7 +80,7 @@ def test_the_shard_that_was_not_used_for_longest_makes_room(
     cache = make_cache(source, room=3)
     for number in (0, 1, 2, 0, 3, 0, 4):  # 0 stays in use; 3 takes the place of 1, 4 that of 2
         content(cache, entries[number])
-        assert sum(path.stat().st_size for path in cache.folder.iterdir()) <= cache.max_bytes
+        assert sum(path.stat().st_size for path in cache.folder.glob("*.cached")) <= cache.max_bytes
     assert [int(name[6:12]) for name in fetched] == [0, 1, 2, 3, 4]
     assert [int(name[6:12]) for name in held(cache)] == [0, 3, 4]
 
@@ -250,7 +251,7 @@ def test_a_refused_shard_is_not_fetched_again_for_a_while(
         with pytest.raises(ValueError, match=r"/train-000000\.tar: its SHA-256 is "):
             content(make_cache(source), entries[0])
     assert len(fetched) == 2
-    monkeypatch.setattr(cache_module, "_REFUSED_SECONDS", 0.0)
+    monkeypatch.setattr(refusals, "_SECONDS", 0.0)
     (source / "train-000000.tar").write_bytes(random.Random(0).randbytes(NUM_BYTES))
     assert content(make_cache(source), entries[0]) == random.Random(0).randbytes(NUM_BYTES)
 
@@ -317,4 +318,49 @@ def test_processes_that_share_a_small_cache(source: Path):
     assert readers[0].wait(60) == -signal.SIGKILL
     cache = make_cache(source, room=2)
     content(cache, entry_of(source / "train-000000.tar"))
-    assert sum(path.stat().st_size for path in cache.folder.iterdir()) <= cache.max_bytes
+    assert sum(path.stat().st_size for path in cache.folder.glob("*.cached*")) <= cache.max_bytes
+
+
+def test_a_planted_shard_is_fetched_again(source: Path, entries: list[ShardEntry], fetched: list[str]):
+    """Of the right length; its checksums may fit, too, since whoever plants it can write them."""
+    path = make_cache(source).path(entries[0])
+    path.write_bytes(bytes(NUM_BYTES))
+    path.chmod(0o600)
+    for _ in range(2):
+        assert content(make_cache(source), entries[0]) == (source / "train-000000.tar").read_bytes()
+    assert fetched == ["train-000000.tar"]
+
+
+@pytest.mark.parametrize("name", ["{}", ".{}.partial"])
+def test_a_planted_link_is_not_followed(source: Path, entries: list[ShardEntry], name: str):
+    cache, victim = make_cache(source), source.parent / "thesis.tex"
+    victim.write_bytes(b"y" * NUM_BYTES)
+    path = cache.path(entries[0])
+    path.with_name(name.format(path.name)).symlink_to(victim)
+    with pytest.raises(PermissionError, match="is a symbolic link, which is not followed; remove it"):
+        content(cache, entries[0])
+    assert victim.read_bytes() == b"y" * NUM_BYTES
+
+
+def test_the_note_of_a_refused_shard_replaces_a_planted_link(source: Path, entries: list[ShardEntry]):
+    cache, victim = make_cache(source), source.parent / "thesis.tex"
+    victim.write_text("mine")
+    (source / "train-000000.tar").write_bytes(bytes(NUM_BYTES))
+    cache.path(entries[0]).with_suffix(".refused").symlink_to(victim)
+    with pytest.raises(ValueError, match="its SHA-256 is"):
+        content(cache, entries[0])
+    assert victim.read_text() == "mine"
+
+
+def test_all_files_are_of_this_user_alone(source: Path, entries: list[ShardEntry]):
+    cache = make_cache(source)
+    content(cache, entries[0])
+    assert {path.stat().st_mode & 0o777 for path in cache.folder.iterdir()} == {0o600}
+    assert cache.folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_notes_go_with_their_shard(source: Path, entries: list[ShardEntry]):
+    cache = make_cache(source, room=1)
+    for entry in entries:
+        content(cache, entry)
+    assert len(list(cache.folder.glob("*.hashed"))) == 1
