@@ -30,11 +30,11 @@ from benchmarks.measure import publish
 from benchmarks.stream import write_copies
 from epam_data.recipe import parse_command
 from epam_data.stream import BatchFinisher, Stream
+from epam_data.system.launch import find_launch
 from epam_model.build import build_for
 from epam_model.commands.train import TrainCommand
 from epam_model.losses.objective import OBJECTIVES
 from epam_model.ranks.distributed import Ranks, choose_device, distributed, gather
-from epam_data.system.launch import find_launch
 from epam_model.ranks.sync_batch_norm import synchronise_batch_norms
 from epam_model.train.gradient_step import GradientStep
 from epam_model.train.pace import Pace
