@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from epam_data.readers import RawSettings, Reader
+from epam_data.readers import RawSettings, Reader, key_from_name
 from epam_data.readers.pickles import load_pickle
-from epam_data.schema import Clip, Problem, key_from_name
+from epam_data.schema import Clip, Problem
 from epam_data.taxonomy import parse_taxonomy
 
 CLASSES = parse_taxonomy("gestures", {"arms": {0: "wave", 1: "raise"}, "trunk": {2: "bow"}})

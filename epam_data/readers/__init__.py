@@ -11,10 +11,11 @@ from importlib import import_module
 from pathlib import Path
 
 from epam_data.readers.annotations import RawSettings
+from epam_data.readers.names import key_from_name
 from epam_data.readers.reader import Protocol, Reader
 from epam_data.taxonomy import TAXONOMIES
 
-__all__ = ["DATASETS", "Protocol", "RawSettings", "Reader", "find_reader", "reader_module"]
+__all__ = ["DATASETS", "Protocol", "RawSettings", "Reader", "find_reader", "key_from_name", "reader_module"]
 
 DATASETS = tuple(TAXONOMIES)
 """The built-in data sets: those with a table of classes. `NAME.py` in this folder reads the data set NAME."""

@@ -22,6 +22,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from epam_data.samples.orientation import VideoShape
+
 Box = tuple[int, int, int, int]
 """(x1, y1, x2, y2) in pixels of the video, x2 and y2 exclusive; may extend beyond the image."""
 
@@ -32,16 +34,20 @@ _TURNS = {(1, 0, 0, 1): 0, (0, -1, 1, 0): 1, (-1, 0, 0, -1): 2, (0, 1, -1, 0): 3
 """Quarter turns for `np.rot90`, by the signs of a display matrix; some writers leave the matrix empty."""
 
 
-def video_size(path: Path) -> tuple[int, int]:
-    """(H, W) of the upright frames that `decode_crop` crops, read from the first one.
+def video_shape(path: Path) -> VideoShape:
+    """The shape of the upright frames that `decode_crop` crops, read from the first one.
 
     Raises:
         ValueError: the file is missing, empty or not a video, or its display matrix is not a quarter turn.
     """
     # Every PyAV since 12 has the display matrix on decoded frames; only some versions have it on the stream.
     frame = next(_frames(path))
+    turns = _quarter_turns(path, frame)
     height, width = int(frame.height), int(frame.width)
-    return (width, height) if _quarter_turns(path, frame) % 2 else (height, width)
+    aspect = _pixel_aspect(path)
+    if turns % 2:
+        return VideoShape((width, height), turns, 1 / aspect)
+    return VideoShape((height, width), turns, aspect)
 
 
 def decode_crop(
@@ -92,6 +98,8 @@ def _open(path: Path) -> Any:
     elif streams[0].codec_context is None:  # a damaged header, or a codec that FFmpeg does not know
         problem = "its video stream has an unknown codec"
     else:
+        # One thread: a build runs one process per core, and frame threads would only add latency and memory.
+        streams[0].codec_context.thread_count = 1
         return container
     container.close()
     raise ValueError(f"{path.name}: {problem}")
@@ -101,8 +109,6 @@ def _frames(path: Path, *, key_frames_only: bool = False) -> Iterator[Any]:
     """The decoded frames, not rotated: at least one, all of one size. A trimmed video may have no key frame."""
     with _open(path) as container:
         codec = container.streams.video[0].codec_context
-        # One thread: a build runs one process per core, and frame threads would only add latency and memory.
-        codec.thread_count = 1
         if key_frames_only:
             codec.skip_frame = "NONKEY"
         size = None
@@ -117,6 +123,13 @@ def _frames(path: Path, *, key_frames_only: bool = False) -> Iterator[Any]:
             raise ValueError(f"{path.name}: decoding failed ({error.strerror})") from error
         if size is None and not key_frames_only:
             raise ValueError(f"{path.name}: no frame could be decoded")
+
+
+def _pixel_aspect(path: Path) -> float:
+    """Width of a stored pixel by its height when shown; 1 if the file does not say."""
+    with _open(path) as container:
+        aspect = container.streams.video[0].sample_aspect_ratio
+    return float(aspect) if aspect else 1.0
 
 
 def _quarter_turns(path: Path, frame: Any) -> int:
@@ -144,7 +157,7 @@ def _decode_decord(path: Path, box: Box) -> Iterator[NDArray[np.uint8]]:
     import decord
 
     # decord ignores mirroring and odd angles, stretches frames of a new size to the first, and its errors say little.
-    video_size(path)
+    video_shape(path)
     for _ in _frames(path, key_frames_only=True):
         pass
     try:

@@ -104,14 +104,14 @@ def test_all_errors_come_at_once_with_the_nearest_names(recipe):
 
 def test_values_out_of_range_come_with_all_other_errors(recipe):
     path = recipe("prepare: {rgb_size_px: 2}\n")
-    with pytest.raises(ConfigError, match=r"^bake: prepare\.rgb_size_px must be >= 8, got 2$"):
+    with pytest.raises(ConfigError, match=r"^bake: prepare\.rgb_size_px must be in 8\.\.4096, got 2$"):
         parse(path, *RAW, "--out", "o")
     with pytest.raises(ConfigError) as caught:
         parse(path, *RAW, "--heat=hot", "--outt", "o", "--size", "[1]")
     assert str(caught.value).splitlines() == [
         "bake: unknown key 'outt'; did you mean 'out'?",
         "bake: out is required: give --out or set it in the recipe",
-        "bake: prepare.rgb_size_px must be >= 8, got 2",
+        "bake: prepare.rgb_size_px must be in 8..4096, got 2",
         "bake: heat must be float, got 'hot'",
     ]
 
@@ -123,7 +123,7 @@ def test_ranges_and_choices_are_refused_all_at_once_and_each_once(recipe):
             path, *RAW, "--out", "o", "--prepare.min_overlap", "1.5", "--prepare.decoder", "7", "--weights", "1", "-2"
         )
     assert str(caught.value).splitlines() == [
-        "bake: prepare.rgb_size_px must be >= 8, got 2",
+        "bake: prepare.rgb_size_px must be in 8..4096, got 2",
         "bake: prepare.heatmap_kind must be one of joints, limbs, got 'bones'",
         "bake: prepare.sigma_px must be > 0, got nan",
         "bake: prepare.min_overlap must be in 0..1, got 1.5",
@@ -237,7 +237,7 @@ def test_help_explains_every_key(capsys):
         parse("--help")
     assert caught.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    for piece in ("--prepare.rgb_size_px int >= 8 Height", "--prepare.decoder pyav|decord Video decoder"):
+    for piece in ("--prepare.rgb_size_px int in 8..4096 Height", "--prepare.decoder pyav|decord Video decoder"):
         assert piece in text
     for piece in (
         "--prepare.min_overlap float in 0..1 Skip",

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from epam_data.readers.names import key_from_name, possible_keys, unique_keys
+from epam_data.readers.names import check_name, key_from_name, possible_keys, unique_keys
 from epam_data.schema import MAX_KEY_LENGTH, check_key
 
 
@@ -107,3 +107,29 @@ def test_keys_are_unique_and_the_same_in_every_order(names: list[str], rng: rand
     shuffled = names[:]
     rng.shuffle(shuffled)
     assert keys_of(*shuffled) == keys
+
+
+@pytest.mark.parametrize("name", ["a", "train/0003 01", "挥手", "x" * 1024, "~!"])
+def test_text_is_a_name(name: str) -> None:
+    assert check_name(name) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (5, "frame_dir must be text, got int"),
+        ("", "'': frame_dir must have 1 to 1024 characters, got 0"),
+        ("x" * 1025, f"'{'x' * 40}': frame_dir must have 1 to 1024 characters, got 1025"),
+        ("\udc80", "'\\udc80': frame_dir holds half of a character (a lone surrogate)"),
+        ("a\x1f", "'a\\x1f': frame_dir holds a control character"),
+        ("a\x7f", "'a\\x7f': frame_dir holds a control character"),
+    ],
+)
+def test_what_is_no_name_is_refused(name: object, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        check_name(name)
+
+
+def test_a_key_of_the_whole_name_may_have_80_characters() -> None:
+    names = [f"{'k' * 40}/{'f' * 39}", f"{'x' * 40}/{'f' * 39}"]
+    assert list(keys_of(*names).values()) == [name.replace("/", "-") for name in names]

@@ -17,12 +17,18 @@ from tests.paths import SHARED
 HW = (240, 426)
 
 
-def make_clip(change: Callable[[np.ndarray], np.ndarray] = np.asarray, scores: float = 1.0, **changes: Any) -> Clip:
+def make_clip(change: Callable[[np.ndarray], np.ndarray] = np.asarray, scores: Any = 1.0, **changes: Any) -> Clip:
     """A person who stands in the right half of the picture."""
     points = person(20, hw=(240, 240))[None] * (0.3, 0.9) + (330, 10)
     keypoints = change(points.astype(np.float32)).astype(np.float32)
     values = {"key": "a", "name": "a", "split": "train", "label": 0, "image_size": HW, "keypoints": keypoints}
-    return Clip(**{**values, "scores": np.full(keypoints.shape[:3], scores, np.float32), **changes})
+    return Clip(
+        **{
+            **values,
+            "scores": np.broadcast_to(np.float32(scores), changes.get("keypoints", keypoints).shape[:3]),
+            **changes,
+        }
+    )
 
 
 SIZE = np.float32([426, 240])
@@ -116,3 +122,40 @@ def test_no_real_clip_is_refused():
             except ValueError:
                 refused += 1
     assert refused == tried >= 1_800
+
+
+def share_at(x: float, share: float) -> Clip:
+    """A share of the joints at x, the others in the middle of the picture."""
+    keypoints = np.full((1, 1, 100, 2), (200, 120), np.float32)
+    keypoints[:, :, : round(100 * share), 0] = x
+    return make_clip(keypoints=keypoints)
+
+
+def test_half_of_the_joints_must_be_near_the_picture():
+    check_plausible(share_at(426 * 1.24, 1.0))
+    check_plausible(share_at(426 * 1.26, 0.5))
+    with pytest.raises(ValueError, match="got x from 200 to 536"):
+        check_plausible(share_at(426 * 1.26, 0.51))
+
+
+def test_x_and_y_look_swapped_only_if_people_lie():
+    standing = make_clip(lambda points: points + np.float32([0, 130]), image_size=(240, 240))
+    check_plausible(replace(standing, image_size=(240, 430)))
+    with pytest.raises(ValueError, match=r"x and y look swapped$"):
+        check_plausible(make_clip(lambda points: points[..., ::-1], image_size=(240, 426)))
+
+
+def test_the_words_for_small_numbers():
+    for low, high, words in ((0.0, 1.4, "fractions of the image"), (0.0, 1.6, "metres"), (-0.1, 1.0, "metres")):
+        points = np.linspace(low, high, 60, dtype=np.float32).reshape(1, 5, 6, 2)
+        with pytest.raises(ValueError, match=f"which look like {words}"):
+            check_plausible(make_clip(keypoints=points))
+    seen = np.full((1, 5, 6, 2), 8.0, np.float32)
+    check_plausible(make_clip(keypoints=seen))
+
+
+def test_limits_of_scores():
+    check_plausible(make_clip(scores=20.0))
+    with pytest.raises(ValueError, match=r"values up to 20\.5"):
+        check_plausible(make_clip(scores=20.5))
+    assert limit_scores(make_clip(scores=1.5))[1] is None and limit_scores(make_clip(scores=1.6))[1] is not None

@@ -21,7 +21,7 @@ from PIL import Image
 from epam_data.readers.videos import VideoFinder
 from epam_data.samples import video
 from epam_data.samples.settings import Decoder
-from epam_data.samples.video import DECODERS, Box, decode_crop, video_size
+from epam_data.samples.video import DECODERS, Box, decode_crop, video_shape
 from tests.data.raw_data import SMALL_HW, background, cut_avi, draw_dot, needs_proc, open_files, write_video
 
 NUM_FRAMES = 24
@@ -204,8 +204,8 @@ def test_resizing_keeps_places_and_levels(tmp_path: Path) -> None:
 
 
 def test_the_size_is_height_and_width(recordings: Path) -> None:
-    assert video_size(recordings / "plain.avi") == SMALL_HW
-    assert video_size(recordings / "odd.mp4") == (97, 127)
+    assert video_shape(recordings / "plain.avi").size == SMALL_HW
+    assert video_shape(recordings / "odd.mp4").size == (97, 127)
 
 
 def test_a_truncated_recording_gives_the_frames_it_has(recordings: Path, tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_a_recording_without_a_video_stream_is_refused(tmp_path: Path) -> None:
         sound.setsampwidth(2)
         sound.setframerate(8000)
         sound.writeframes(bytes(16000))
-    for use in (video_size, lambda path: decode_crop(path, WHOLE, 32, 5)):
+    for use in (video_shape, lambda path: decode_crop(path, WHOLE, 32, 5)):
         with pytest.raises(ValueError, match=r"^sound\.avi: has no video stream$"):
             use(tmp_path / "sound.avi")
 
@@ -379,7 +379,7 @@ def test_a_crop_is_a_part_of_the_whole_frame(formats: Path, name: str, box: Box)
         assert difference.mean() < 2 and difference.max() <= 24
     else:
         assert difference.max() == 0
-    assert video_size(formats / name) == FORMATS[name][2]
+    assert video_shape(formats / name).size == FORMATS[name][2]
 
 
 @both_decoders
@@ -402,7 +402,7 @@ def test_the_ending_does_not_matter(tmp_path: Path, names: tuple[str, str], deco
     write_video(tmp_path / names[0], numbered_frames(FEW_FRAMES))
     path = (tmp_path / names[0]).rename(tmp_path / names[1])
     assert_numbered(decode_crop(path, SQUARE, 128, 100, decoder)[0])
-    assert video_size(path) == SMALL_HW
+    assert video_shape(path).size == SMALL_HW
 
 
 @both_decoders
@@ -451,7 +451,7 @@ def test_files_of_another_kind_are_refused(tmp_path: Path, content: bytes, reaso
     (tmp_path / "other.avi").write_bytes(content)
     assert refusal(tmp_path / "other.avi", decoder).startswith(f"other.avi: {reason}")
     with pytest.raises(ValueError, match=f"^other.avi: {re.escape(reason)}"):
-        video_size(tmp_path / "other.avi")
+        video_shape(tmp_path / "other.avi")
 
 
 @needs_proc
@@ -461,7 +461,7 @@ def test_no_file_stays_open(plain: Path, tmp_path: Path, kind: str) -> None:
     data = {"a video": (plain / "plain.avi").read_bytes(), "an image": image_bytes("png"), "damaged": b"text" * 200}
     (tmp_path / "clip.avi").write_bytes(data[kind])
     try:
-        video_size(tmp_path / "clip.avi")
+        video_shape(tmp_path / "clip.avi")
     except ValueError as error:
         assert kind != "a video" and open_files(tmp_path) == [], error
     assert open_files(tmp_path) == []
@@ -506,7 +506,7 @@ def test_turned_videos_come_upright(
     path = tmp_path / "turned.mp4"
     path.write_bytes(with_matrix((plain / "plain.mp4").read_bytes(), *matrix))
     expected = np.rot90(whole_frames(plain / "plain.mp4"), -clockwise, axes=(1, 2))
-    assert video_size(path) == expected.shape[1:3] == (SMALL_HW if clockwise % 2 == 0 else SMALL_HW[::-1])
+    assert video_shape(path).size == expected.shape[1:3] == (SMALL_HW if clockwise % 2 == 0 else SMALL_HW[::-1])
     for box in (SQUARE, (13, 50, 50, 87)):
         frames, count = decode_crop(path, box, box[2] - box[0], 100, decoder)
         assert count == FEW_FRAMES
@@ -531,7 +531,7 @@ def test_other_matrices_are_refused(
     reason = f"odd.mp4: display matrix {words} is not a rotation by 0, 90, 180 or 270 degrees"
     assert refusal(path, decoder) == reason
     with pytest.raises(ValueError, match=f"^{re.escape(reason)}$"):
-        video_size(path)
+        video_shape(path)
 
 
 # Fewer frames than announced
@@ -591,7 +591,7 @@ def test_a_trimmed_mp4_gives_what_is_left(plain: Path, tmp_path: Path, decoder: 
     struct.pack_into(">i", data, place, start + 3 * 512)  # 512 ticks a frame
     (tmp_path / "trimmed.mp4").write_bytes(data)
     assert_numbered(decode_crop(tmp_path / "trimmed.mp4", SQUARE, 128, 100, decoder)[0], first=3, count=FEW_FRAMES - 3)
-    assert video_size(tmp_path / "trimmed.mp4") == SMALL_HW
+    assert video_shape(tmp_path / "trimmed.mp4").size == SMALL_HW
 
 
 @both_decoders
@@ -601,7 +601,7 @@ def test_a_header_that_breaks_off_is_refused(plain: Path, tmp_path: Path, decode
     reason = "header.mp4: its video stream has an unknown codec"
     assert refusal(tmp_path / "header.mp4", decoder) == reason
     with pytest.raises(ValueError, match=f"^{re.escape(reason)}$"):
-        video_size(tmp_path / "header.mp4")
+        video_shape(tmp_path / "header.mp4")
 
 
 # Damage within
@@ -633,7 +633,7 @@ def test_a_frame_that_cannot_be_decoded_fails_the_clip(
     packet = packets(path)[6]
     bad = tmp_path / f"bad.{ending}"
     bad.write_bytes(path.read_bytes().replace(packet, packet[:4].ljust(len(packet), b"\xff")))
-    assert video_size(bad) == SMALL_HW
+    assert video_shape(bad).size == SMALL_HW
     assert re.fullmatch(rf"bad\.{ending}: decoding failed \({words}\)", refusal(bad, decoder))
 
 
