@@ -30,7 +30,7 @@ from benchmarks.measure import publish
 from benchmarks.stream import write_copies
 from epam_data.recipe import parse_command
 from epam_data.stream import BatchFinisher, Stream
-from epam_data.system.launch import find_launch
+from epam_data.stream.launch import find_launch
 from epam_model.build import build_for
 from epam_model.commands.train import TrainCommand
 from epam_model.losses.objective import OBJECTIVES

@@ -16,6 +16,7 @@ from types import NoneType
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from epam_data.system.checked_fields import allowed, field_kinds
+from epam_data.system.printable import brief
 
 _log = logging.getLogger(__name__)
 
@@ -154,12 +155,12 @@ def _find_recipe(path: str) -> Path:
 
 def _recipe_values(path: str, keys: Mapping[str, Key]) -> dict[str, Any]:
     """The values of the recipe that belong to this command, and those that belong to none."""
-    import yaml
+    from epam_data.system.safe_yaml import load_yaml_file  # slow to import, and --help needs none
 
     try:
-        recipe = yaml.safe_load(_find_recipe(path).read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+        recipe = load_yaml_file(_find_recipe(path), path) or {}
+    except (ValueError, OSError) as error:
+        raise ConfigError(str(error)) from error
     if not isinstance(recipe, dict):
         raise ConfigError(f"{path}: a recipe must be a table of sections, got {type(recipe).__name__}")
     foreign = set(RECIPE_SECTIONS) - {key.partition(".")[0] for key in keys}
@@ -210,9 +211,9 @@ def _from_words(value: str | list[str], kind: Any) -> Any:
     if value == "null" and type(None) in get_args(kind):
         return None
     if isinstance(value, list) and len(value) == 1 and value[0].startswith("["):  # as in a recipe: --key '[a, b]'
-        import yaml
+        from epam_data.system.safe_yaml import load_yaml
 
-        return yaml.safe_load(value[0])
+        return load_yaml(value[0], "a list")
     return value
 
 
@@ -224,7 +225,7 @@ def _unknown(given: dict[str, Any], keys: Mapping[str, Key]) -> list[str]:
         value, section = given.pop(name), name.partition(".")[0]
         if any(key.startswith(f"{name}.") for key in keys):
             if value is not None:  # an empty section (all its lines commented out) sets nothing
-                errors.append(f"{name} is a section, got the value {value!r}")
+                errors.append(f"{name} is a section, got the value {brief(value)}")
             continue
         wrong, known = (name, keys) if section in sections else (section, sections)
         near = difflib.get_close_matches(wrong, sorted(known), n=1, cutoff=0.5)
@@ -256,11 +257,11 @@ def _make(command: type[Any], keys: Mapping[str, Key], given: dict[str, Any]) ->
             elif error["type"] == "missing":
                 errors.append(f"{name} is required: give --{name} or set it in the recipe")
             elif error["type"] == "literal_error":
-                errors.append(f"{name} must be {allowed(keys[name].kind)}, got {error['input']!r}")
+                errors.append(f"{name} must be {allowed(keys[name].kind)}, got {brief(error['input'])}")
             elif error["type"].startswith(("greater_than", "less_than", "multiple_of")):
                 errors.append(f"{name} must be {allowed(keys[name].kind)}, got {error['input']}")
             else:
-                errors.append(f"{name} must be {keys[name].type_name}, got {given[name]!r}")
+                errors.append(f"{name} must be {keys[name].type_name}, got {brief(given[name])}")
         return None, list(dict.fromkeys(errors))  # a union reports each of its types
 
 

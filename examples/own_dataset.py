@@ -29,8 +29,8 @@ for who, gesture, label in (("anna", "wave", 1), ("ben", "bow", 2), ("cleo", "ra
 (raw / "records.pkl").write_bytes(pickle.dumps(records))
 
 # The same on the command line, run in the folder of gestures.py:
-#   epam-data build --dataset gestures:GESTURES --raw.videos VIDEOS --raw.skeletons records.pkl --out SHARDS
-#   epam-data check SHARDS --check.dataset gestures:GESTURES
+#   epam-data build --allow-code-here --dataset gestures:GESTURES --raw.videos VIDEOS --raw.skeletons R.pkl --out SHARDS
+#   epam-data check SHARDS --check.dataset gestures:GESTURES --allow-code-here
 plan = BuildPlan(
     dataset="gestures:GESTURES",
     raw=RawSettings(videos=raw / "videos", skeletons=raw / "records.pkl"),

@@ -58,7 +58,8 @@ class CheckSettings:
     videos: Path | None = None
     """Videos of the build: in depth, compare with the number of frames in their headers."""
     dataset: str | None = None
-    """Data set whose protocols, names and classes apply: `module:NAME` of your own reader; null: as the shards say."""
+    """Data set whose protocols, names and classes apply: `module:NAME` of your own reader, whose code is run (see
+    `epam-data build --help`); null: as the shards say."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\d+|\d+(\.\d+)?%|all", str(self.sample)) or self.num_deep(100) > 100:

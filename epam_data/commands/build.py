@@ -30,7 +30,8 @@ class BuildCommand:
     """
 
     dataset: str
-    """Data set, as docs/raw-data.md lists them, or `module:NAME` of your own reader."""
+    """Data set, as docs/raw-data.md lists them, or `module:NAME` of your own reader, whose code is run: from Python's
+    path, and from this folder with --allow-code-here."""
     raw: RawSettings
     out: str
     """Folder of the shards, or an fsspec URL such as s3://bucket/ntu60."""

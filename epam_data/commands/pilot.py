@@ -25,7 +25,8 @@ class PilotCommand:
     """Build some random clips and estimate the full build: failures, hours, gigabytes."""
 
     dataset: str
-    """Data set, as docs/raw-data.md lists them, or `module:NAME` of your own reader."""
+    """Data set, as docs/raw-data.md lists them, or `module:NAME` of your own reader, whose code is run: from Python's
+    path, and from this folder with --allow-code-here."""
     raw: RawSettings
     out: Path | None = None
     """Folder to keep the clips in; null: they are deleted."""

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from epam_data.recipe import ConfigError, parse_command
@@ -54,7 +55,8 @@ def run_command(prog: str, commands: CommandTable, argv: Sequence[str]) -> int:
     Args:
         prog: name of the console script.
         commands: by name.
-        argv: the command's name and its arguments. Every command takes `--verbose` and `--quiet`, too.
+        argv: the command's name and its arguments. Every command takes `--verbose`, `--quiet` and
+            `--allow-code-here`, too.
 
     Returns:
         What the function returns; 2 for input or files that cannot be used; 1 if the work itself failed; 130 after
@@ -84,7 +86,9 @@ def run_command(prog: str, commands: CommandTable, argv: Sequence[str]) -> int:
 
 def _parse_and_run(name: str, entry: Entry, argv: Sequence[str]) -> int:
     command, function = entry.load()
-    words = [word for word in argv[1:] if word not in ("--quiet", "--verbose")]
+    words = [word for word in argv[1:] if word not in ("--quiet", "--verbose", "--allow-code-here")]
+    if "--allow-code-here" in argv:
+        sys.path.append(str(Path.cwd()))
     settings = parse_command(command, name, words, entry.positionals)
     level = logging.WARNING if "--quiet" in argv else logging.DEBUG if "--verbose" in argv else logging.INFO
     with logs_on_stderr(level):

@@ -24,8 +24,8 @@ DATASETS = tuple(TAXONOMIES)
 def find_reader(dataset: str) -> Reader:
     """The reader of a data set: one of `DATASETS` by name, or your own as `module:NAME`.
 
-    The module is searched on Python's path and in the current folder. The process that starts a build imports it; its
-    workers do not.
+    `module:NAME` imports the module, which runs its code, from Python's path; commands add the current folder to it
+    only with `--allow-code-here`. The process that starts a build imports it; its workers do not.
 
     Raises:
         ValueError: unknown name or module, the import fails, or the object is not a `Reader`.
@@ -37,13 +37,12 @@ def find_reader(dataset: str) -> Reader:
     if not (module and colon and name):
         allowed = f"{', '.join(DATASETS)}, or module:NAME of a reader of your own"
         raise ValueError(f"dataset must be one of {allowed}, got {dataset!r}")
-    here = str(Path.cwd())
-    if here not in sys.path:  # a console script has its own folder there, not the current one
-        sys.path.append(here)
     try:
         reader = getattr(import_module(module), name, None)
     except ImportError as error:
-        raise ValueError(f"dataset {dataset!r}: {module} cannot be imported ({error})") from error
+        lies_here = Path(f"{module.partition('.')[0]}.py").is_file() or Path(module.partition(".")[0]).is_dir()
+        hint = "; to run the code of that name in this folder, add --allow-code-here" if lies_here else ""
+        raise ValueError(f"dataset {dataset!r}: {module} cannot be imported ({error}){hint}") from error
     if not isinstance(reader, Reader):
         raise ValueError(f"dataset {dataset!r}: {module} must define a Reader {name}, got {type(reader).__name__}")
     return reader

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Callable
 from operator import index
 from typing import Any
@@ -13,16 +12,12 @@ from numpy.typing import NDArray
 from epam_data.readers.names import key_from_name
 from epam_data.readers.plausible import check_plausible
 from epam_data.schema import MAX_LABEL, Clip
+from epam_data.system.printable import brief
 
 Annotation = dict[str, Any]
 
 _MAX_NESTING = 6  # levels of lists, for an array of four dimensions
 _MAX_LISTED = 50_000_000  # numbers in nested lists
-
-
-def _short(value: Any) -> str:
-    """A value in at most a hundred characters; a few bytes of a pickle can share lists so that they have no end."""
-    return reprlib.repr(value)[:100]
 
 
 def as_label(annotation: Annotation) -> int:
@@ -37,7 +32,7 @@ def as_label(annotation: Annotation) -> int:
     try:
         number = index(label)
     except TypeError:
-        raise ValueError(f"{name}: label must be an integer, got {_short(label)}") from None
+        raise ValueError(f"{name}: label must be an integer, got {brief(label)}") from None
     if not 0 <= number <= MAX_LABEL:
         raise ValueError(f"{name}: label must be from 0 to {MAX_LABEL}, got a number outside")
     return number
@@ -98,7 +93,7 @@ def _as_size(values: Any, what: str) -> tuple[int, int]:
         if (height, width) != tuple(values):
             raise ValueError
     except (TypeError, ValueError, OverflowError):  # infinity
-        raise ValueError(f"{what} must be (H, W), got {_short(values)}") from None
+        raise ValueError(f"{what} must be (H, W), got {brief(values)}") from None
     return height, width
 
 

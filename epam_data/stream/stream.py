@@ -12,10 +12,10 @@ from epam_data.shards.index import Index
 from epam_data.shards.manifest import load_manifest
 from epam_data.stream.batch import Batch, page_lock
 from epam_data.stream.damage import Damage
+from epam_data.stream.launch import find_launch
 from epam_data.stream.loading.loader import SlotLoader
 from epam_data.stream.loading.step_reader import StepReader
 from epam_data.stream.settings import StreamSettings
-from epam_data.system.launch import find_launch
 from epam_data.system.remote import is_url
 
 

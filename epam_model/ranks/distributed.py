@@ -21,7 +21,7 @@ from torch import distributed as dist
 from torch.distributed.nn.functional import all_reduce
 from torch.nn.parallel import DistributedDataParallel
 
-from epam_data.system.launch import Launch, find_launch
+from epam_data.stream.launch import Launch, find_launch
 from epam_model.ranks.device import Device
 
 _log = logging.getLogger(__name__)

@@ -130,7 +130,7 @@ def test_ranges_and_choices_are_refused_all_at_once_and_each_once(recipe):
         "bake: prepare.decoder must be one of pyav, decord, got '7'",
         "bake: weights must be >= 0 and finite, got -2",
     ]
-    with pytest.raises(ConfigError, match=r"^bake: prepare\.rgb_size_px must be int >= 8, got 'two'$"):
+    with pytest.raises(ConfigError, match=r"^bake: prepare\.rgb_size_px must be int in 8\.\.4096, got 'two'$"):
         parse(*RAW, "--out", "o", "--prepare.rgb_size_px", "two")
 
 

@@ -194,7 +194,7 @@ def test_absent_scores_are_ones(tmp_path: Path) -> None:
         ({"img_shape": (1.5, 5)}, "a/clip: img_shape must be (H, W), got (1.5, 5)"),
         ({"img_shape": "12"}, "a/clip: img_shape must be (H, W), got '12'"),
         ({"img_shape": (1, 2, 3)}, "a/clip: img_shape must be (H, W), got (1, 2, 3)"),
-        ({"img_shape": shared_lists(60)}, "a/clip: img_shape must be (H, W), got [[[[["),
+        ({"img_shape": shared_lists(60)}, "a/clip: img_shape must be (H, W), got [[[["),
         ({"keypoint": shared_lists(60)}, "a/clip: keypoint must be an array, got lists nested too deeply or too long"),
         ({"keypoint": [[1.0], [1.0, 2.0]]}, "a/clip: keypoint must be an array, got nested lists of different lengths"),
         ({"keypoint": KEYPOINTS.astype(np.complex64)}, "a/clip: keypoint must hold numbers, got complex64"),
@@ -263,7 +263,7 @@ def test_names_of_a_split_that_no_record_can_have_are_nothing(tmp_path: Path, sp
         (np.array([0, 1]), "label must be an integer, got array([0, 1])"),
         (10**5000, "label must be from 0 to 2147483647, got a number outside"),
         (-1, "label must be from 0 to 2147483647, got a number outside"),
-        (shared_lists(60), "label must be an integer, got [[[[["),
+        (shared_lists(60), "label must be an integer, got [[[["),
     ],
     ids=["absent", "text", "nan", "inf", "array", "huge", "negative", "shared lists"],
 )

@@ -11,6 +11,7 @@ from epam_data.build.build import build
 from epam_data.build.plan import BuildPlan, ClipLimits
 from epam_data.check.check import CheckSettings, check
 from epam_data.check.report import write_report
+from epam_data.cli import main
 from epam_data.commands.inspect import InspectCommand, inspect_command
 from epam_data.readers import RawSettings, find_reader
 from epam_data.shards.index import load_index
@@ -44,9 +45,9 @@ NUMBER = 7
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """`own_reader.py` in the current folder, forgotten afterwards."""
+    """`own_reader.py` in the current folder, which is on the path as with `--allow-code-here`; forgotten afterwards."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
     path = tmp_path / "own_reader.py"
     path.write_text(SOURCE.format(label=1))
     yield path
@@ -143,3 +144,26 @@ def test_what_is_no_reader_is_refused(module: Path, dataset: str, message: str) 
     assert module.exists()
     with pytest.raises(ValueError, match=message):
         find_reader(dataset)
+
+
+def test_the_current_folder_runs_code_only_if_it_is_allowed_to(
+    module: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "path", [folder for folder in sys.path if folder not in ("", str(module.parent))])
+    words = [
+        "build",
+        "--dataset",
+        "own_reader:GREETINGS",
+        "--raw.videos",
+        "v",
+        "--raw.skeletons",
+        "s.pkl",
+        "--out",
+        "o",
+    ]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert "own_reader cannot be imported (No module named 'own_reader'); to run the code of that name in this" in error
+    assert "own_reader" not in sys.modules
+    assert main([*words, "--allow-code-here"]) == 2
+    assert "own_reader" in sys.modules and "cannot be imported" not in capsys.readouterr().err

@@ -1,6 +1,6 @@
 import pytest
 
-from epam_data.system.launch import Launch, find_launch, first_host, slurm_port
+from epam_data.stream.launch import Launch, find_launch, first_host, slurm_port
 
 TORCHRUN = {"WORLD_SIZE": "16", "RANK": "9", "LOCAL_RANK": "1"}
 SRUN = {
