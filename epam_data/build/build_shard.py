@@ -12,6 +12,7 @@ from epam_data.build.plan import BuildPlan, ClipLimits, ShardTask, clips_of
 from epam_data.build.receipts import ShardResult, write_receipt
 from epam_data.build.skeleton_store import SkeletonStore
 from epam_data.build.watch import Count, ShardNotes
+from epam_data.readers.videos import VideoFinder
 from epam_data.samples.prepare import prepare
 from epam_data.schema import Clip, Problem, SampleInfo
 from epam_data.shards.codec import encode
@@ -102,6 +103,9 @@ def members_or_problem(process: IsolatedProcess, plan: BuildPlan, clip: Clip) ->
         BugError: the clip met a bug of this package; its causes say where.
         ProcessStartError: the machine cannot start a process.
     """
+    if clip.video is None:
+        reason = f"{clip.name}: no video found; {_finder(plan.raw.videos).describe_absence(clip.name)}"
+        return Problem(name=clip.name, split=clip.split, action="skipped", reason=reason)
     try:
         members: Members = process.call(make_members, plan, clip)
     except ProcessStartError:  # the machine is to blame, not the clip
@@ -142,6 +146,12 @@ class _BuildShard:
 
     def __call__(self, task: ShardTask) -> ShardResult:
         return build_shard(self.plan, task)
+
+
+@cache
+def _finder(videos: Path) -> VideoFinder:
+    """Lists the folders of the videos once."""
+    return VideoFinder(videos)
 
 
 @cache

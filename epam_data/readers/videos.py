@@ -6,6 +6,9 @@ from pathlib import Path, PurePosixPath
 
 VIDEO_ENDINGS = ("_rgb.avi", "_rgb.mp4", ".avi", ".mp4")
 
+OTHER_ENDINGS = (".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".ogv")
+"""Endings of videos that have others names than ours: they are named where no video was found."""
+
 
 class VideoFinder:
     """Finds the videos of a data set by name; lists each folder once."""
@@ -23,11 +26,28 @@ class VideoFinder:
         root.
         """
         path = PurePosixPath(name)
-        for folder in dict.fromkeys((path.parent, PurePosixPath())):
+        for folder in self._folders(path):
             for ending in VIDEO_ENDINGS:
                 if path.name + ending in self._listing(folder):
                     return str(folder / (path.name + ending))
         return None
+
+    def describe_absence(self, name: str) -> str:
+        """What lies there in place of the video that `find` did not find, for a message."""
+        path = PurePosixPath(name)
+        for folder in self._folders(path):
+            for entry in sorted(self._listing(folder)):
+                stem, dot, ending = entry.rpartition(".")
+                is_named = (stem or entry).removesuffix("_rgb") == path.name.removesuffix("_rgb")
+                if is_named and f"{dot}{ending}".lower() in (*OTHER_ENDINGS, ".avi", ".mp4"):
+                    return f"{folder / entry} is there: rename or convert it to {path.name}.mp4 or {path.name}.avi"
+                if entry == path.name and (self.root / folder / entry).is_dir():
+                    return f"{folder / entry} is a folder: frames as pictures are not read, only videos"
+        where = f"{path.parent} or the video folder" if path.parent != PurePosixPath() else "the video folder"
+        return f"expected {path.name}.avi, {path.name}.mp4, or with _rgb before the ending, in {where}"
+
+    def _folders(self, path: PurePosixPath) -> tuple[PurePosixPath, ...]:
+        return tuple(dict.fromkeys((path.parent, PurePosixPath())))
 
     def _listing(self, folder: PurePosixPath) -> frozenset[str]:
         if folder not in self._listings:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from epam_data.samples.container import film, open_video, source
 from epam_data.samples.orientation import VideoShape
 
 Box = tuple[int, int, int, int]
@@ -80,40 +82,16 @@ def decode_crop(
     return frames[: min(count, max_frames)], count
 
 
-def _open(path: Path) -> Any:
-    if not path.is_file():  # a FIFO would block forever
-        raise ValueError(f"{path.name}: {'not a regular' if path.exists() else 'no such'} file, expected a video")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path.name}: an empty file, expected a video")
-    try:
-        container = av.open(str(path))
-    except (av.FFmpegError, OSError) as error:
-        # Only FFmpeg's reason: its full message has the absolute path, and reasons are stored beside the shards.
-        raise ValueError(f"{path.name}: not a readable video ({error.strerror})") from error
-    streams, kind = container.streams.video, container.format.name
-    if kind.endswith("_pipe") or kind == "image2":
-        problem = f"a still image ({kind}), expected a video"
-    elif not streams:
-        problem = "has no video stream"
-    elif streams[0].codec_context is None:  # a damaged header, or a codec that FFmpeg does not know
-        problem = "its video stream has an unknown codec"
-    else:
-        # One thread: a build runs one process per core, and frame threads would only add latency and memory.
-        streams[0].codec_context.thread_count = 1
-        return container
-    container.close()
-    raise ValueError(f"{path.name}: {problem}")
-
-
 def _frames(path: Path, *, key_frames_only: bool = False) -> Iterator[Any]:
     """The decoded frames, not rotated: at least one, all of one size. A trimmed video may have no key frame."""
-    with _open(path) as container:
-        codec = container.streams.video[0].codec_context
+    with open_video(path) as container:
+        stream = film(container)
+        codec = stream.codec_context
         if key_frames_only:
             codec.skip_frame = "NONKEY"
         size = None
         try:
-            for frame in container.decode(video=0):
+            for frame in container.decode(stream):
                 size = size or (frame.width, frame.height)
                 if size != (frame.width, frame.height):
                     sizes = f"{size[0]} x {size[1]} to {frame.width} x {frame.height}"
@@ -127,8 +105,8 @@ def _frames(path: Path, *, key_frames_only: bool = False) -> Iterator[Any]:
 
 def _pixel_aspect(path: Path) -> float:
     """Width of a stored pixel by its height when shown; 1 if the file does not say."""
-    with _open(path) as container:
-        aspect = container.streams.video[0].sample_aspect_ratio
+    with open_video(path) as container:
+        aspect = film(container).sample_aspect_ratio
     return float(aspect) if aspect else 1.0
 
 
@@ -154,6 +132,42 @@ def _decode_pyav(path: Path, box: Box) -> Iterator[NDArray[np.uint8]]:
 
 
 def _decode_decord(path: Path, box: Box) -> Iterator[NDArray[np.uint8]]:
+    return _read_decord(path, box) if _decord_agrees(path) else _decode_pyav(path, box)
+
+
+_PROVEN: dict[tuple[object, ...], bool] = {}
+"""Kinds of files, and whether decord gave PyAV's frames of the first of its kind in this process."""
+
+
+def _decord_agrees(path: Path) -> bool:
+    """Whether decord reads a file as PyAV does: the same stream, as many frames, the same pictures.
+
+    It is tried with the first file of each kind (container, codec, pixel format); files of which decord chooses the
+    stream itself, since they have several, are left to PyAV.
+    """
+    with open_video(path) as container:
+        stream = film(container)
+        codec = stream.codec_context
+        kind = (container.format.name, path.suffix.lower(), codec.name, codec.pix_fmt)
+        if len(container.streams.video) > 1:
+            return False
+    if kind not in _PROVEN:
+        height, width = video_shape(path).size
+        box = (0, 0, width, height)
+        try:
+            pairs = zip_longest(_decode_pyav(path, box), _read_decord(path, box))
+            _PROVEN[kind] = all(one is not None and two is not None and _look_alike(one, two) for one, two in pairs)
+        except ValueError:  # a damaged file proves nothing: it fails below, and the next is tried
+            return True
+    return _PROVEN[kind]
+
+
+def _look_alike(one: NDArray[np.uint8], two: NDArray[np.uint8]) -> bool:
+    """Equal up to the position of chroma in formats other than 8-bit 4:2:0."""
+    return one.shape == two.shape and float(np.abs(one.astype(np.int16) - two).mean()) < 3
+
+
+def _read_decord(path: Path, box: Box) -> Iterator[NDArray[np.uint8]]:
     import decord
 
     # decord ignores mirroring and odd angles, stretches frames of a new size to the first, and its errors say little.
@@ -162,7 +176,7 @@ def _decode_decord(path: Path, box: Box) -> Iterator[NDArray[np.uint8]]:
         pass
     try:
         # With the default tolerance, decord repeats the last frame for packets without one, as in a trimmed MP4.
-        reader = decord.VideoReader(str(path), num_threads=1, fault_tol=1e-9)
+        reader = decord.VideoReader(source(path), num_threads=1, fault_tol=1e-9)
         for index in range(len(reader)):
             image = reader[index].asnumpy()
             # If a padded row is a multiple of the width, decord reports the padding as channels: (H, W, 4) or more.
@@ -172,7 +186,7 @@ def _decode_decord(path: Path, box: Box) -> Iterator[NDArray[np.uint8]]:
         return  # frames are repeated from here on: the video has ended
     except (decord.DECORDError, RuntimeError, IndexError) as error:
         # Strip the time, the C++ file and the absolute path: a reason must be the same in every build.
-        words = re.sub(r"\[[\d:]+\] \S+: ", "", str(error).splitlines()[0]).replace(str(path), path.name)
+        words = re.sub(r"\[[\d:]+\] \S+: ", "", str(error).splitlines()[0]).replace(str(path.absolute()), path.name)
         raise ValueError(f"{path.name}: decoding failed ({words})") from error
 
 

@@ -18,7 +18,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from epam_data.readers.videos import VideoFinder
 from epam_data.samples import video
 from epam_data.samples.settings import Decoder
 from epam_data.samples.video import DECODERS, Box, decode_crop, video_shape
@@ -142,8 +141,8 @@ def test_a_decoder_uses_one_thread(recordings: Path, monkeypatch: pytest.MonkeyP
     decord, contexts, threads = pytest.importorskip("decord"), [], []
     open_video, read_video = av.open, decord.VideoReader
 
-    def opened(*args: Any) -> Any:
-        container = open_video(*args)
+    def opened(*args: Any, **options: Any) -> Any:
+        container = open_video(*args, **options)
         contexts.append(container.streams.video[0].codec_context)
         return container
 
@@ -155,7 +154,7 @@ def test_a_decoder_uses_one_thread(recordings: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(decord, "VideoReader", reader)
     for decoder in DECODERS:
         decode_crop(recordings / "bt709.mp4", WHOLE, 32, 2, decoder)
-    assert contexts and {context.thread_count for context in contexts} == {1} and threads == [1]
+    assert contexts and {context.thread_count for context in contexts} == {1} and set(threads) == {1}
 
 
 def test_decord_is_asked_after_the_key_frames_alone_were_tried(
@@ -246,39 +245,8 @@ def test_a_recording_without_a_video_stream_is_refused(tmp_path: Path) -> None:
         sound.setframerate(8000)
         sound.writeframes(bytes(16000))
     for use in (video_shape, lambda path: decode_crop(path, WHOLE, 32, 5)):
-        with pytest.raises(ValueError, match=r"^sound\.avi: has no video stream$"):
+        with pytest.raises(ValueError, match=r"^sound\.avi: not in a container that is read: expected a video "):
             use(tmp_path / "sound.avi")
-
-
-class TestFinder:
-    @pytest.fixture
-    def folder(self, tmp_path: Path) -> Path:
-        (tmp_path / "train").mkdir()
-        for name in ("a_rgb.avi", "a.mp4", "b.mp4", "train/c.mp4", "d.avi", "train/d.avi", "e.mkv"):
-            (tmp_path / name).touch()
-        return tmp_path
-
-    @pytest.mark.parametrize(
-        ("name", "found"),
-        [
-            ("a", "a_rgb.avi"),
-            ("b", "b.mp4"),
-            ("train/c", "train/c.mp4"),
-            ("train/b", "b.mp4"),
-            ("train/d", "train/d.avi"),
-            ("d", "d.avi"),
-            ("c", None),
-            ("e", None),
-            ("nowhere/x", None),
-        ],
-    )
-    def test_it_finds_by_name_in_the_folder_then_in_the_root(self, folder: Path, name: str, found: str | None) -> None:
-        assert VideoFinder(folder).find(name) == found
-
-    def test_an_absent_root_is_refused(self, tmp_path: Path) -> None:
-        message = f"{tmp_path / 'none'}: no such folder, expected the videos"
-        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-            VideoFinder(tmp_path / "none")
 
 
 def test_frames_are_not_kept_alive(recordings: Path) -> None:
@@ -441,7 +409,7 @@ def zip_bytes() -> bytes:
         (b"<!DOCTYPE html><html><body>404 Not Found</body></html>", "not a readable video (Invalid data found"),
         (b"Sorry, this file has moved.\n" * 200, "not a readable video (Invalid data found"),
         (zip_bytes(), "not a readable video (Invalid data found"),
-        (b"1\n00:00:01,000 --> 00:00:02,000\nhello\n\n", "has no video stream"),
+        (b"1\n00:00:01,000 --> 00:00:02,000\nhello\n\n", "not in a container that is read"),
         (image_bytes("png"), "a still image (png_pipe), expected a video"),
         (image_bytes("jpeg"), "a still image (jpeg_pipe), expected a video"),
     ],
