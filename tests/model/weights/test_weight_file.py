@@ -25,7 +25,7 @@ def test_weights_are_found_in_their_wrappers(tmp_path: Path):
         torch.save(values, path)
         assert torch.equal(read_state_dict(path)["a.weight"], STATE["a.weight"])
     torch.save({"epoch": 3}, path)
-    with pytest.raises(ValueError, match="contains no weights; its entries are epoch"):
+    with pytest.raises(ValueError, match="contains no weights by name; its entries are 'epoch'"):
         read_state_dict(path)
 
 
@@ -49,5 +49,5 @@ def test_files_that_hold_no_weights_are_refused(tmp_path: Path):
     changed[whole.index(b"\x00\x00\x80\x3f\x00\x00\x80\x3f")] ^= 1  # a bit of the first number
     for damaged in (b"", b"no zip", whole[:-200], bytes(changed)):
         path.write_bytes(damaged)
-        with pytest.raises(DamagedCheckpointError, match="not a readable checkpoint"):
+        with pytest.raises(DamagedCheckpointError, match=r"not a (readable )?checkpoint"):
             read_weight_file(path)
