@@ -10,8 +10,8 @@ STILL = torch.randn(1, 2, 1, 6, 6).expand(-1, -1, 5, -1, -1)
 
 
 def test_an_inflated_kernel_answers_a_still_clip_as_in_2d():
-    kernel = torch.randn(3, 2, 3, 3)
-    inflated, how = reshaped("stem.conv.weight", kernel, torch.Size((3, 2, 3, 3, 3)))
+    kernel = torch.randn(3, 2, 2, 4)
+    inflated, how = reshaped("stem.conv.weight", kernel, torch.Size((3, 2, 3, 2, 4)))
     assert how == "inflated"
     frames = functional.conv3d(STILL, inflated)
     torch.testing.assert_close(frames[:, :, 1], functional.conv2d(STILL[:, :, 0], kernel), rtol=1e-4, atol=1e-5)
