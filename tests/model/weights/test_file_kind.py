@@ -91,10 +91,6 @@ EMPTY = pickle.dumps({}, 2)
             r"a zip file without a checkpoint in it \(no data.pkl\)",
         ),
         (archive(("readme.txt", b"hello")), r"a zip file without a checkpoint in it \(no data.pkl\)"),
-        (
-            archive(*((f"a/data/{number}", b"") for number in range(200_001))),
-            "200001 records in an archive, at most 200000",
-        ),
     ],
 )
 def test_an_archive_that_torch_did_not_write_is_refused(tmp_path: Path, data: bytes, message: str):
@@ -127,6 +123,9 @@ def test_what_torch_writes_passes_and_a_damaged_record_does_not(tmp_path: Path, 
     with zipfile.ZipFile(path) as file:
         monkeypatch.setattr(file_kind, "_MAX_RECORDS", len(file.infolist()))
     check_archive(path)
+    with monkeypatch.context() as fewer, pytest.raises(ValueError, match=r"\d+ records in an archive, at most 1$"):
+        fewer.setattr(file_kind, "_MAX_RECORDS", 1)
+        check_archive(path)
     data = bytearray(path.read_bytes())
     data[data.index(b"\x00\x00\x80\x3f")] ^= 1  # a bit of the first number
     path.write_bytes(data)
