@@ -52,9 +52,7 @@ def skeleton_files(raw: RawSettings) -> list[Path]:
     return chosen
 
 
-def read_splits(
-    raw: RawSettings, canonical: Callable[[str], str] = str
-) -> Iterator[tuple[str, Annotation | Problem]]:
+def read_splits(raw: RawSettings, canonical: Callable[[str], str] = str) -> Iterator[tuple[str, Annotation | Problem]]:
     """Each annotation of the protocol with its split, in the order of the files; its `frame_dir` is a usable name.
 
     Args:

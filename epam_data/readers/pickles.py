@@ -1,9 +1,9 @@
 """Open skeleton pickles safely: arrays, numbers, strings and builtin containers, nothing else.
 
 A pickle is a program. This one may only build plain values: the names that it uses for arrays stand for functions of
-this module, which check every size against the bytes at hand. Arrays of anything but numbers and text are left empty, so
-that they cost only the record that has one. What a hostile file can still do is use memory and time, so files are read
-in a process with limits, see `epam_data.readers.limits`.
+this module, which check every size against the bytes at hand. Arrays of anything but numbers and text are left empty,
+so that they cost only the record that has one. What a hostile file can still do is use memory and time, so files are
+read in a process with limits, see `epam_data.readers.limits`.
 """
 
 from __future__ import annotations
@@ -230,8 +230,9 @@ class _DataUnpickler(pickle.Unpickler):
         try:
             return _ALLOWED[module, name]
         except KeyError:
+            shown = printable(f"{module[:60]}.{name[:60]}")
             raise _RefusedGlobal(
-                f"{self.source}: refused the global {printable(f'{module[:60]}.{name[:60]}')}; a skeleton pickle may hold "
+                f"{self.source}: refused the global {shown}; a skeleton pickle may hold "
                 "arrays, numbers, strings and builtin containers only"
             ) from None
 

@@ -19,7 +19,7 @@ Annotation = dict[str, Any]
 _MAX_NESTING = 6  # levels of lists, for an array of four dimensions
 _MAX_LISTED = 10_000_000  # numbers in nested lists
 _NUMBERS = (list, tuple, np.ndarray, int, float, complex, np.number, np.bool_, type(None))  # and what holds them
-_MOST_PIXELS = 10**9  # beyond any picture, and short enough for a message
+_MOST_PIXELS = 10**18  # beyond any picture, and short enough for a message
 
 
 def as_label(annotation: Annotation) -> int:
@@ -99,8 +99,8 @@ def _as_size(values: Any, what: str) -> tuple[int, int]:
 
 
 def _whole_number(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError
+    if isinstance(value, (bool, np.timedelta64)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError  # a time is an integer to NumPy
     number = int(value)
     if number != value or abs(number) > _MOST_PIXELS:
         raise ValueError
