@@ -96,6 +96,9 @@ class Clip:
         )
         shape = self.keypoints.shape
         _expect(len(shape) == 4 and shape[-1] == 2, self.key, "keypoints", "(M, T, V, 2)", shape)
+        # Arrays without a number can have any shape; the skeleton store has 32 bits for each size.
+        most = 2**31 - 1
+        _expect(max(shape) <= most, self.key, "keypoints", f"of at most {most} persons, frames and joints", shape)
         _expect(
             self.keypoints.dtype in ("float16", "float32"),
             self.key,

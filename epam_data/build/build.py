@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from epam_data.build.build_shard import FIRST_CLIPS, _BuildShard, check_first_clips
 from epam_data.build.ingest import ingest, record_inputs
 from epam_data.build.manifest import make_manifest
-from epam_data.build.plan import BuildPlan, ShardTask, plan_tasks
+from epam_data.build.plan import BuildPlan, ShardTask, plan_tasks, select
 from epam_data.build.receipts import ShardResult, is_intact, read_receipts, remove_others
 from epam_data.build.skeleton_store import SkeletonStore
 from epam_data.build.watch import BuildWatch, ShardNotes, write_tasks
@@ -145,7 +145,7 @@ def _remove_leftovers(plan: BuildPlan) -> None:
 def _load_inputs(plan: BuildPlan, options: BuildOptions) -> _Inputs:
     sources = ingest(plan, restart=options.restart)
     with SkeletonStore(plan.store) as store:
-        if not len(store):  # then the plan fails, and this is what is left of the build
+        if not select(plan, store).any():  # then the plan fails, and this is what is left of the build
             plan.output.write(PROBLEMS, _lines(store.problems))
         tasks = plan_tasks(plan, store, sources)
         if options.max_failures < FIRST_CLIPS:

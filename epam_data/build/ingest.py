@@ -14,7 +14,7 @@ from epam_data.build.output import WORK_FOLDER
 from epam_data.build.plan import BuildPlan
 from epam_data.build.skeleton_store import SkeletonStore, stored_sources, write_store
 from epam_data.readers import DATASETS, RawSettings, find_reader, reader_module
-from epam_data.readers.limits import read_with_limits
+from epam_data.readers.limits import read_with_limits, stored_with_limits
 from epam_data.system.files import file_sha256
 from epam_data.system.folder_lock import FolderLock
 from epam_data.versions import differences, tool_versions
@@ -98,7 +98,8 @@ def _read_into(store: Path, plan: BuildPlan, identity: dict[str, str]) -> None:
 
 
 def _write_store(store: Path, dataset: str, raw: RawSettings, identity: dict[str, str]) -> None:
-    write_store(store, find_reader(dataset).read(raw), identity)
+    reader = find_reader(dataset)
+    write_store(store, stored_with_limits(reader.read(raw), reader.files(raw)), identity)
 
 
 def hash_sources(plan: BuildPlan) -> dict[str, str]:

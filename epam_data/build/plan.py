@@ -178,9 +178,19 @@ def plan_tasks(plan: BuildPlan, store: SkeletonStore, sources: dict[str, str]) -
             if value
         ]
         filtered = f" with {' and '.join(filters)}" if filters else ""
-        refused = describe_problems(store.problems) if not len(store) and store.problems else ""
-        raise ValueError(f"{plan.raw.skeletons}: no usable clip of protocol {plan.raw.protocol!r}{filtered}{refused}")
+        raise ValueError(
+            f"{plan.raw.skeletons}: no usable clip of protocol {plan.raw.protocol!r}{filtered}{_refused(plan, store)}"
+        )
     return tasks
+
+
+def _refused(plan: BuildPlan, store: SkeletonStore) -> str:
+    """Why there is no clip, if every record of the selected splits was refused; else nothing."""
+    splits = [split for split in SPLITS if plan.selection.split in (None, split)]
+    problems = [problem for problem in store.problems if problem.split in splits]
+    if not problems or any(len(store.rows_of_split(split)) for split in splits):
+        return ""
+    return describe_problems(problems)
 
 
 def describe_problems(problems: Sequence[Problem]) -> str:

@@ -98,4 +98,5 @@ def _annotations(content: Any, skeleton: Path) -> list[Any]:
 
 
 def _is_named(annotation: dict[str, Any], key: str) -> bool:
-    return str(annotation.get("frame_dir")).rpartition("/")[2] == key
+    name = annotation.get("frame_dir")
+    return isinstance(name, str) and name.rpartition("/")[2] == key

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,11 +52,16 @@ def skeleton_files(raw: RawSettings) -> list[Path]:
     return chosen
 
 
-def read_splits(raw: RawSettings) -> Iterator[tuple[str, Annotation | Problem]]:
+def read_splits(raw: RawSettings, canonical: Callable[[str], str] = str) -> Iterator[tuple[str, Annotation | Problem]]:
     """Each annotation of the protocol with its split, in the order of the files; its `frame_dir` is a usable name.
 
+    Args:
+        raw: location of the pickles.
+        canonical: the data set's own form of a name that files write in several ways.
+
     Yields:
-        (split, annotation), or a Problem for an unusable record and for a listed name without annotation.
+        (split, annotation), or a Problem for an unusable record, an unusable name in a split, and a listed name without
+        annotation.
 
     Raises:
         ValueError: a file has neither layout, lacks the protocol, or lists a name in two splits.
@@ -66,9 +70,9 @@ def read_splits(raw: RawSettings) -> Iterator[tuple[str, Annotation | Problem]]:
     for path in skeleton_files(raw):
         content = load_pickle(path)
         if isinstance(content, dict) and {"split", "annotations"} <= content.keys():
-            records = _from_split_lists(path, content, raw.protocol)
+            records = _from_split_lists(path, content, raw.protocol, canonical)
         elif isinstance(content, list):
-            records = _from_list(path, content)
+            records = _from_list(path, content, canonical)
         else:
             raise ValueError(
                 f"{path.name}: expected a dict with 'split' and 'annotations' or a list, got {type(content).__name__}"
@@ -87,16 +91,18 @@ def read_splits(raw: RawSettings) -> Iterator[tuple[str, Annotation | Problem]]:
                 raise ValueError(f"{path.name}: {name} is annotated for the splits {split_of[name]} and {split}")
 
 
-def _from_list(path: Path, annotations: list[Any]) -> Iterator[tuple[str, Annotation | Problem]]:
+def _from_list(
+    path: Path, annotations: list[Any], canonical: Callable[[str], str]
+) -> Iterator[tuple[str, Annotation | Problem]]:
     split = next((name for name in SPLITS if path.stem == name or path.stem.endswith(f"_{name}")), None)
     if split is None:
         raise ValueError(f"{path.name}: a list of annotations must be named *_train, *_val or *_test.pkl")
     for number, annotation in enumerate(annotations):
-        yield split, _checked(path, number, annotation, split)
+        yield split, _checked(path, number, annotation, split, canonical)
 
 
 def _from_split_lists(
-    path: Path, content: dict[str, Any], protocol: str | None
+    path: Path, content: dict[str, Any], protocol: str | None, canonical: Callable[[str], str]
 ) -> Iterator[tuple[str, Annotation | Problem]]:
     lists, annotations = content["split"], content["annotations"]
     for what, value, kind in (("split", lists, dict), ("annotations", annotations, list)):
@@ -109,12 +115,18 @@ def _from_split_lists(
         raise ValueError(f"{path.name}: no split of protocol {protocol!r}; the file has {known or 'none'}")
     split_of: dict[str, str] = {}
     for name, split in found.items():
-        for frame_dir in _names(path, name, lists[name]):
+        for number, entry in enumerate(_names(path, name, lists[name])):
+            try:
+                frame_dir = canonical(check_name(entry))
+            except ValueError as error:
+                place = f"{path.name}: {name}, name {number}"
+                yield split, _skipped(place, split, f"{place}: {error}")
+                continue
             if split_of.setdefault(frame_dir, split) != split:
                 raise ValueError(f"{path.name}: {frame_dir} is listed in the splits {split_of[frame_dir]} and {split}")
     unseen = dict(split_of)
     for number, annotation in enumerate(annotations):
-        record = _checked(path, number, annotation, next(iter(found.values())))
+        record = _checked(path, number, annotation, next(iter(found.values())), canonical)
         if isinstance(record, Problem):
             yield record.split, record
         elif (name := record["frame_dir"]) in split_of:
@@ -125,22 +137,26 @@ def _from_split_lists(
         yield split, _skipped(frame_dir, split, reason)
 
 
-def _names(path: Path, split: str, names: Any) -> Iterator[str]:
-    """The names of a split that can be names of records; no other can have an annotation."""
-    if not isinstance(names, (list, tuple, set, frozenset, np.ndarray)):
-        raise ValueError(f"{path.name}: split {split} must be a list of names, got {type(names).__name__}")
-    for name in names:
-        with suppress(ValueError):
-            yield check_name(name)
+def _names(path: Path, split: str, names: Any) -> list[Any]:
+    """The entries of a split, which are to be names."""
+    if isinstance(names, np.ndarray) and (names.ndim != 1 or names.dtype.kind not in "UO"):
+        kind = f"an array of {names.dtype.name} and shape {names.shape}"
+    elif isinstance(names, (list, tuple, set, frozenset, np.ndarray)):
+        return list(names)
+    else:
+        kind = type(names).__name__
+    raise ValueError(f"{path.name}: split {split} must be a list of names, got {kind}")
 
 
-def _checked(path: Path, number: int, annotation: Any, split: str) -> Annotation | Problem:
+def _checked(
+    path: Path, number: int, annotation: Any, split: str, canonical: Callable[[str], str]
+) -> Annotation | Problem:
     """The record, or why it cannot be one; it has no name then, so it is named by its place."""
     place = f"{path.name}: annotation {number}"
     if not isinstance(annotation, dict):
         return _skipped(place, split, f"{place}: must be a dict, got {type(annotation).__name__}")
     try:
-        return {**annotation, "frame_dir": check_name(annotation.get("frame_dir"))}
+        return {**annotation, "frame_dir": canonical(check_name(annotation.get("frame_dir")))}
     except ValueError as error:
         return _skipped(place, split, f"{place}: {error}")
 
@@ -161,19 +177,18 @@ def read_clips(
         raw: location of the pickles.
         label_of: (split, annotation) -> label, None if it is hidden; raises ValueError for a bad label.
         excluded: names to leave out, each as a Problem with action "excluded".
-        canonical: the data set's own form of a name that files write in several ways.
+        canonical: see `read_splits`.
     """
-    for split, record in read_splits(raw):
-        name = canonical(record.name if isinstance(record, Problem) else record["frame_dir"])
+    for split, record in read_splits(raw, canonical):
+        name = record.name if isinstance(record, Problem) else record["frame_dir"]
         if name.rpartition("/")[2] in excluded:
             reason = f"{name}: on the data set's list of recordings without usable skeletons"
             yield Problem(name=name, split=split, action="excluded", reason=reason)
         elif isinstance(record, Problem):
             yield record
         else:
-            annotation = {**record, "frame_dir": name}
             try:
-                clip, note = limit_scores(clip_of(annotation, split, label_of(split, annotation)))
+                clip, note = limit_scores(clip_of(record, split, label_of(split, record)))
             except ValueError as error:
                 yield _skipped(name, split, str(error))
                 continue

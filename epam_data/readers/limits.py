@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from epam_data.schema import Clip, Problem
 from epam_data.system.isolated import CallFailedError, IsolatedProcess
 
 Result = TypeVar("Result")
 
 _LEAST_BYTES, _BYTES_PER_BYTE = 700_000_000, 8  # lists of numbers take more memory than bytes in a file
+_LEAST_STORED_BYTES, _STORED_BYTES_PER_BYTE = 200_000_000, 16  # 6 for small integers without scores
 _LEAST_SECONDS, _BYTES_PER_SECOND = 120.0, 1_000_000  # of a slow disk
 
 
@@ -28,7 +30,7 @@ def read_with_limits(files: Sequence[Path], function: Callable[..., Result], *ar
         ValueError: the function needs more than the limits, or its process died.
         Exception: whatever the function raises.
     """
-    num_bytes = sum(path.stat().st_size for path in files if path.is_file())
+    num_bytes = _size(files)
     memory_bytes = _LEAST_BYTES + _BYTES_PER_BYTE * num_bytes
     seconds = _LEAST_SECONDS + num_bytes / _BYTES_PER_SECOND
     process = IsolatedProcess(timeout_seconds=seconds, memory_bytes=memory_bytes, does="reading")
@@ -41,3 +43,27 @@ def read_with_limits(files: Sequence[Path], function: Callable[..., Result], *ar
         raise ValueError(f"{names}: cannot be read ({why}); is it a file of skeletons?") from error
     finally:
         process.close()
+
+
+def stored_with_limits(records: Iterable[Clip | Problem], files: Sequence[Path]) -> Iterator[Clip | Problem]:
+    """The records, as long as their numbers fit what the files can hold: many records may name the same array.
+
+    Args:
+        records: what was read from the files.
+        files: the files.
+
+    Raises:
+        ValueError: the keypoints and scores take over 200 MB and 16 bytes for each byte of the files.
+    """
+    most, num_bytes = _LEAST_STORED_BYTES + _STORED_BYTES_PER_BYTE * _size(files), 0
+    for record in records:
+        if isinstance(record, Clip):
+            num_bytes += record.keypoints.nbytes + record.scores.nbytes
+            if num_bytes > most:
+                names = ", ".join(path.name for path in files)
+                raise ValueError(f"{names}: records hold over {most / 1e6:.0f} MB of numbers; do they share arrays?")
+        yield record
+
+
+def _size(files: Sequence[Path]) -> int:
+    return sum(path.stat().st_size for path in files if path.is_file())

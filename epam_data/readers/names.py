@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
@@ -11,6 +12,8 @@ from epam_data.schema import MAX_KEY_LENGTH, check_key
 
 MAX_NAME_BYTES = 1024
 """Longest name in UTF-8; a longer one is no name of a file."""
+
+_NOT_IN_NAMES = ("Cc", "Zl", "Zp")  # control characters, and the separators of lines and paragraphs
 
 
 def check_name(name: object) -> str:
@@ -27,7 +30,7 @@ def check_name(name: object) -> str:
         name.encode()
     except UnicodeEncodeError:
         raise ValueError(f"{name[:40]!a}: frame_dir holds half of a character (a lone surrogate)") from None
-    if any(ord(character) < 32 or ord(character) == 127 for character in name):
+    if not name.isprintable() and any(unicodedata.category(each) in _NOT_IN_NAMES for each in name):
         raise ValueError(f"{name[:40]!a}: frame_dir holds a control character")
     return str(name)
 
@@ -48,7 +51,8 @@ def unique_keys(keys: Mapping[str, str], others: Iterable[str] = ()) -> dict[str
     """The keys of all recordings of a data set, each its own; a pure function of the set of names.
 
     A recording has the key of `key_from_name` if it alone has it. Of several, each has a key made from its whole name:
-    `wave-001` and `bow-001` for `wave/001` and `bow/001`; if that is not its own or too long, with a hash of the name.
+    `wave-001` and `bow-001` for `wave/001` and `bow/001`; if that is not its own or too long, with a hash of the name;
+    and if even that is the key of another, a longer hash.
 
     Args:
         keys: the key that each recording has if no other has it, by its name.
@@ -62,13 +66,16 @@ def unique_keys(keys: Mapping[str, str], others: Iterable[str] = ()) -> dict[str
     for longer in (_path_key, _hashed_key):
         counts = Counter(found.values())
         found = {name: key if counts[key] == 1 else longer(name) for name, key in found.items()}
+    while len(set(found.values())) < len(found):  # a name that ends in the hash of another, on purpose
+        counts = Counter(found.values())
+        found = {name: key if counts[key] == 1 else _long_key(name) for name, key in found.items()}
     return {name: found[name] for name in keys}
 
 
 def possible_keys(name: str) -> tuple[str, ...]:
     """The keys that `unique_keys` may give to a recording, the usual one first; empty if it cannot have one."""
     try:
-        return key_from_name(name), _path_key(name), _hashed_key(name)
+        return key_from_name(name), _path_key(name), _hashed_key(name), _long_key(name)
     except ValueError:
         return ()
 
@@ -94,3 +101,8 @@ def _path_key(name: str) -> str:
 def _hashed_key(name: str) -> str:
     digest = hashlib.sha256(name.encode()).hexdigest()[:12]
     return f"{key_from_name(name)[: MAX_KEY_LENGTH - 13]}-{digest}"
+
+
+def _long_key(name: str) -> str:
+    """With the whole hash: a second name of the same 12 digits can be found, one of the same 64 cannot."""
+    return f"{key_from_name(name)[: MAX_KEY_LENGTH - 65]}-{hashlib.sha256(name.encode()).hexdigest()}"

@@ -1,34 +1,50 @@
 """Open skeleton pickles safely: arrays, numbers, strings and builtin containers, nothing else.
 
 A pickle is a program. This one may only build plain values: the names that it uses for arrays stand for functions of
-this module, which check every size against the bytes at hand. What a hostile file can still do is use memory and time,
-so files are read in a process with limits, see `epam_data.build.ingest`.
+this module, which check every size against the bytes at hand. Arrays of anything but numbers and text are left empty,
+so that they cost only the record that has one. What a hostile file can still do is use memory and time, so files are
+read in a process with limits, see `epam_data.readers.limits`.
 """
 
 from __future__ import annotations
 
 import math
 import pickle
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from epam_data.system.printable import printable
+
 _KINDS = "biufcSUmM"  # fixed-size numbers and times, and strings of fixed length
-_MAX_ITEM_BYTES = 4096
-_MAX_DIMENSIONS = 8
+_MAX_ITEM_BYTES = 1 << 20
+_MAX_DIMENSIONS = 32
+_NO_SHAPE = (0, 0)  # of an array that is left empty: neither that of skeletons nor that of a list
 
 
 class _Name:
-    """A name that may only be mentioned: the type `numpy.ndarray` as an argument, or the factory of a defaultdict."""
+    """What a name in a pickle stands for: a function, or nothing if the name may only be mentioned.
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    A pickle can set attributes of what it names, so this has none, and takes no state.
+    """
+
+    __slots__ = ("_function", "_name")
+
+    def __init__(self, name: str, function: Callable[..., Any] | None = None) -> None:
+        self._name, self._function = name, function
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self._function is None:
+            raise ValueError(f"{self._name} is not callable here")
+        return self._function(*arguments)
+
+    def __setstate__(self, state: object) -> None:
+        raise ValueError(f"a state for {self._name}")
 
     def __repr__(self) -> str:
-        return self.name
+        return self._name
 
 
 _NDARRAY = _Name("numpy.ndarray")
@@ -37,16 +53,20 @@ _NDARRAY = _Name("numpy.ndarray")
 class _DType:
     """Stands for `numpy.dtype`: the name comes first, its byte order with the state."""
 
+    __slots__ = ("dtype",)
+
     def __init__(self, name: object, *_: object) -> None:
         if not isinstance(name, str) or len(name) > 8:
             raise ValueError("a dtype without a short name")
         self.dtype = np.dtype(name)
-        if self.dtype.kind != "O":  # arrays of objects are emptied, so that they cost only the record that has one
+        if self.dtype.kind not in "OV":  # objects and structures: only for arrays that stay empty
             _checked(self.dtype)
 
     def __setstate__(self, state: object) -> None:
         if not isinstance(state, tuple) or len(state) < 5 or state[1] not in ("<", ">", "|", "="):
             raise ValueError("the state of a dtype is not that of a number")
+        if self.dtype.kind == "V":  # whatever its fields are, they are not built
+            return
         if any(part is not None for part in state[2:5]):  # subarrays, names and fields
             raise ValueError("a structured dtype")
         self.dtype = self.dtype.newbyteorder(state[1])
@@ -62,14 +82,25 @@ class _Array(np.ndarray):
         if not isinstance(state, tuple) or len(state) != 5:
             raise ValueError("the state of an array must have five parts")
         _, shape, dtype, is_fortran, data = state
-        if _dtype_of(dtype).kind == "O" and isinstance(data, list):
-            super().__setstate__((1, (0,), np.dtype(object), False, []))  # type: ignore[arg-type]
+        kind = _dtype_of(dtype).kind
+        if kind == "V" or (kind == "O" and isinstance(data, list)):
+            texts = data if kind == "O" and _is_list_of_texts(data, shape) else None
+            kept = _NO_SHAPE if texts is None else shape
+            super().__setstate__((1, kept, np.dtype(object), False, texts or []))  # type: ignore[arg-type]
             return
         checked = _checked(_dtype_of(dtype))
         if isinstance(data, str):  # Python 2
             data = data.encode("latin1")
         _check_size(shape, checked, data)
         super().__setstate__((1, shape, checked, bool(is_fortran), bytes(data)))  # type: ignore[arg-type]
+
+
+_Array.__name__ = "ndarray"  # as messages name it
+
+
+def _is_list_of_texts(values: Any, shape: object) -> bool:
+    """Whether these are names, which pandas gives as an array of objects."""
+    return shape == (len(values),) and all(type(value) is str for value in values)
 
 
 def _dtype_of(stand_in: object) -> np.dtype[Any]:
@@ -102,6 +133,8 @@ def _reconstruct(kind: object, *_: object) -> np.ndarray:
 
 
 def _scalar(dtype: object, data: object = b"") -> Any:
+    if _dtype_of(dtype).kind == "V":
+        return None
     checked = _checked(_dtype_of(dtype))
     if isinstance(data, str):
         data = data.encode("latin1")
@@ -110,6 +143,8 @@ def _scalar(dtype: object, data: object = b"") -> Any:
 
 
 def _frombuffer(data: object, dtype: object, shape: object, order: object) -> np.ndarray:
+    if _dtype_of(dtype).kind == "V":
+        return np.empty(_NO_SHAPE, object)
     checked = _checked(_dtype_of(dtype))
     _check_size(shape, checked, data)
     flat = np.frombuffer(data, checked)  # type: ignore[call-overload]
@@ -141,28 +176,41 @@ def _collection(kind: type) -> Callable[..., Any]:
     return collection
 
 
+def _bytes(data: object = b"") -> bytes:
+    """Old pickle protocols store no bytes at all as a call of `bytes`."""
+    if not isinstance(data, bytes):  # a number would make as many zeros
+        raise ValueError(f"bytes of {type(data).__name__}, expected bytes")
+    return data
+
+
+def _complex(real: object = 0.0, imaginary: object = 0.0) -> complex:
+    if not isinstance(real, float) or not isinstance(imaginary, float):
+        raise ValueError("a complex number must have two numbers")
+    return complex(real, imaginary)
+
+
 def _defaultdict(*_: object) -> dict[Any, Any]:
     """A plain dict: its factory would only make values for keys that nobody asks for."""
     return {}
 
 
 def _allowed() -> dict[tuple[str, str], Any]:
-    found: dict[tuple[str, str], Any] = {
-        ("numpy", "ndarray"): _NDARRAY,
+    functions: dict[tuple[str, str], Callable[..., Any]] = {
         ("numpy", "dtype"): _DType,
         ("_codecs", "encode"): _encode,
-        ("collections", "OrderedDict"): _collection(OrderedDict),
+        ("collections", "OrderedDict"): _collection(dict),  # dicts keep their order, and have no attributes to set
         ("collections", "defaultdict"): _defaultdict,
     }
     for core in ("numpy.core", "numpy._core"):  # NumPy 1.x and 2.x
-        found[f"{core}.multiarray", "_reconstruct"] = _reconstruct
-        found[f"{core}.multiarray", "scalar"] = _scalar
-        found[f"{core}.numeric", "_frombuffer"] = _frombuffer
+        functions[f"{core}.multiarray", "_reconstruct"] = _reconstruct
+        functions[f"{core}.multiarray", "scalar"] = _scalar
+        functions[f"{core}.numeric", "_frombuffer"] = _frombuffer
+    found: dict[tuple[str, str], Any] = {("numpy", "ndarray"): _NDARRAY}
     for builtins in ("builtins", "__builtin__"):
-        found[builtins, "bytearray"] = _bytearray
-        found |= {(builtins, kind.__name__): _collection(kind) for kind in (set, frozenset)}
+        functions |= {(builtins, "bytearray"): _bytearray, (builtins, "bytes"): _bytes, (builtins, "complex"): _complex}
+        functions |= {(builtins, kind.__name__): _collection(kind) for kind in (set, frozenset)}
         found |= {(builtins, kind.__name__): _Name(kind.__name__) for kind in (dict, list, int, float, str)}
-    return found
+    return found | {key: _Name(".".join(key), function) for key, function in functions.items()}
 
 
 _ALLOWED = _allowed()
@@ -182,8 +230,9 @@ class _DataUnpickler(pickle.Unpickler):
         try:
             return _ALLOWED[module, name]
         except KeyError:
+            shown = printable(f"{module[:60]}.{name[:60]}")
             raise _RefusedGlobal(
-                f"{self.source}: refused the global {module[:60]}.{name[:60]}; a skeleton pickle may hold "
+                f"{self.source}: refused the global {shown}; a skeleton pickle may hold "
                 "arrays, numbers, strings and builtin containers only"
             ) from None
 
@@ -200,13 +249,11 @@ def load_pickle(path: Path) -> Any:
             rest = file.read(1)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file, expected a skeleton pickle") from None
-    except _RefusedGlobal:
+    except (_RefusedGlobal, OSError):
         raise
-    except (
-        *(pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError),
-        *(OverflowError, MemoryError, SystemError, RecursionError),  # damaged bytes may request any size
-    ) as error:
-        raise ValueError(f"{path.name}: not a complete pickle ({str(error)[:200] or type(error).__name__})") from error
+    except Exception as error:  # damaged bytes may call any method of a value, with any argument
+        why = printable(" ".join(str(error).split()) or type(error).__name__)
+        raise ValueError(f"{path.name}: not a complete pickle ({why})") from error
     if rest:
         raise ValueError(f"{path.name}: the pickle is followed by other data; save one object in a file")
     return content

@@ -12,6 +12,9 @@ from epam_data.schema import Clip
 _LEAST_PX = 8.0
 """A clip whose coordinates all stay below this is not in pixels: nobody is that small, in that corner, all the time."""
 
+_MOST_SMALL = 0.95
+"""Share of joints below `_LEAST_PX` from which a clip is not in pixels: some joints may lie anywhere by mistake."""
+
 _LEAST_INSIDE = 0.5
 """Share of joints that must be in the image, or near it. Estimators may place some hidden joints outside, not most."""
 
@@ -62,13 +65,17 @@ def _seen(keypoints: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def _check_units(clip: Clip, points: NDArray[np.float64]) -> None:
-    largest = np.abs(points).max()
-    if largest >= _LEAST_PX or min(clip.image_size) < 8 * _LEAST_PX:
+    is_small = np.abs(points).max(1) < min(_LEAST_PX, min(clip.image_size) / 8)
+    if is_small.mean() < _MOST_SMALL:
         return
-    looks = "fractions of the image, 0 to 1" if points.min() >= 0 and largest <= 1.5 else "metres, or from -1 to 1"
+    small = points[is_small]
+    low, high = small.min(), small.max()
+    if not np.ptp(small, axis=0).any():  # one point, such as (-1, -1), stands for joints that are missing
+        return
+    looks = "fractions of the image, 0 to 1" if low >= 0 and high <= 1.5 else "metres, or from -1 to 1"
     raise ValueError(
         f"{clip.name}: keypoint must be in pixels of img_shape {clip.image_size}, "
-        f"got values from {points.min():.3g} to {points.max():.3g}, which look like {looks}"
+        f"got values from {low:.3g} to {high:.3g}, which look like {looks}"
     )
 
 

@@ -17,7 +17,9 @@ from epam_data.system.printable import brief
 Annotation = dict[str, Any]
 
 _MAX_NESTING = 6  # levels of lists, for an array of four dimensions
-_MAX_LISTED = 50_000_000  # numbers in nested lists
+_MAX_LISTED = 10_000_000  # numbers in nested lists
+_NUMBERS = (list, tuple, np.ndarray, int, float, complex, np.number, np.bool_, type(None))  # and what holds them
+_MOST_PIXELS = 10**18  # beyond any picture, and short enough for a message
 
 
 def as_label(annotation: Annotation) -> int:
@@ -90,12 +92,19 @@ def _as_size(values: Any, what: str) -> tuple[int, int]:
     try:
         if not isinstance(values, (list, tuple, np.ndarray)):
             raise TypeError
-        height, width = (int(value) for value in values)
-        if (height, width) != tuple(values):
-            raise ValueError
+        height, width = (_whole_number(value) for value in values)
     except (TypeError, ValueError, OverflowError):  # infinity
         raise ValueError(f"{what} must be (H, W), got {brief(values)}") from None
     return height, width
+
+
+def _whole_number(value: Any) -> int:
+    if isinstance(value, (bool, np.timedelta64)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError  # a time is an integer to NumPy
+    number = int(value)
+    if number != value or abs(number) > _MOST_PIXELS:
+        raise ValueError
+    return number
 
 
 def _as_float(values: Any, what: str) -> NDArray[np.floating]:
@@ -114,13 +123,18 @@ def _as_float(values: Any, what: str) -> NDArray[np.floating]:
 
 
 def _check_nesting(values: Any, what: str) -> None:
-    """Count what nested lists would become, before they become it."""
-    level, count = [values], 1
+    """Look at what nested lists hold, and count what they would become, before they become it."""
+    level: list[Any] = [values]
+    count = 0
     for _ in range(_MAX_NESTING):
+        for kind in set(map(type, level)):
+            if not issubclass(kind, _NUMBERS):
+                raise ValueError(f"{what} must hold numbers, got {kind.__name__}")
+        count += sum(each.size for each in level if isinstance(each, np.ndarray))
         level = [each for each in level if isinstance(each, (list, tuple))]
-        count = sum(map(len, level))
+        count += sum(map(len, level))
         if not level or count > _MAX_LISTED:
             break
         level = [inner for each in level for inner in each]
-    if level and count:
+    if level or count > _MAX_LISTED:
         raise ValueError(f"{what} must be an array, got lists nested too deeply or too long")

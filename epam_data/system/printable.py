@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 
 _LIMIT = 200  # characters
@@ -40,7 +41,7 @@ def brief(value: object, limit: int = _LIMIT) -> str:
         shown = _short.repr(value)
     except (RecursionError, ValueError, MemoryError):  # ValueError: a number of more digits than Python prints
         shown = f"a {type(value).__name__}"
-    return printable(shown, limit)
+    return printable(re.sub(r"\n\s*", " ", shown), limit)  # the rows of an array
 
 
 def _escaped(character: str) -> str:

@@ -194,13 +194,21 @@ def test_absent_scores_are_ones(tmp_path: Path) -> None:
         ({"img_shape": (1.5, 5)}, "a/clip: img_shape must be (H, W), got (1.5, 5)"),
         ({"img_shape": "12"}, "a/clip: img_shape must be (H, W), got '12'"),
         ({"img_shape": (1, 2, 3)}, "a/clip: img_shape must be (H, W), got (1, 2, 3)"),
+        ({"img_shape": (True, 5)}, "a/clip: img_shape must be (H, W), got (True, 5)"),
+        ({"img_shape": (10**5000, 5)}, "a/clip: img_shape must be (H, W), got a tuple"),
+        ({"img_shape": np.array([96, 128], "m8[s]")}, "a/clip: img_shape must be (H, W), got ndarray([ 96, 128]"),
+        ({"img_shape": np.array([[96], [128]])}, "a/clip: img_shape must be (H, W), got ndarray([[ 96], [128]])"),
         ({"img_shape": shared_lists(60)}, "a/clip: img_shape must be (H, W), got [[[["),
         ({"keypoint": shared_lists(60)}, "a/clip: keypoint must be an array, got lists nested too deeply or too long"),
         ({"keypoint": [[1.0], [1.0, 2.0]]}, "a/clip: keypoint must be an array, got nested lists of different lengths"),
         ({"keypoint": KEYPOINTS.astype(np.complex64)}, "a/clip: keypoint must hold numbers, got complex64"),
         ({"keypoint": KEYPOINTS.astype("i8").astype("M8[s]")}, "a/clip: keypoint must hold numbers, got datetime64"),
         ({"keypoint": 3.0}, "clip: keypoints must be (M, T, V, 2), got ()"),
-        ({"keypoint": "text"}, "a/clip: keypoint must hold numbers, got <U4"),
+        ({"keypoint": "text"}, "a/clip: keypoint must hold numbers, got str"),
+        ({"keypoint": [[[["x" * 100_000] * 2] * 1000]]}, "a/clip: keypoint must hold numbers, got str"),
+        ({"keypoint": {"x": 1}}, "a/clip: keypoint must hold numbers, got dict"),
+        ({"keypoint": [KEYPOINTS] * 100_000}, "a/clip: keypoint must be an array, got lists nested too deeply or too"),
+        ({"keypoint": np.zeros((1, 5, 17), "f4,f4")}, "a/clip: keypoint must hold numbers, got object"),
         ({"keypoint": np.array([None])}, "a/clip: keypoint must hold numbers, got object"),
         ({"keypoint_score": np.array(["x"])}, "a/clip: keypoint_score must hold numbers, got <U1"),
         ({"keypoint": KEYPOINTS[0]}, "clip: keypoints must be (M, T, V, 2), got (5, 17, 2)"),
@@ -246,11 +254,72 @@ def test_a_record_without_a_usable_name_costs_itself(tmp_path: Path, layout: str
     assert third.reason == "set_train.pkl: annotation 2: must be a dict, got int"
 
 
-@pytest.mark.parametrize("split", [[["a"], "good"], [{}, "good"], ("good", None), np.array(["good"])])
-def test_names_of_a_split_that_no_record_can_have_are_nothing(tmp_path: Path, split: Any) -> None:
+def read_split(folder: Path, split: Any) -> list[Clip | Problem]:
     content = {"split": {"train": split}, "annotations": [annotation("good", 0, KEYPOINTS)]}
-    (clip,) = read_clips(raw_settings(write_pickle(tmp_path / "all.pkl", content)), label_of)
+    return list(read_clips(raw_settings(write_pickle(folder / "all.pkl", content)), label_of))
+
+
+@pytest.mark.parametrize("split", [("good",), {"good"}, np.array(["good"]), np.array(["good"], object)])
+def test_the_names_of_a_split_may_be_any_list(tmp_path: Path, split: Any) -> None:
+    (clip,) = read_split(tmp_path, split)
     assert isinstance(clip, Clip)
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        (["a"], "frame_dir must be text, got list"),
+        ({}, "frame_dir must be text, got dict"),
+        (None, "frame_dir must be text, got NoneType"),
+        (b"good", "frame_dir must be text, got bytes"),
+        ("a\n", "'a\\n': frame_dir holds a control character"),
+    ],
+)
+def test_an_entry_of_a_split_that_is_no_name_costs_itself(tmp_path: Path, entry: Any, reason: str) -> None:
+    problem, clip = read_split(tmp_path, ["good", entry])
+    assert isinstance(clip, Clip) and isinstance(problem, Problem)
+    assert (problem.name, problem.split, problem.action) == ("all.pkl: train, name 1", "train", "skipped")
+    assert problem.reason == f"all.pkl: train, name 1: {reason}"
+
+
+@pytest.mark.parametrize(
+    ("split", "kind"),
+    [
+        (np.array("good"), "an array of str128 and shape ()"),
+        (np.array([["good"]]), "an array of str128 and shape (1, 1)"),
+        (np.array([b"good"]), "an array of bytes32 and shape (1,)"),
+        (np.array([1.0]), "an array of float64 and shape (1,)"),
+        (np.array(["good", 5], object), "an array of object and shape (0, 0)"),
+        ({"good": 1}, "dict"),
+        ("good", "str"),
+    ],
+)
+def test_a_split_that_is_no_list_of_names_is_refused(tmp_path: Path, split: Any, kind: str) -> None:
+    """Else its clips would be missing without a word."""
+    message = f"all.pkl: split train must be a list of names, got {kind}"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        read_split(tmp_path, split)
+
+
+def without_ending(name: str) -> str:
+    return name.removesuffix("_rgb")
+
+
+@pytest.mark.parametrize("layout", ["list", "split lists"])
+def test_one_name_in_two_spellings_is_one_name(tmp_path: Path, layout: str) -> None:
+    records = [annotation(name, 0, KEYPOINTS) for name in ("a_rgb", "a", "b_rgb")]
+    content: Any = records if layout == "list" else {"split": {"train": ["a", "b"]}, "annotations": records}
+    raw = raw_settings(write_pickle(tmp_path / "set_train.pkl", content))
+    first, second, third = read_clips(raw, label_of, canonical=without_ending)
+    assert isinstance(first, Clip) and isinstance(second, Problem) and isinstance(third, Clip)
+    assert (first.name, third.name) == ("a", "b")
+    assert second.reason == "a: annotated twice; the first annotation is used"
+
+
+def test_one_name_in_two_splits_and_two_spellings_is_refused(tmp_path: Path) -> None:
+    raw = split_pickle(tmp_path, ["a"], xsub_train=["a"], xsub_val=["a_rgb"])
+    with pytest.raises(ValueError, match=r"^all\.pkl: a is listed in the splits train and val$"):
+        list(read_splits(raw, without_ending))
 
 
 @pytest.mark.parametrize(
@@ -308,3 +377,22 @@ def test_excluded_names_are_problems_of_their_own_kind(tmp_path: Path) -> None:
         "skipped",
     ]
     assert results[1] == Problem(name="b", split="train", action="excluded", reason=f"b: {reason}")
+
+
+class Emptied:
+    """Pickles as an array without bytes, of any shape."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        function, arguments, _ = np.zeros(0, np.float32).__reduce__()
+        self.call = function, arguments, (1, shape, np.dtype(np.float32), False, b"")
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+@pytest.mark.parametrize("shape", [(0, 10**15, 17), (10**15, 0, 17), (1, 2**31, 0)])
+def test_an_array_without_numbers_has_no_size_beyond_the_store(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    result = read_one(tmp_path, keypoint=Emptied((*shape, 2)), keypoint_score=Emptied(shape))
+    assert isinstance(result, Problem)
+    sizes = re.escape(str((*shape, 2)))
+    assert re.fullmatch(rf"clip: keypoints must be of at most 2147483647 persons, .* got {sizes}", result.reason)

@@ -5,11 +5,13 @@ import struct
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from epam_data.readers import limits
-from epam_data.readers.limits import read_with_limits
+from epam_data.readers.limits import read_with_limits, stored_with_limits
 from epam_data.readers.pickles import load_pickle
+from epam_data.schema import Clip, Problem
 
 
 def allocate(num_bytes: int) -> int:
@@ -63,3 +65,15 @@ def test_a_file_of_ordinary_lists_fits(tmp_path: Path):
     path = tmp_path / "a.pkl"
     path.write_bytes(pickle.dumps([[float(number) for number in range(1000)]] * 1))
     assert len(read_with_limits([path], load_pickle, path)[0]) == 1000
+
+
+def test_records_that_share_arrays_are_limited(tmp_path: Path):
+    path = tmp_path / "a.pkl"
+    path.write_bytes(bytes(1_000_000))  # for 216 MB of numbers
+    keypoints = np.ones((1, 200_000, 17, 2), np.float32)  # 27 MB, and 14 MB of scores
+    values = {"key": "a", "name": "a", "split": "train", "label": 0, "image_size": (9, 9)}
+    clip = Clip(**values, keypoints=keypoints, scores=keypoints[..., 0])
+    problem = Problem(name="b", split="train", action="skipped", reason="b: no")
+    assert list(stored_with_limits([problem, *[clip] * 5], [path])) == [problem, *[clip] * 5]
+    with pytest.raises(ValueError, match=r"^a\.pkl: records hold over 216 MB of numbers; do they share arrays\?$"):
+        list(stored_with_limits([clip] * 6, [path]))

@@ -88,6 +88,16 @@ def test_keys_that_still_meet_get_a_hash() -> None:
     assert re.fullmatch(r"1-[0-9a-f]{12}", keys["a/b/1"])
 
 
+def test_a_name_that_ends_in_the_hash_of_another_has_a_key_of_its_own() -> None:
+    names = ["a/1", "a-1", "b/1"]
+    for _ in range(3):
+        keys = keys_of(*names)
+        assert len(set(keys.values())) == len(names) and all(keys[name] in possible_keys(name) for name in names)
+        assert all(check_key(key) == key for key in keys.values())
+        assert keys_of(*reversed(names)) == keys
+        names += [key for key in keys.values() if key not in names]
+
+
 def test_a_long_path_gets_a_hash() -> None:
     keys = keys_of(f"{'k' * 70}/{'f' * 70}", f"{'x' * 70}/{'f' * 70}")
     assert all(len(check_key(key)) <= MAX_KEY_LENGTH for key in keys.values()) and len(set(keys.values())) == 2
@@ -109,7 +119,7 @@ def test_keys_are_unique_and_the_same_in_every_order(names: list[str], rng: rand
     assert keys_of(*shuffled) == keys
 
 
-@pytest.mark.parametrize("name", ["a", "train/0003 01", "挥手", "x" * 1024, "~!"])
+@pytest.mark.parametrize("name", ["a", "train/0003 01", "挥手", "x" * 1024, "~!", "a\u3000\u200db"])
 def test_text_is_a_name(name: str) -> None:
     assert check_name(name) == name
 
@@ -123,6 +133,9 @@ def test_text_is_a_name(name: str) -> None:
         ("\udc80", "'\\udc80': frame_dir holds half of a character (a lone surrogate)"),
         ("a\x1f", "'a\\x1f': frame_dir holds a control character"),
         ("a\x7f", "'a\\x7f': frame_dir holds a control character"),
+        ("\x9b2Ja", "'\\x9b2Ja': frame_dir holds a control character"),
+        ("a\x85", "'a\\x85': frame_dir holds a control character"),
+        ("a\u2028b", "'a\\u2028b': frame_dir holds a control character"),
     ],
 )
 def test_what_is_no_name_is_refused(name: object, message: str) -> None:

@@ -30,7 +30,10 @@ CONTENT = {
             "bytes": b"\x00\xff",
             "nothing": None,
             "strided": np.arange(10)[::2],
-            "order": OrderedDict(a=1),
+            "real": 1.5 + 2j,
+            "no bytes": b"",
+            "no raw bytes": bytearray(),
+            "no numbers": np.zeros((0, 17, 2), np.float32),
             "text": np.str_("bow"),
             "flag": np.bool_(True),
             "raw": bytearray(b"\x01\x02"),
@@ -215,12 +218,6 @@ def test_a_damaged_pickle_loads_or_is_refused(tmp_path: Path, protocol: int, fli
         assert "skeletons.pkl: " in str(error)
 
 
-def test_a_defaultdict_is_a_plain_dict(tmp_path: Path) -> None:
-    content = defaultdict(list, a=[1])
-    for protocol in (0, 2, 4):
-        assert_same(load_bytes(tmp_path, pickle.dumps(content, protocol)), {"a": [1]})
-
-
 def test_two_pickles_in_one_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"^skeletons\.pkl: the pickle is followed by other data; save one object in a"
@@ -253,6 +250,7 @@ def call(module: str, name: str, *arguments: bytes) -> bytes:
 
 
 POINTER = struct.pack("<Q", 0x414141414141)
+BUFFER_OF_MEMO_0 = call("numpy.core.numeric", "_frombuffer", b"h\x00", dtype("i8"), b"K\x01\x85", text("C"))
 STRUCTURED = b"(K\x03" + text("|") + b"N" + text("a") + b"\x85}" + b"K\x08K\x01K\x00t"
 
 
@@ -261,7 +259,6 @@ STRUCTURED = b"(K\x03" + text("|") + b"N" + text("a") + b"\x85}" + b"K\x08K\x01K
     [
         ("pointers of an array", array(dtype("O8"), POINTER), "an array of object, expected numbers"),
         ("pointers of a scalar", call("numpy.core.multiarray", "scalar", dtype("O8"), b"C\x08" + POINTER), "of object"),
-        ("pointers behind a structure", array(dtype("V8", STRUCTURED), POINTER), "an array of void64"),
         ("pointers named late", array(dtype("i8", STRUCTURED), POINTER), "a structured dtype"),
         (
             "more than its bytes",
@@ -283,6 +280,24 @@ STRUCTURED = b"(K\x03" + text("|") + b"N" + text("a") + b"\x85}" + b"K\x08K\x01K
             "a large bytearray",
             call("builtins", "bytearray", b"J\xff\xff\xff\x7f"),
             "a bytearray of int, expected bytes",
+        ),
+        ("many bytes", call("builtins", "bytes", b"J\xff\xff\xff\x7f"), "bytes of int, expected bytes"),
+        ("a complex number of text", call("builtins", "complex", text("1")), "must have two numbers"),
+        (
+            "a bytearray that grows below its array",
+            b"\x96\x08" + b"\0" * 7 + POINTER + b"\x940" + BUFFER_OF_MEMO_0 + b"h\x00K\x01a",
+            "Existing exports of data",
+        ),
+        ("a state for a function", name_of("builtins", "set") + b"}" + text("a") + b"K\x01sb", "a state for builtins"),
+        (
+            "attributes of a function",
+            name_of("numpy.core.multiarray", "scalar") + b"N}" + text("__defaults__") + b")s\x86b",
+            "a state for numpy.core.multiarray.scalar",
+        ),
+        (
+            "attributes of a dict",
+            call("collections", "OrderedDict") + b"}" + text("keys") + b"K\x01sb",
+            "no attribute '__dict__'",
         ),
         ("a set of bytes", call("builtins", "set", b"C\x01a"), "a set of bytes, expected a list"),
         ("a factory that is called", call("builtins", "list", b"]"), "not callable"),
@@ -313,8 +328,54 @@ def test_what_is_said_of_a_file_is_short(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4, 5])
-def test_an_array_of_objects_is_emptied(tmp_path: Path, protocol: int) -> None:
-    """A ragged array costs its record, not the file."""
-    content = [np.array([[1], [1, 2]], object), np.arange(3)]
-    first, second = load_bytes(tmp_path, pickle.dumps(content, protocol))
-    assert first.dtype == object and first.size == 0 and second.tolist() == [0, 1, 2]
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([[1], [1, 2]], object),
+        np.zeros(3, [("x", "f4"), ("y", "O")]),
+        np.zeros((1, 2), [("x", "f4", (3,))]),
+        np.zeros(2, "V8"),
+        np.array([["a"]], object),
+    ],
+    ids=["ragged", "structure", "structure of arrays", "bytes of no kind", "table of text"],
+)
+def test_an_array_of_anything_else_is_emptied(tmp_path: Path, values: np.ndarray, protocol: int) -> None:
+    """It costs its record, not the file."""
+    first, second = load_bytes(tmp_path, pickle.dumps([values, np.arange(3)], protocol))
+    assert first.dtype == object and first.shape == (0, 0) and second.tolist() == [0, 1, 2]
+
+
+def test_the_fields_of_a_structure_are_not_built(tmp_path: Path) -> None:
+    loaded = load_bytes(tmp_path, b"\x80\x04" + array(dtype("V8", STRUCTURED), POINTER) + b".")
+    assert loaded.dtype == object and loaded.size == 0
+    scalar = call("numpy.core.multiarray", "scalar", dtype("V8", STRUCTURED), b"C\x08" + POINTER)
+    assert load_bytes(tmp_path, b"\x80\x04" + scalar + b".") is None
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+def test_a_list_of_names_may_be_an_array_of_objects(tmp_path: Path, protocol: int) -> None:
+    """As pandas gives it."""
+    for names in (["a", "挥手"], []):
+        loaded = load_bytes(tmp_path, pickle.dumps(np.array(names, object), protocol))
+        assert loaded.dtype == object and loaded.shape == (len(names),) and loaded.tolist() == names
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+@pytest.mark.parametrize("content", [defaultdict(list, a=[1]), OrderedDict(b=1, a=2), OrderedDict()])
+def test_every_dict_is_a_plain_one(tmp_path: Path, content: dict[str, Any], protocol: int) -> None:
+    assert_same(load_bytes(tmp_path, pickle.dumps(content, protocol)), dict(content))
+
+
+def test_messages_name_types_as_numpy_does(tmp_path: Path) -> None:
+    assert type(load_bytes(tmp_path, pickle.dumps(np.zeros(1)))).__name__ == "ndarray"
+
+
+@pytest.mark.parametrize("data", [text("x") + b"Q", b"\x97"])
+def test_what_is_said_of_a_file_is_one_line(tmp_path: Path, data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"^skeletons\.pkl: not a complete pickle \([^\n]+\)$"):
+        load_bytes(tmp_path, b"\x80\x05" + data + b".")
+
+
+def test_a_name_in_a_message_cannot_move_the_cursor(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"refused the global a\\x1b\[2J\.b; "):
+        load_bytes(tmp_path, b"\x80\x04" + text("a\x1b[2J") + text("b") + b"\x93.")

@@ -154,6 +154,40 @@ def test_the_words_for_small_numbers():
     check_plausible(make_clip(keypoints=seen))
 
 
+def with_outliers(points: np.ndarray, share: float) -> np.ndarray:
+    """Some joints far off, in the picture, as estimators place them by mistake."""
+    flat = (points / SIZE).reshape(-1, 2)
+    flat[: round(share * len(flat))] = (200, 100)
+    return flat.reshape(points.shape)
+
+
+def test_a_few_joints_elsewhere_do_not_hide_fractions():
+    with pytest.raises(ValueError, match=r"^a: .*from 0\.\d+ to 0\.\d+, which look like fractions of the image"):
+        check_plausible(make_clip(lambda points: with_outliers(points, 0.05)))
+    check_plausible(make_clip(lambda points: with_outliers(points, 0.06)))
+
+
+def test_one_point_for_all_missing_joints_is_normal():
+    def rarely_found(points: np.ndarray) -> np.ndarray:
+        points[:, 1:] = -1
+        return points
+
+    clip = make_clip(rarely_found)
+    assert (clip.keypoints < 8).all(-1).mean() >= 0.95
+    check_plausible(clip)
+
+
+@pytest.mark.parametrize(("size", "is_refused"), [(16, True), (63, True), (12, True), (8, False)])
+def test_fractions_of_a_small_picture(size: int, is_refused: bool):
+    points = np.linspace(0, 1.2, 60, dtype=np.float32).reshape(1, 5, 6, 2)
+    clip = make_clip(keypoints=points, image_size=(size, size))
+    if not is_refused:
+        check_plausible(clip)
+        return
+    with pytest.raises(ValueError, match="which look like fractions of the image"):
+        check_plausible(clip)
+
+
 def test_limits_of_scores():
     check_plausible(make_clip(scores=20.0))
     with pytest.raises(ValueError, match=r"values up to 20\.5"):
