@@ -21,7 +21,7 @@ _SHOWN = 10  # entries that a message lists
 
 _DAMAGE = (
     *(pickle.UnpicklingError, RuntimeError, EOFError, OSError, zipfile.BadZipFile, zlib.error),
-    *(AttributeError, IndexError, KeyError, TypeError, OverflowError, MemoryError, UnicodeError, struct.error),
+    *(AssertionError, AttributeError, IndexError, KeyError, TypeError, OverflowError, MemoryError, UnicodeError, struct.error),
 )
 """What torch raises for bytes that it did not write."""
 
