@@ -77,8 +77,7 @@ def read_weight_file(path: Path) -> dict[str, Any]:
             raise DamagedCheckpointError(f"{path}: not a checkpoint but {kind}")
         if zipfile.is_zipfile(path):
             check_archive(path)
-        with ignoring_mmengine_log():
-            values = torch.load(path, map_location="cpu", weights_only=True)
+        values = _load(path)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such checkpoint") from None
     except _DAMAGE as error:
@@ -90,3 +89,11 @@ def read_weight_file(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ValueError(f"{path}: a checkpoint must contain a dict, got {type(values).__name__}")
     return values
+
+
+def _load(path: Path) -> Any:
+    try:
+        with ignoring_mmengine_log():
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except ValueError as error:  # a number or an order of bytes that does not exist; torch does not name the file
+        raise DamagedCheckpointError(f"{path}: not a readable checkpoint ({brief(str(error), 100)})") from error
