@@ -6,13 +6,13 @@ import re
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
+from epam_model.weights import file_kind
 from epam_model.weights.checkpoint import load_checkpoint
-from epam_model.weights.file_kind import other_kind
+from epam_model.weights.file_kind import check_archive, other_kind
 from epam_model.weights.weight_file import DamagedCheckpointError, read_state_dict, read_weight_file
 
 
@@ -47,6 +47,25 @@ def test_a_checkpoint_may_be_one(tmp_path: Path):
         assert list(read_state_dict(tmp_path / "w.pt")) == ["a"]
     (tmp_path / "w.pt").write_bytes(pickle.dumps({"a": 1}, 2))
     assert other_kind(tmp_path / "w.pt") is None
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b" to ~, with\ttabs and\r\nlines", "text, which begins with ' to ~, with\\ttabs and\\r\\nlines'"),
+        (b"a" * 100, f"text, which begins with '{'a' * 40}'"),
+        (b"a" * 512 + b"\0", f"text, which begins with '{'a' * 40}'"),
+        (b"a" * 511 + b"\0", None),
+        (b"a\x1f", None),
+        (b"a\x7f", None),
+        ((99_999_999).to_bytes(8, "little") + b"{", "a safetensors file"),
+        ((100_000_000).to_bytes(8, "little") + b"{", None),
+    ],
+)
+def test_where_text_and_safetensors_end(tmp_path: Path, data: bytes, kind: str | None):
+    (tmp_path / "w").write_bytes(data)
+    found = other_kind(tmp_path / "w")
+    assert found is None if kind is None else found is not None and found.startswith(kind)
 
 
 def archive(*records: tuple[str, bytes], packed: bool = False) -> bytes:
@@ -85,52 +104,31 @@ def test_an_archive_that_torch_did_not_write_is_refused(tmp_path: Path, data: by
         read_weight_file(path)
 
 
-@pytest.mark.parametrize(
-    ("tensor", "fault"),
-    [
-        (
-            torch.zeros(1).expand(10**6, 10**7),
-            r"a tensor of \(1000000, 10000000\) that repeats",
-        ),
-        (torch.sparse_coo_tensor(torch.zeros(1, 0, dtype=torch.long), [], (3,)), "a nested or sparse tensor"),
-        (torch.zeros(3, device="meta"), "a tensor without numbers"),
-        (torch.zeros(3, dtype=torch.complex64), "a tensor without numbers, of quantised or of complex numbers"),
-        (torch.tensor([1.0, float("nan")]), "not finite: it holds NaN or infinity"),
-        (torch.tensor([float("inf")], dtype=torch.float16), "not finite"),
-    ],
-    ids=["expanded", "sparse", "meta", "complex", "NaN", "infinity"],
-)
-def test_a_tensor_that_cannot_be_a_weight_is_named(tmp_path: Path, tensor: torch.Tensor, fault: str):
-    torch.save({"state_dict": {"good": torch.ones(2), "bad": tensor}}, tmp_path / "w.pth")
-    with pytest.raises(ValueError, match=rf"w\.pth: ('bad' is {fault}|not a readable checkpoint)"):
-        read_state_dict(tmp_path / "w.pth")
+def saying(num_bytes: int) -> bytes:
+    """An archive whose directory says that data.pkl is that large."""
+    data = bytearray(archive(("a/data.pkl", EMPTY)))
+    place = data.index(b"PK\x01\x02") + 24
+    data[place : place + 4] = num_bytes.to_bytes(4, "little")
+    return bytes(data)
 
 
-@pytest.mark.parametrize(
-    "values", [{1: torch.zeros(3), None: torch.zeros(1)}, {"state_dict": {1: torch.zeros(3)}}, {"x" * 1000: 1}]
-)
-def test_names_are_text(tmp_path: Path, values: dict[Any, Any]):
-    torch.save(values, tmp_path / "w.pth")
-    with pytest.raises(ValueError, match=r"w\.pth: contains no weights by name; its entries are ") as caught:
-        read_state_dict(tmp_path / "w.pth")
-    assert len(str(caught.value)) < 400 + len(str(tmp_path))
+def test_a_pickle_that_would_fill_the_memory_is_refused(tmp_path: Path):
+    path = tmp_path / "w.pth"
+    path.write_bytes(saying((256 << 20) + 1))
+    with pytest.raises(ValueError, match=r"w\.pth: data\.pkl has 268435457 bytes, at most 268435456"):
+        check_archive(path)
+    path.write_bytes(saying(256 << 20))
+    check_archive(path)
 
 
-FIELDS: dict[str, Any] = {"weights": {}, "optimizer": {}, "epoch": 0, "consumed": 0, "shards": {}, "recipe": {}}
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"version": True}, "checkpoint version True cannot be read, this code reads 1..2"),
-        ({"version": [1]}, r"checkpoint version \[1\] cannot be read"),
-        ({}, "checkpoint version None cannot be read"),
-        ({"version": 2, "weights": None}, "weights must be a dict, got NoneType"),
-        ({"version": 2, "weights": [torch.zeros(3)]}, "weights must be a dict, got list"),
-        ({"version": 2, "epoch": "1"}, "epoch must be a int, got str"),
-    ],
-)
-def test_a_field_of_another_kind_is_named(tmp_path: Path, changes: dict[str, Any], message: str):
-    torch.save({**FIELDS, **changes}, tmp_path / "w.pt")
-    with pytest.raises(ValueError, match=rf"w\.pt: {message}"):
-        load_checkpoint(tmp_path / "w.pt")
+def test_what_torch_writes_passes_and_a_damaged_record_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "w.pth"
+    torch.save({"a": torch.ones(2)}, path)
+    with zipfile.ZipFile(path) as file:
+        monkeypatch.setattr(file_kind, "_MAX_RECORDS", len(file.infolist()))
+    check_archive(path)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"\x00\x00\x80\x3f")] ^= 1  # a bit of the first number
+    path.write_bytes(data)
+    with pytest.raises(zipfile.BadZipFile, match="is damaged"):
+        check_archive(path)
