@@ -17,6 +17,7 @@ from epam_data.samples.settings import PrepareSettings
 from epam_data.shards.layout import PROBLEMS
 from epam_data.shards.settings import ShardSettings
 from epam_data.system.executors import ExecutorSettings, on_all_cores
+from epam_data.system.printable import printable_lines
 from epam_data.system.progress import Progress, duration, volume
 
 _MAX_PROBLEMS = 20  # lines on the terminal; the file has all
@@ -95,7 +96,7 @@ def build_command(command: BuildCommand) -> int:
     if command.dry_run:
         from epam_data.build.estimate import estimate
 
-        print(estimate(command.plan).describe(command.where.workers))
+        print(printable_lines(estimate(command.plan).describe(command.where.workers)))
         return 0
     options = BuildOptions(
         where=command.where,
@@ -127,7 +128,7 @@ def _print_build(report: BuildReport, command: BuildCommand, seconds: float) -> 
     """Print what was built and what was not; returns the exit code."""
     shown = [problem for problem in report.problems if problem.action != "excluded"]
     for problem in shown[:_MAX_PROBLEMS]:
-        print(f"{problem.action}: {problem.reason}", file=sys.stderr)
+        print(printable_lines(f"{problem.action}: {problem.reason}"), file=sys.stderr)
     if len(shown) > _MAX_PROBLEMS:
         print(f"and {len(shown) - _MAX_PROBLEMS} more", file=sys.stderr)
     print(
@@ -135,7 +136,7 @@ def _print_build(report: BuildReport, command: BuildCommand, seconds: float) -> 
         f"{volume(report.num_bytes)} in {command.out}, {duration(seconds)}"
     )
     for (action, kind), count in Counter((p.action, p.kind) for p in report.problems).most_common():
-        print(f"{count} {action}: {kind}")
+        print(printable_lines(f"{count} {action}: {kind}"))
     if report.problems and command.part is None:
         print(f"all {len(report.problems)} with their reasons: {command.out}/{PROBLEMS}")
     return 1 if report.num_skipped > command.max_failures else 0

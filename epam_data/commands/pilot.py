@@ -17,6 +17,7 @@ from epam_data.samples.settings import PrepareSettings
 from epam_data.shards.settings import ShardSettings
 from epam_data.system.checked_fields import check_fields
 from epam_data.system.executors import ExecutorSettings, available_cores
+from epam_data.system.printable import printable_lines
 from epam_data.system.progress import Progress
 
 
@@ -55,5 +56,5 @@ def pilot_command(command: PilotCommand) -> int:
             limits=command.limits,
         )
         report = pilot(plan, command.pilot, ExecutorSettings(workers=command.workers), progress)
-    print(json.dumps(asdict(report), indent=1) if command.json else report.describe())
+    print(json.dumps(asdict(report), indent=1) if command.json else printable_lines(report.describe()))
     return 0 if report.num_built else 2

@@ -20,8 +20,8 @@ from epam_model.weights.mmengine_log import ignoring_mmengine_log
 _SHOWN = 10  # entries that a message lists
 
 _DAMAGE = (
-    *(pickle.UnpicklingError, RuntimeError, EOFError, OSError, zipfile.BadZipFile, zlib.error),
-    *(AssertionError, AttributeError, IndexError, KeyError, TypeError, OverflowError, MemoryError, UnicodeError, struct.error),
+    *(pickle.UnpicklingError, RuntimeError, EOFError, OSError, zipfile.BadZipFile, zlib.error, struct.error),
+    *(AssertionError, AttributeError, IndexError, KeyError, TypeError, OverflowError, MemoryError, UnicodeError),
 )
 """What torch raises for bytes that it did not write."""
 

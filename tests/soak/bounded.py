@@ -67,7 +67,9 @@ def run_mutations(
         arguments = (table, kind, str(folder / str(starts)), seed, number, count)
         code = f"from tests.soak.bounded import serve; serve{arguments!r}"
         with (folder / "stderr").open("wb") as stderr:
-            process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, bufsize=0)
+            process = subprocess.Popen(
+                [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, bufsize=0
+            )
         assert process.stdout is not None
         with process:
             seconds = _START_SECONDS  # until the first line

@@ -51,7 +51,9 @@ def skeletons(folder: Path, dataset: str) -> Target:
         annotation(name, number, person(6, 28 if is_list else 17, seed=number)[None].astype(np.float16))
         for number, name in enumerate(names)
     ]
-    content: Any = clips if is_list else {"split": {"xsub_train": names[:2], "xsub_val": names[2:]}, "annotations": clips}
+    content: Any = (
+        clips if is_list else {"split": {"xsub_train": names[:2], "xsub_val": names[2:]}, "annotations": clips}
+    )
     raw = RawSettings(videos=folder, skeletons=path, protocol=None if is_list else "xsub")
 
     def read(data: bytes) -> None:
@@ -177,7 +179,7 @@ def members(folder: Path) -> Target:
             stream_of(root)
         finally:
             stream_of(root, heatmap="drawn", on_damage="skip")
-            check(root, CheckSettings(sample=64, rgb=True), ExecutorSettings())
+            check(root, CheckSettings(sample=0), ExecutorSettings())
 
     return Target(goods=[pickle.dumps(own)], mutate=mutate, read=read, names=(key,))
 
@@ -202,8 +204,11 @@ def checkpoint(folder: Path) -> Target:
     model, path = torch.nn.Sequential(torch.nn.Conv3d(3, 4, (1, 3, 3)), torch.nn.Linear(4, 2)), folder / "c.pt"
     values = {
         "version": VERSION,
-        **{"weights": model.state_dict(), "optimizer": {"0.weight": {"momentum": torch.zeros(4)}}},
-        **{"epoch": 1, "consumed": 5, "recipe": {"model": {"network": "epam"}, "stream": {"sampling": "a"}}},
+        "weights": model.state_dict(),
+        "optimizer": {"0.weight": {"momentum": torch.zeros(4)}},
+        "epoch": 1,
+        "consumed": 5,
+        "recipe": {"model": {"network": "epam"}, "stream": {"sampling": "a"}},
         "shards": {"classes": ["a"], "dataset": "x", "skeleton": "coco17", "heatmap_kind": "joints"},
     }
     goods = []
@@ -237,11 +242,14 @@ def checkpoint(folder: Path) -> Target:
 
 def recipe(folder: Path) -> Target:
     """The recipes that come with the package, for a command of each program."""
-    path, words = folder / "recipe.yaml", {
-        "epam-data build": ["--out", "x", "--raw.videos", "x", "--raw.skeletons", "x"],
-        "epam-data check": ["--shards", "x"],
-        "epam-model train": ["--shards", "x", "--out", "x"],
-    }
+    path, words = (
+        folder / "recipe.yaml",
+        {
+            "epam-data build": ["--out", "x", "--raw.videos", "x", "--raw.skeletons", "x"],
+            "epam-data check": ["--shards", "x"],
+            "epam-model train": ["--shards", "x", "--out", "x"],
+        },
+    )
     of = {"epam-data": DATA_COMMANDS, "epam-model": MODEL_COMMANDS}
     commands = {name: of[name.partition(" ")[0]][name.rpartition(" ")[2]].load()[0] for name in words}
 

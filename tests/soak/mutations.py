@@ -5,19 +5,22 @@ from copy import deepcopy
 from random import Random
 from typing import Any
 
-NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 10**9, 1 << 31, (1 << 32) - 1, 1 << 40, (1 << 63) - 1, 1 << 63)
+NUMBERS = (*(0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF), *(10**9, 1 << 31, (1 << 32) - 1, 1 << 40, 1 << 63))
 """Numbers at which counts and sizes turn over."""
 
 ODD: tuple[Any, ...] = (
-    *(None, True, False, 0, -1, 1, 1 << 31, 1 << 63, 10**30, -(10**30), 10**400, 1.5, 1e308, float("nan"), float("inf")),
+    *(None, True, False, 0, -1, 1, 1 << 31, 1 << 63, 10**30, -(10**30), 10**400),
+    *(1.5, 1e308, float("nan"), float("inf")),
     *("", "x", "../../x", "/etc/passwd", "\ud800", "\0", "\x1b[2J", "=1+1", "a" * 3000, "NaN"),
     *([], {}, [1], [[]], {"a": 1}, [None], ["x"], [0, 0], [-1, 5], [1.5, 2], [10**30, 1]),
 )
 """Values of a wrong type, of an absurd size, or that lead elsewhere."""
 
+_PIECES = (bytes(40), b"[" * 200, b"9" * 300, b"\xff\xfe", b"../../", b"\x1b[2J")
+
 
 def mutated(data: bytes, random: Random, other: bytes = b"") -> bytes:
-    """`data` with one to six faults: flipped bits, other bytes, cuts, copies, numbers at the edge, a splice of `other`."""
+    """`data` with one to six faults: flipped bits, other bytes, cuts, copies, numbers at the edge, pieces of `other`."""
     result = bytearray(data)
     for _ in range(random.choice((1, 1, 1, 2, 3, 6))):
         if not result:
@@ -39,6 +42,10 @@ def _cut(data: bytearray, at: int, random: Random, other: bytes) -> None:
     del data[at : at + random.choice((1, 2, 8, 100, len(data)))]
 
 
+def _insert(data: bytearray, at: int, random: Random, other: bytes) -> None:
+    data[at:at] = random.choice((*_PIECES, data[at : at + 64] * 3))
+
+
 def _copy(data: bytearray, at: int, random: Random, other: bytes) -> None:
     source, size = random.randrange(len(data)), random.choice((1, 4, 16, 64, 512))
     data[at : at + size] = data[source : source + size]
@@ -54,7 +61,7 @@ def _splice(data: bytearray, at: int, random: Random, other: bytes) -> None:
     data[at:] = other[random.randrange(len(other) + 1) :]
 
 
-_FAULTS = (_flip, _flip, _flip, _replace, _cut, _copy, _count, _count, _splice)
+_FAULTS = (_flip, _flip, _flip, _replace, _cut, _insert, _copy, _count, _count, _splice)
 
 
 def mutated_json(data: bytes, random: Random, other: bytes = b"") -> bytes:

@@ -54,7 +54,9 @@ EXPECTED = {
 
 
 @pytest.mark.soak
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells the peak of a process's memory")
+@pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="only Linux tells the peak of a process's memory"
+)
 def test_each_fault_is_found(tmp_path: Path) -> None:
     target = reader_with_faults(tmp_path)
     expected = [EXPECTED[mutation(target, "faulty", 29, number).decode()] for number in range(14)]

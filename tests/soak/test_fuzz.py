@@ -38,4 +38,3 @@ def test_mutated_files(kind: str, seed: int, full: bool, tmp_path: Path, record_
     counts = Counter(each.what for each in outcomes)
     assert counts.total() == count and counts[REFUSED if kind not in ("problems", "lock") else ACCEPTED]
     record_property("counts", dict(counts))
-

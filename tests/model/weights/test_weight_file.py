@@ -29,7 +29,7 @@ def test_weights_are_found_in_their_wrappers(tmp_path: Path):
     with pytest.raises(ValueError, match="contains no weights by name; its entries are 'epoch'"):
         read_state_dict(path)
     torch.save(dict.fromkeys("abcdefghijkl", 1), path)
-    with pytest.raises(ValueError, match="its entries are 'a', .*, 'i', 'j'$"):  # ten of them
+    with pytest.raises(ValueError, match=r"its entries are 'a', .*, 'i', 'j'$"):  # ten of them
         read_state_dict(path)
 
 
