@@ -20,7 +20,7 @@ _PIECES = (bytes(40), b"[" * 200, b"9" * 300, b"\xff\xfe", b"../../", b"\x1b[2J"
 
 
 def mutated(data: bytes, random: Random, other: bytes = b"") -> bytes:
-    """`data` with one to six faults: flipped bits, other bytes, cuts, copies, numbers at the edge, pieces of `other`."""
+    """`data` with one to six faults: bits, other bytes, cuts, copies, numbers at the edge, pieces of `other`."""
     result = bytearray(data)
     for _ in range(random.choice((1, 1, 1, 2, 3, 6))):
         if not result:
