@@ -47,12 +47,12 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         entries = ", ".join(brief(name, 40) for name in list(values)[:_SHOWN])
         raise ValueError(f"{path}: contains no weights by name; its entries are {entries or 'none'}")
     for name, value in state.items():
-        if (fault := _fault(value)) is not None:
+        if (fault := tensor_fault(value)) is not None:
             raise ValueError(f"{path}: {brief(name, 80)} is {fault}")
     return state
 
 
-def _fault(value: Tensor) -> str | None:
+def tensor_fault(value: Tensor) -> str | None:
     """Why a tensor cannot be a weight: found without reading its numbers, except whether they are finite."""
     if value.is_nested or value.layout != torch.strided:
         return "a nested or sparse tensor, expected a dense one"
