@@ -137,7 +137,7 @@ class SampleInfo:
     rgb_size_px: Pixels  # S: frames are S x S
     heatmap_size_px: Pixels  # heatmaps are square, too
     heatmap_kind: str  # "joints" or "limbs": what a channel is
-    sigma_px: Annotated[float, msgspec.Meta(gt=0, le=1e6)]  # heatmap pixels
+    sigma_px: Annotated[float, msgspec.Meta(ge=0.001, le=1e6)]  # heatmap pixels
     heatmap_scale: Annotated[float, msgspec.Meta(ge=1, le=1e30)]  # value of a stored 255
     skeleton: str  # name of the joint layout
 

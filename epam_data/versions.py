@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
+from epam_data.system.printable import brief, printable
+
 _TOOLS = (
     "epam",
     "numpy",
@@ -27,7 +29,11 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
     for key in dict.fromkeys((*old, *new)):
         before, after = old.get(key), new.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
-            lines += differences(before, after, f"{prefix}{key}.")
+            lines += differences(before, after, f"{prefix}{printable(key, 60)}.")
         elif before != after:
-            lines.append(f"{prefix}{key}: {before} -> {after}")
+            lines.append(f"{prefix}{printable(key, 60)}: {_shown(before)} -> {_shown(after)}")
     return lines
+
+
+def _shown(value: Any) -> str:
+    return printable(value) if isinstance(value, str) else brief(value)

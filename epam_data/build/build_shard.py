@@ -54,7 +54,8 @@ def build_shard(plan: BuildPlan, task: ShardTask) -> ShardResult:
             info, members, mended = made
             assert info.key == clip.key, f"asked for {clip.key}, got {info.key}"
             if mended:
-                problems.append(Problem(name=clip.name, split=clip.split, action="mended", reason=mended))
+                reason = f"{clip.name}: {mended}"
+                problems.append(Problem(name=clip.name, split=clip.split, action="mended", reason=reason))
             writer.write_members(info, members)
             count += Count(clips=1, frames=info.num_frames)
         summary = writer.finish()

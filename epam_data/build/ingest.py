@@ -17,6 +17,7 @@ from epam_data.readers import DATASETS, RawSettings, find_reader, reader_module
 from epam_data.readers.limits import read_with_limits, stored_with_limits
 from epam_data.system.files import file_sha256
 from epam_data.system.folder_lock import FolderLock
+from epam_data.system.typed_json import decode_json
 from epam_data.versions import differences, tool_versions
 
 INPUTS = f"{WORK_FOLDER}/inputs.json"  # in the output: what the build that it holds was made from
@@ -64,7 +65,9 @@ def _inputs(plan: BuildPlan, sources: dict[str, str]) -> dict[str, Any]:
 
 def _refuse_other_inputs(plan: BuildPlan, sources: dict[str, str]) -> None:
     old = plan.output.read(INPUTS)
-    changes = [] if old is None else differences(json.loads(old), _inputs(plan, sources))
+    if old is None:
+        return
+    changes = differences(decode_json(old, dict[str, Any], f"{plan.out}/{INPUTS}"), _inputs(plan, sources))
     if changes:
         raise ValueError(
             f"{plan.out} holds a build of other inputs ({'; '.join(changes)}); "

@@ -6,6 +6,8 @@ is complete. It contains the shard's rows of the index and its entry of the mani
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ from epam_data.shards.layout import ShardSummary
 from epam_data.system.typed_json import decode_json
 
 _FOLDER = f"{WORK_FOLDER}/receipts"
+
+_SEALED = re.compile(rb'\{"sha256":"([0-9a-f]{64})","result":(.*)\}', re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,15 +47,22 @@ class ShardResult:
 
 def write_receipt(output: Output, result: ShardResult) -> None:
     """Write the receipt of a published shard."""
-    output.write(f"{_FOLDER}/{result.summary.name}.json", msgspec.json.encode(result))
+    content = msgspec.json.encode(result)
+    sha256 = hashlib.sha256(content).hexdigest().encode()
+    output.write(f"{_FOLDER}/{result.summary.name}.json", b'{"sha256":"%b","result":%b}' % (sha256, content))
 
 
 def read_receipts(output: Output) -> dict[str, ShardResult]:
-    """All receipts, by shard name; unreadable ones are ignored."""
+    """All receipts, by shard name; ignored are those that are not, byte for byte, as they were written."""
     receipts = {}
-    for name, data in output.read_folder(_FOLDER).items():
+    for file, data in output.read_folder(_FOLDER).items():
+        name, sealed = file.removesuffix(".json"), _SEALED.fullmatch(data)
+        if sealed is None or hashlib.sha256(sealed[2]).hexdigest().encode() != sealed[1]:
+            continue
         with suppress(ValueError):
-            receipts[name.removesuffix(".json")] = decode_json(data, ShardResult, name)
+            result = decode_json(sealed[2], ShardResult, file)
+            if result.summary.name == name:  # it becomes the name of a file
+                receipts[name] = result
     return receipts
 
 

@@ -26,7 +26,7 @@ class BuildStatus:
 
     out: str
     state: str  # "finished", "at work", "interrupted", or "not finalised": only index and manifest are missing
-    workplaces: tuple[str, ...]  # running build processes: "process 4711 on node3 since ..."
+    workplaces: tuple[str, ...]  # running build processes: "process 4711 on node3, since ..."
     num_shards: int
     num_shards_done: int
     num_clips: int
@@ -89,7 +89,7 @@ def build_status(out: str, work: Path | None = None) -> BuildStatus:
     return BuildStatus(
         out=str(out),
         state=state,
-        workplaces=tuple(f"process {h['pid']} on {h['host']} since {h['since']}" for h in holders),
+        workplaces=tuple(map(str, holders)),
         num_shards=len(tasks),
         num_shards_done=len(done),
         num_clips=total,

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from epam_data.build.status import build_status
+from epam_data.system.printable import printable_lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,5 +25,5 @@ class StatusCommand:
 def status_command(command: StatusCommand) -> int:
     """Print how far the build is."""
     status = build_status(command.out, command.work)
-    print(json.dumps(asdict(status), indent=1) if command.json else status.describe())
+    print(json.dumps(asdict(status), indent=1) if command.json else printable_lines(status.describe()))
     return 0

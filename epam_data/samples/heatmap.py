@@ -8,12 +8,16 @@ float64: mu +- 3 sigma in float32 falls on the other side of an integer about on
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from epam_data.skeleton import MISSING_SCORE, joint_is_missing
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def draw_joints(
@@ -120,7 +124,16 @@ def _masked(
     return np.ascontiguousarray(keypoints, np.float64), np.ascontiguousarray(weights)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _compiled(function: Function) -> Function:
+    """`function`, compiled at its first call; the result is kept on disk, where a folder for it can be written."""
+    try:
+        made: Function = numba.njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # neither the package nor a home folder can: each process compiles for itself
+        made = numba.njit(nogil=True)(function)
+    return made
+
+
+@_compiled
 def _window(low_px: float, high_px: float, sigma: float, length: int) -> tuple[int, int]:
     """First pixel within 3 sigma of [low, high], and one past the last; both are truncated towards zero."""
     # Clamped as floats: a joint far outside the image would overflow an integer.
@@ -129,7 +142,7 @@ def _window(low_px: float, high_px: float, sigma: float, length: int) -> tuple[i
     return int(first), int(end)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@_compiled
 def _render_joints(
     out: NDArray[np.float32], points: NDArray[np.float64], weights: NDArray[np.float64], sigma: float
 ) -> None:
@@ -154,7 +167,7 @@ def _render_joints(
                         out[frame, joint, y, x] = max(out[frame, joint, y, x], np.float32(row_weight * column[x]))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@_compiled
 def _render_limbs(
     out: NDArray[np.float32],
     points: NDArray[np.float64],

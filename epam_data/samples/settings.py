@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Interval
+from annotated_types import Ge, Interval
 
 from epam_data.system.checked_fields import Share, check_fields
 
@@ -28,7 +28,7 @@ class PrepareSettings:
     """Height and width of the stored heatmaps."""
     heatmap_kind: Literal["joints", "limbs"] = "joints"
     """What heatmap channels show."""
-    sigma_px: Annotated[float, Gt(0)] = 0.6
+    sigma_px: Annotated[float, Ge(0.001)] = 0.6
     """Standard deviation of the Gaussians, in heatmap pixels."""
     use_scores: bool = True
     """Scale each Gaussian by its joint's score; otherwise all joints that are not missing have 1."""

@@ -104,7 +104,10 @@ def read_sample(location: str | Path, key: str) -> tuple[Sample, Members]:
         ValueError: no clip has this key, or it is damaged.
     """
     members = _from_tar(str(location), key) if is_shard(str(location)) else _from_directory(str(location), key)
-    return decode(members), members
+    try:
+        return decode(members), members
+    except ValueError as error:
+        raise ValueError(f"{location}: {key}: {str(error).removeprefix(f'{key}: ')}") from error
 
 
 def describe_sample(sample: Sample, members: Members) -> str:

@@ -11,6 +11,8 @@ import jinja2
 from matplotlib.figure import Figure
 from PIL import Image
 
+from epam_data.system.printable import printable_lines
+
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#6b7280"  # safe for colour-blind readers
 
 STYLE = {
@@ -41,8 +43,14 @@ def environment(*packages: str) -> jinja2.Environment:
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader(package) for package in packages]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
     )
+
+
+def _shown(value: Any) -> Any:
+    """A value as a page shows it: texts of strangers without what turns, hides or fakes other text."""
+    return printable_lines(value) if type(value) is str else value  # not the `Markup` of a macro
 
 
 def new_axes(x: str, y: str, height: float = 2.6, width: float = 4.2) -> Any:

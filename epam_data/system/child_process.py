@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import multiprocessing.spawn
+import multiprocessing.util
 import os
 import queue
 import signal
@@ -11,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -50,20 +52,42 @@ def import_path() -> list[str]:
 
 @contextlib.contextmanager
 def safe_path() -> Iterator[None]:
-    """Inside, processes that `multiprocessing` spawns do not import from the current folder, from Python 3.11 on.
+    """Inside, the processes that `multiprocessing` spawns have the `import_path` of `start_child`, from their start.
 
-    On Python 3.10 they import the standard library's `multiprocessing` with the current folder first on the path, and
-    what they run later with the path of this process.
+    They too are started by `-c`, and get the path of this process later; both is changed where the command lines of all
+    of them pass (`PYTHONSAFEPATH` would do half of it, from Python 3.11 on). May be nested, also in other threads.
     """
-    before = os.environ.get("PYTHONSAFEPATH")
-    os.environ["PYTHONSAFEPATH"] = "1"
+    global _num_inside
+    with _lock:
+        _num_inside += 1
+        if _num_inside == 1:
+            multiprocessing.util.spawnv_passfds = _spawn_safely
+            multiprocessing.spawn.get_preparation_data = _preparation_data
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["PYTHONSAFEPATH"]
-        else:
-            os.environ["PYTHONSAFEPATH"] = before
+        with _lock:
+            _num_inside -= 1
+            if not _num_inside:
+                multiprocessing.util.spawnv_passfds = _spawnv_passfds
+                multiprocessing.spawn.get_preparation_data = _get_preparation_data
+
+
+_num_inside = 0
+_spawnv_passfds = multiprocessing.util.spawnv_passfds
+_get_preparation_data = multiprocessing.spawn.get_preparation_data
+
+
+def _spawn_safely(path: Any, args: Sequence[Any], passfds: Sequence[int]) -> Any:
+    words = list(args)
+    if "-c" in words:
+        at = words.index("-c") + 1
+        words[at] = f"import sys; sys.path[:] = {import_path()!r}; {words[at]}"
+    return _spawnv_passfds(path, words, passfds)
+
+
+def _preparation_data(name: str) -> dict[str, Any]:
+    return {**_get_preparation_data(name), "sys_path": import_path()}
 
 
 def end_with_parent(parent: int) -> None:

@@ -156,7 +156,9 @@ def run_dask(function: Callable[[Task], Result], tasks: list[Task], settings: Ex
     others = set(multiprocessing.active_children())
     cluster = client = None
     address = settings.dask_address
+    safe = contextlib.ExitStack()
     try:
+        safe.enter_context(safe_path())  # as long as the cluster may start a worker again
         if address is None:
             cluster = LocalCluster(
                 n_workers=max(settings.workers, 1), threads_per_worker=1, processes=True, dashboard_address=None
@@ -176,6 +178,7 @@ def run_dask(function: Callable[[Task], Result], tasks: list[Task], settings: Ex
             _kill_children_but(others)
         raise
     finally:
+        safe.close()
         from asyncio import TimeoutError as SlowToClose  # before Python 3.11 not the built-in one
 
         # A busy machine takes longer to close: that must not hide an error, nor fail a build that has all its results.

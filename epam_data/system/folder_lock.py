@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import socket
 import threading
 import time
 import uuid
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
+import msgspec
+
+from epam_data.system.file_reads import IrregularFileError, open_regular
 from epam_data.system.files import path_in_errors, temporary_path
+from epam_data.system.printable import printable
+from epam_data.system.typed_json import decode_json
 
 _log = logging.getLogger(__name__)
 
@@ -23,6 +28,22 @@ _TOUCH_SECONDS = 10.0
 _RETRY_SECONDS = 0.2
 STALE_SECONDS = 120.0
 """A lock from another host is taken over when it was not touched for this long."""
+
+_MAX_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """The content of a lock: the process that holds it."""
+
+    host: str
+    pid: Annotated[int, msgspec.Meta(ge=1, lt=1 << 31)]
+    born: str | None = None  # see `_start_time`
+    token: str = ""  # tells two locks of one process apart
+    since: str = "a moment ago"
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {printable(self.host, 60)}, since {printable(self.since, 40)}"
 
 
 class FolderLock:
@@ -84,8 +105,8 @@ class FolderLock:
         # Written under another name, then linked, so the lock never exists without its content.
         mine = temporary_path(self._path)
         try:
-            with path_in_errors(mine), mine.open("w") as file:
-                json.dump(self._content, file)
+            with path_in_errors(mine), mine.open("wb") as file:
+                file.write(msgspec.json.encode(self._content))
                 file.flush()
                 os.fsync(file.fileno())
             try:
@@ -113,10 +134,10 @@ class FolderLock:
             aside.unlink()
         return False
 
-    def _is_touched(self, path: Path, holder: dict[str, Any]) -> bool:
+    def _is_touched(self, path: Path, holder: Holder) -> bool:
         """Watch the lock of another host until its holder touches it, or it is released or stale."""
         touched = _modified(path)
-        _log.info("%s: waiting for a sign of life from the %s on %s", path, self._what, holder["host"])
+        _log.info("%s: waiting for a sign of life from the %s on %s", path, self._what, holder.host)
         while _is_alive(holder, path):
             if _modified(path) != touched:
                 return _read(path) == holder
@@ -124,11 +145,8 @@ class FolderLock:
         return False
 
     def _refusal(self, path: Path) -> str:
-        holder = _read(path) or {"pid": "?", "host": "?", "since": "a moment ago"}
-        return (
-            f"{self._path.parent}: another {self._what} is running here: process {holder['pid']} on {holder['host']}, "
-            f"since {holder['since']}; wait for it or stop it"
-        )
+        holder = _read(path) or "one that began a moment ago"
+        return f"{self._path.parent}: another {self._what} is running here: {holder}; wait for it or stop it"
 
     def _keep_fresh(self) -> None:
         while not self._released.wait(_TOUCH_SECONDS):
@@ -137,36 +155,37 @@ class FolderLock:
                     os.utime(self._path)
 
 
-def live_holders(folder: Path, pattern: str = "lock*") -> list[dict[str, Any]]:
-    """The live holders of a folder's locks: host, pid and since."""
+def live_holders(folder: Path, pattern: str = "lock*") -> list[Holder]:
+    """The live holders of a folder's locks."""
     found = ((path, _read(path)) for path in sorted(folder.glob(pattern)))
     return [holder for path, holder in found if holder is not None and _is_alive(holder, path)]
 
 
-def _this_process() -> dict[str, Any]:
-    return {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "born": _start_time(os.getpid()),
-        "token": uuid.uuid4().hex,
-        "since": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
+def _this_process() -> Holder:
+    return Holder(
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        born=_start_time(os.getpid()),
+        token=uuid.uuid4().hex,
+        since=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    """The holder in a lock file; None: there is no such file, or it is damaged."""
+def _read(path: Path) -> Holder | None:
+    """The holder that a lock names; None: there is no lock, or it names none that could be alive."""
     try:
-        holder = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError, RecursionError):
+        descriptor = open_regular(path)
+    except (FileNotFoundError, IrregularFileError):
         return None
-    if not isinstance(holder, dict) or not {"host", "pid", "born", "since"} <= holder.keys():
-        return None
-    is_process = type(holder["pid"]) is int and 0 < holder["pid"] < 1 << 31
-    return holder if is_process and isinstance(holder["host"], str) else None
+    with os.fdopen(descriptor, "rb") as file:
+        data = file.read(_MAX_BYTES)
+    with contextlib.suppress(ValueError):
+        return decode_json(data, Holder, str(path))
+    return None
 
 
-def _is_here(holder: dict[str, Any]) -> bool:
-    return bool(holder["host"] == socket.gethostname())
+def _is_here(holder: Holder) -> bool:
+    return holder.host == socket.gethostname()
 
 
 def _modified(path: Path) -> float | None:
@@ -176,17 +195,17 @@ def _modified(path: Path) -> float | None:
         return None
 
 
-def _is_alive(holder: dict[str, Any], path: Path) -> bool:
+def _is_alive(holder: Holder, path: Path) -> bool:
     if not _is_here(holder):
-        modified = _modified(path)
-        return modified is not None and time.time() - modified < STALE_SECONDS
+        modified = _modified(path)  # a time far ahead is no sign of life either
+        return modified is not None and abs(time.time() - modified) < STALE_SECONDS
     try:
-        os.kill(holder["pid"], 0)
+        os.kill(holder.pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:  # another user's process, so it is alive
         return True
-    return bool(_start_time(holder["pid"]) == holder["born"])  # otherwise the pid was reused
+    return _start_time(holder.pid) == holder.born  # otherwise the pid was reused
 
 
 def _start_time(pid: int) -> str | None:

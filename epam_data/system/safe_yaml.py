@@ -14,6 +14,9 @@ MAX_BYTES = 1_000_000
 MAX_NODES, MAX_DEPTH = 20_000, 20
 """Most values, counted as often as aliases repeat them, and most levels of nesting."""
 
+MAX_CHARACTERS = 10_000
+"""Longest value: a number of more digits could take minutes to read."""
+
 _OTHER_ENCODINGS = ("gb18030", "shift_jis", "euc_kr", "cp1251", "cp1252")
 """Guesses, in the order in which they are tried: those that seldom fit by chance come first."""
 
@@ -60,7 +63,24 @@ def load_yaml(text: str, what: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """A `SafeLoader` that refuses a key that stands twice: the later value would win in silence."""
+    """A `SafeLoader` with limits that refuses a key that stands twice: the later value would win in silence."""
+
+    num_nodes = depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Stop at the first value beyond a limit, before the rest is read."""
+        self.num_nodes += 1
+        if self.num_nodes > MAX_NODES:
+            raise ValueError(f"holds more than {MAX_NODES} values")
+        if self.depth > MAX_DEPTH:
+            raise ValueError(f"nested too deeply, at most {MAX_DEPTH} levels")
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        if isinstance(node, yaml.ScalarNode) and len(node.value) > MAX_CHARACTERS:
+            problem = f"a value of {len(node.value)} characters, at most {MAX_CHARACTERS}"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()

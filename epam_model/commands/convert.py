@@ -10,6 +10,7 @@ import torch
 
 from epam_data.samples.settings import PrepareSettings
 from epam_data.system.checked_fields import check_fields
+from epam_data.system.printable import printable_lines
 from epam_model.commands.by_dataset import build_for_dataset
 from epam_model.networks.settings import ModelSettings
 from epam_model.networks.table import NETWORKS
@@ -46,7 +47,7 @@ def convert_command(command: ConvertCommand) -> int:
         raise ValueError(f"network {command.model.network} has no published names: it can only be written as ours")
     state = read_state_dict(command.source)
     conversion = convert(state, model.state_dict(), model_formats(streams, model.state_dict(), published))
-    print(conversion.table())
+    print(printable_lines(conversion.table()))
     if conversion.problems:
         raise ValueError(f"{command.source}: {len(conversion.problems)} names do not fit, see the table above")
     if absent := conversion.absent(model.state_dict()):
@@ -54,7 +55,7 @@ def convert_command(command: ConvertCommand) -> int:
         what = f"{len(absent)} tensors of the network are not in the file, of {', '.join(parts)}"
         if not command.partial:
             raise ValueError(f"{command.source}: {what}; --partial converts what is there")
-        print(what)
+        print(printable_lines(what))
     weights = conversion.weights
     if command.to == "published" and published is not None:
         weights = to_published(weights, published, streams)

@@ -16,7 +16,7 @@ from epam_data.show.describe import read_sample
 from epam_data.show.film import write_film
 from epam_data.stream import StreamSettings
 from epam_data.system.checked_fields import check_fields
-from epam_data.system.printable import csv_text
+from epam_data.system.printable import csv_text, printable_lines
 from epam_model.commands.test import TestCommand, predictions_of
 from epam_model.evaluate.metrics import Scores
 from epam_model.evaluate.predict import TOP_CLASSES, Prediction, Predictions, most_probable
@@ -100,7 +100,7 @@ def _predict_video(command: PredictCommand) -> int:
             f"{probability:7.2%}  {name}"
             for name, probability in most_probable(predictions, manifest.classes, command.scores)[0].top
         ]
-        print("\n".join([key, *lines]))
+        print(printable_lines("\n".join([key, *lines])))
         _write_files(command, predictions, manifest)
         if command.overlay is not None:
             sample, _ = read_sample(shards, key)

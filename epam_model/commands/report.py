@@ -7,11 +7,12 @@ from pathlib import Path
 
 from epam_data.schema import Split
 from epam_data.stream import StreamSettings
+from epam_data.system.printable import printable
 from epam_model.commands.test import TestCommand, predictions_of, write_page
 from epam_model.networks.settings import ModelSettings
 from epam_model.ranks.device import Device
 from epam_model.ranks.distributed import Ranks, distributed, gather
-from epam_model.weights.checkpoint import load_checkpoint
+from epam_model.weights.checkpoint import load_checkpoint, recipe_section
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +54,12 @@ def report_run(
     path = gather(best_checkpoint(run) if ranks.is_main else None)[0]  # others may still see an older one
     assert path is not None
     checkpoint = load_checkpoint(path)
-    command = TestCommand(
-        shards=str(shards),
-        checkpoint=path,
-        split=split,
-        stream=stream or replace(StreamSettings(**checkpoint.recipe["stream"]), cache_dir=""),
-        model=ModelSettings(**checkpoint.recipe["model"]),
-    )
+    try:
+        stream = stream or replace(StreamSettings(**recipe_section(checkpoint, "stream")), cache_dir="")
+        model = ModelSettings(**recipe_section(checkpoint, "model"))
+    except (TypeError, ValueError) as error:  # settings that this version does not have, or a stranger's
+        raise ValueError(f"{path}: its recipe cannot be used ({printable(error)})") from error
+    command = TestCommand(shards=str(shards), checkpoint=path, split=split, stream=stream, model=model)
     predictions, tested = predictions_of(command, ranks)
     if ranks.is_main:
         write_page(command, checkpoint, predictions, tested.manifest, run)

@@ -84,9 +84,12 @@ class GradientStep:
         """
         load_optimizer_state(self.optimizer, checkpoint.optimizer, what)
         if self.average is not None and checkpoint.averaged is not None:
-            self.average.load(checkpoint.averaged)
+            self.average.load(checkpoint.averaged, what)
         if checkpoint.scaler:
-            self.scaler.load_state_dict(checkpoint.scaler)
+            try:
+                self.scaler.load_state_dict(checkpoint.scaler)
+            except (KeyError, TypeError, RuntimeError) as error:
+                raise ValueError(f"{what}: cannot resume, the state of the loss scaler is damaged") from error
 
     def take(self, rgb: Tensor, pose: Tensor, labels: Tensor, *, rate: float, stop: bool) -> StepResult:
         """Take a step on this rank's part of a batch, unless the loss or gradient of any rank is not finite.

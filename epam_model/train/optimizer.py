@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from epam_model.networks.two_streams import HasParts
 from epam_model.train.settings import LearningRateFactors, TrainSettings
+from epam_model.weights.weight_file import tensor_fault
 
 PARTS = tuple(each.name for each in fields(LearningRateFactors))
 
@@ -105,6 +107,8 @@ def load_optimizer_state(optimizer: Optimizer, state: dict[str, Any], what: str)
     now = optimizer_state(optimizer)
     if state.get("kind") != now["kind"]:
         raise ValueError(f"{what}: cannot resume, the optimizer was {state.get('kind')}, now {now['kind']}")
+    if not _is_state(state, optimizer):
+        raise ValueError(f"{what}: cannot resume, the optimizer's state is damaged, or of other shapes")
     if set(state["weights"]) != set(now["weights"]):
         first = min(set(state["weights"]) ^ set(now["weights"]))
         raise ValueError(
@@ -113,3 +117,25 @@ def load_optimizer_state(optimizer: Optimizer, state: dict[str, Any], what: str)
     number_of = {name: number for number, name in enumerate(now["weights"])}
     numbered = {number_of[name]: values for name, values in state["state"].items()}
     optimizer.load_state_dict({"state": numbered, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _is_state(state: dict[str, Any], optimizer: Optimizer) -> bool:
+    """Whether a state names its weights, and each moment has the shape of its weight or is a single number."""
+    names, moments = state.get("weights"), state.get("state")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return False
+    if not isinstance(moments, dict) or not set(moments) <= set(names):
+        return False
+    groups = optimizer.param_groups
+    shapes = {name: p.shape for g in groups for name, p in zip(g["weights"], g["params"], strict=True)}
+    return all(
+        isinstance(values, dict) and all(_fits(value, shapes.get(name)) for value in values.values())
+        for name, values in moments.items()
+    )
+
+
+def _fits(value: Any, shape: torch.Size | None) -> bool:
+    """Whether a moment can be that of a weight of this shape (None: no weight of now, which is told elsewhere)."""
+    if not isinstance(value, Tensor) or shape is None:
+        return True
+    return tensor_fault(value) is None and (value.numel() == 1 or value.shape == shape)

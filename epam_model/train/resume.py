@@ -7,8 +7,9 @@ from typing import Any
 
 from epam_data.shards.manifest import Manifest
 from epam_data.stream import StreamSettings
+from epam_data.system.printable import brief
 from epam_model.train.settings import TrainSettings
-from epam_model.weights.checkpoint import Checkpoint, check_same
+from epam_model.weights.checkpoint import Checkpoint, check_same, recipe_section
 
 # Recipe keys that decide which samples follow: a run resumes only if they are unchanged.
 _ORDER = (
@@ -30,14 +31,13 @@ def check_can_resume(checkpoint: Checkpoint, what: str, manifest: Manifest, reci
         ValueError: shards or a recipe key differ that must not.
     """
     check_same(checkpoint, what, manifest, recipe["model"])
-    if checkpoint.shards["index_sha256"] != manifest.index_sha256:
+    if checkpoint.shards.get("index_sha256") != manifest.index_sha256:
         raise ValueError(f"{what}: cannot resume, the shards were rebuilt since")
     before = _completed(checkpoint)
     for section, name in _ORDER:
         if before[section][name] != recipe[section][name]:
-            raise ValueError(
-                f"{what}: cannot resume, {section}.{name} was {before[section][name]}, now {recipe[section][name]}"
-            )
+            was = brief(before[section][name]).strip("'")
+            raise ValueError(f"{what}: cannot resume, {section}.{name} was {was}, now {recipe[section][name]}")
     if (checkpoint.averaged is None) != (recipe["train"]["ema_decay"] == 0):
         was = before["train"]["ema_decay"]
         raise ValueError(
@@ -60,4 +60,5 @@ def changed_settings(checkpoint: Checkpoint, recipe: dict[str, Any]) -> list[str
 def _completed(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
     """The checkpoint's recipe, with the defaults of keys that are newer than the checkpoint."""
     defaults: dict[str, dict[str, Any]] = {"stream": asdict(StreamSettings()), "train": asdict(TrainSettings())}
-    return {section: {**defaults.get(section, {}), **values} for section, values in checkpoint.recipe.items()}
+    sections = dict.fromkeys((*checkpoint.recipe, "stream", "model", "train"))
+    return {name: {**defaults.get(name, {}), **recipe_section(checkpoint, name)} for name in sections}

@@ -31,7 +31,13 @@ from epam_model.train.run_folder import RunFolder, best_file
 from epam_model.train.schedule import learning_rate
 from epam_model.train.settings import TrainSettings
 from epam_model.train.streams import open_streams
-from epam_model.weights.checkpoint import Checkpoint, load_checkpoint, load_weights, shards_identity
+from epam_model.weights.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    load_weights,
+    recipe_section,
+    shards_identity,
+)
 
 
 class Trainer:
@@ -282,7 +288,7 @@ class Trainer:
         load_weights(self.model, checkpoint.weights, str(path))
         self._gradient_step.load(checkpoint, str(path))
         self.epoch, self.consumed, self.skipped = checkpoint.epoch, checkpoint.consumed, checkpoint.skipped
-        comparable = checkpoint.recipe["train"].get("best_by", "") == self.settings.best_by
+        comparable = recipe_section(checkpoint, "train").get("best_by", "") == self.settings.best_by
         is_there = gather(self._folder.has_best(checkpoint.best_epoch))[0]
         if comparable and is_there:
             self.best = Best(score=checkpoint.best, epoch=checkpoint.best_epoch)

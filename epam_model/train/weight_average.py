@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from epam_model.weights.checkpoint import load_weights
+
 
 class WeightAverage:
     """A second model with the mean weights: mean = decay * mean + (1 - decay) * weights, after each step.
@@ -34,7 +36,7 @@ class WeightAverage:
         return self.model.state_dict()
 
     @torch.no_grad()
-    def load(self, state: dict[str, Tensor]) -> None:
-        """Restore a state."""
-        self.model.load_state_dict(state, strict=True)
+    def load(self, state: dict[str, Tensor], what: str) -> None:
+        """Restore a state; raises as `load_weights`."""
+        load_weights(self.model, state, what)
         self._averaged.n_averaged.fill_(1)  # so that the next update averages instead of copying the weights

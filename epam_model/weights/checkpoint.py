@@ -12,13 +12,18 @@ from torch import Tensor, nn
 
 from epam_data.shards.manifest import Manifest
 from epam_data.system.files import atomic_write
-from epam_data.system.printable import brief
-from epam_model.weights.weight_file import read_weight_file
+from epam_data.system.printable import brief, printable
+from epam_model.weights.weight_file import read_weight_file, tensor_fault
 
 VERSION = 2
 """2: the optimiser's state by name of the weight. Version 1 can be tested and used in `init_from`, not resumed."""
 
-_KINDS = {"weights": dict, "optimizer": dict, "epoch": int, "consumed": int, "shards": dict, "recipe": dict}
+_KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("weights", "optimizer", "shards", "recipe", "scaler", "measures"), (dict,)),
+    **dict.fromkeys(("epoch", "consumed", "skipped", "best_epoch"), (int,)),
+    "averaged": (dict, type(None)),
+    "best": (float, int, type(None)),
+}
 
 _STRUCTURE = ("network", "streams", "attention_type", "interaction", "head")
 """Recipe keys of the section `model` that decide what its weights mean."""
@@ -84,9 +89,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     needed = [each.name for each in fields(Checkpoint) if each.default is each.default_factory is MISSING]
     if absent := [name for name in needed if name not in values]:
         raise ValueError(f"{path}: the checkpoint lacks {', '.join(absent)}")
-    for name, kind in _KINDS.items():
-        if not isinstance(values[name], kind):
-            raise ValueError(f"{path}: {name} must be a {kind.__name__}, got {type(values[name]).__name__}")
+    for name, kinds in _KINDS.items():
+        if name in values and (not isinstance(values[name], kinds) or isinstance(values[name], bool)):
+            raise ValueError(f"{path}: {name} must be a {kinds[0].__name__}, got {type(values[name]).__name__}")
     return Checkpoint(**{name: values[name] for name in Checkpoint.__dataclass_fields__ if name in values})
 
 
@@ -110,9 +115,21 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], what: str) -> Non
         for name, value in weights.items()
         if name in expected and isinstance(value, Tensor) and expected[name].shape != value.shape
     ]
+    problems += [
+        f"{name} is {fault}"
+        for name, value in weights.items()
+        if name in expected and isinstance(value, Tensor) and (fault := _misfit(value, expected[name])) is not None
+    ]
     if problems:
         raise ValueError(f"{what}: the weights do not fit the model: {'; '.join(problems)}")
     model.load_state_dict(weights, strict=True)
+
+
+def _misfit(value: Tensor, expected: Tensor) -> str | None:
+    """Why the numbers of a tensor cannot be a weight's, whatever its shape."""
+    if value.is_floating_point() != expected.is_floating_point():
+        return f"of {value.dtype}, expected {expected.dtype}"
+    return tensor_fault(value)
 
 
 def check_same(checkpoint: Checkpoint, what: str, manifest: Manifest, model_recipe: dict[str, Any]) -> None:
@@ -128,10 +145,10 @@ def check_same(checkpoint: Checkpoint, what: str, manifest: Manifest, model_reci
         ValueError: something differs; all differences are listed.
     """
     here = shards_identity(manifest)
-    differences = list(_class_differences(checkpoint.shards["classes"], here["classes"]))
+    differences = list(_class_differences(checkpoint.shards.get("classes"), here["classes"]))
     for name in ("skeleton", "heatmap_kind"):
-        if checkpoint.shards[name] != here[name]:
-            differences.append(f"its {name} is {checkpoint.shards[name]}, the shards have {here[name]}")
+        if (theirs := checkpoint.shards.get(name)) != here[name]:
+            differences.append(f"its {name} is {_shown(theirs)}, the shards have {here[name]}")
     differences += _model_differences(checkpoint, model_recipe)
     if differences:
         raise ValueError(f"{what}: the checkpoint does not fit: {'; '.join(differences)}")
@@ -149,9 +166,19 @@ def check_same_model(checkpoint: Checkpoint, what: str, model_recipe: dict[str, 
 
 def _model_differences(checkpoint: Checkpoint, model_recipe: dict[str, Any]) -> Iterator[str]:
     for name in _STRUCTURE:
-        theirs, ours = checkpoint.recipe["model"].get(name), model_recipe.get(name)
+        theirs, ours = recipe_section(checkpoint, "model").get(name), model_recipe.get(name)
         if theirs != ours:
-            yield f"its model.{name} is {theirs}, the recipe has {ours}"
+            yield f"its model.{name} is {_shown(theirs)}, the recipe has {ours}"
+
+
+def recipe_section(checkpoint: Checkpoint, name: str) -> dict[str, Any]:
+    """A section of the recipe in a checkpoint; empty if a stranger's has none."""
+    section = checkpoint.recipe.get(name)
+    return section if isinstance(section, dict) else {}
+
+
+def _shown(value: Any) -> str:
+    return printable(value, 100) if isinstance(value, str) else brief(value, 100)
 
 
 def check_same_clips(checkpoint: Checkpoint, what: str, stream_recipe: dict[str, Any]) -> None:
@@ -165,18 +192,21 @@ def check_same_clips(checkpoint: Checkpoint, what: str, stream_recipe: dict[str,
     Raises:
         ValueError: frames or sampling differ; all differences are listed.
     """
+    theirs = recipe_section(checkpoint, "stream")
     differences = [
-        f"it was trained with stream.{name} {checkpoint.recipe['stream'][name]}, the recipe has {stream_recipe[name]}"
+        f"it was trained with stream.{name} {_shown(theirs.get(name))}, the recipe has {stream_recipe[name]}"
         for name in ("rgb_frames", "pose_frames", "sampling")
-        if checkpoint.recipe["stream"][name] != stream_recipe[name]
+        if theirs.get(name) != stream_recipe[name]
     ]
     if differences:
         raise ValueError(f"{what}: {'; '.join(differences)}")
 
 
-def _class_differences(theirs: list[str], ours: list[str]) -> Iterator[str]:
-    if len(theirs) != len(ours):
+def _class_differences(theirs: Any, ours: list[str]) -> Iterator[str]:
+    if not isinstance(theirs, list):
+        yield "it names no classes"
+    elif len(theirs) != len(ours):
         yield f"it has {len(theirs)} classes, the shards have {len(ours)}"
     elif theirs != ours:
         label = next(number for number, pair in enumerate(zip(theirs, ours, strict=True)) if pair[0] != pair[1])
-        yield f"its class {label} is {theirs[label]!r}, the shards have {ours[label]!r}"
+        yield f"its class {label} is {brief(theirs[label])}, the shards have {ours[label]!r}"

@@ -236,6 +236,9 @@ def _apply(state: Mapping[str, Tensor], target: Mapping[str, Tensor], form: Form
 
 
 def _take(result: Conversion, ours: str, value: Tensor, target: Tensor) -> None:
+    if value.is_floating_point() != target.is_floating_point():
+        result.misfits[ours] = f"must be of {target.dtype}, got {value.dtype}"
+        return
     if value.shape == target.shape:
         result.weights[ours] = value
         result.matched.append(ours)

@@ -20,8 +20,8 @@ from epam_model.weights.mmengine_log import ignoring_mmengine_log
 _SHOWN = 10  # entries that a message lists
 
 _DAMAGE = (
-    *(pickle.UnpicklingError, RuntimeError, EOFError, OSError, zipfile.BadZipFile, zlib.error),
-    *(AttributeError, IndexError, KeyError, TypeError, OverflowError, MemoryError, UnicodeError, struct.error),
+    *(pickle.UnpicklingError, RuntimeError, EOFError, OSError, zipfile.BadZipFile, zlib.error, struct.error),
+    *(AssertionError, AttributeError, IndexError, KeyError, TypeError, OverflowError, MemoryError, UnicodeError),
 )
 """What torch raises for bytes that it did not write."""
 
@@ -47,12 +47,12 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         entries = ", ".join(brief(name, 40) for name in list(values)[:_SHOWN])
         raise ValueError(f"{path}: contains no weights by name; its entries are {entries or 'none'}")
     for name, value in state.items():
-        if (fault := _fault(value)) is not None:
+        if (fault := tensor_fault(value)) is not None:
             raise ValueError(f"{path}: {brief(name, 80)} is {fault}")
     return state
 
 
-def _fault(value: Tensor) -> str | None:
+def tensor_fault(value: Tensor) -> str | None:
     """Why a tensor cannot be a weight: found without reading its numbers, except whether they are finite."""
     if value.is_nested or value.layout != torch.strided:
         return "a nested or sparse tensor, expected a dense one"
@@ -77,8 +77,7 @@ def read_weight_file(path: Path) -> dict[str, Any]:
             raise DamagedCheckpointError(f"{path}: not a checkpoint but {kind}")
         if zipfile.is_zipfile(path):
             check_archive(path)
-        with ignoring_mmengine_log():
-            values = torch.load(path, map_location="cpu", weights_only=True)
+        values = _load(path)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such checkpoint") from None
     except _DAMAGE as error:
@@ -90,3 +89,11 @@ def read_weight_file(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ValueError(f"{path}: a checkpoint must contain a dict, got {type(values).__name__}")
     return values
+
+
+def _load(path: Path) -> Any:
+    try:
+        with ignoring_mmengine_log():
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except ValueError as error:  # a number or an order of bytes that does not exist; torch does not name the file
+        raise DamagedCheckpointError(f"{path}: not a readable checkpoint ({brief(str(error), 100)})") from error

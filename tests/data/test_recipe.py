@@ -125,7 +125,7 @@ def test_ranges_and_choices_are_refused_all_at_once_and_each_once(recipe):
     assert str(caught.value).splitlines() == [
         "bake: prepare.rgb_size_px must be in 8..4096, got 2",
         "bake: prepare.heatmap_kind must be one of joints, limbs, got 'bones'",
-        "bake: prepare.sigma_px must be > 0, got nan",
+        "bake: prepare.sigma_px must be >= 0.001, got nan",
         "bake: prepare.min_overlap must be in 0..1, got 1.5",
         "bake: prepare.decoder must be one of pyav, decord, got '7'",
         "bake: weights must be >= 0 and finite, got -2",

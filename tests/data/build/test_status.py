@@ -44,7 +44,7 @@ def test_a_build_at_work_and_interrupted(ntu60_raw: Path, tmp_path: Path):
     assert (at_work.state, at_work.num_shards_in_work) == ("at work", 1)
     assert at_work.num_clips_done == interrupted.num_clips_done + 3
     assert at_work.seconds_left is not None and at_work.seconds_left > 0
-    assert re.search(r"^process \d+ on \S+ since 20", at_work.describe(), re.MULTILINE)
+    assert re.search(r"^process \d+ on \S+, since 20", at_work.describe(), re.MULTILINE)
 
     build_part(plan, BuildOptions(), 2, 3)
     assert build_status(str(tmp_path / "out")).state == "not finalised"

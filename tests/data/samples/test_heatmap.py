@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from epam_data import generate_pose_heatmap
-from epam_data.samples.heatmap import draw_joints, draw_limbs, heatmap_scale, quantise
+from epam_data.samples.heatmap import _compiled, draw_joints, draw_limbs, heatmap_scale, quantise
 from epam_data.shards.codec import HEATMAP_TOLERANCE
 from epam_data.skeleton import COCO17
 
@@ -285,3 +285,17 @@ def test_limbs_equal_the_reference(skeleton: tuple[np.ndarray, np.ndarray], sigm
     volume = draw_limbs(*skeleton, LIMBS, SIZE, sigma)
     assert volume.dtype == np.float32 and volume.shape == (skeleton[0].shape[1], 3, *SIZE)
     np.testing.assert_allclose(volume, reference_limbs(*skeleton, LIMBS, SIZE, sigma), rtol=0, atol=1e-6)
+
+
+def _doubled(value: float) -> float:
+    return 2 * value
+
+
+def test_without_a_folder_for_numba_each_process_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that is installed read-only, and no home folder: numba then refuses to cache."""
+
+    def refuse(self: object) -> None:
+        raise RuntimeError("cannot cache function '_doubled': no locator available for file")
+
+    monkeypatch.setattr("numba.core.dispatcher.Dispatcher.enable_caching", refuse)
+    assert _compiled(_doubled)(21.0) == 42.0

@@ -32,8 +32,8 @@ def test_the_defaults_are_those_of_the_documents() -> None:
     [
         ({"rgb_size_px": 7}, "prepare.rgb_size_px must be in 8..4096, got 7"),
         ({"heatmap_size_px": 7}, "prepare.heatmap_size_px must be in 8..4096, got 7"),
-        ({"sigma_px": 0}, "prepare.sigma_px must be > 0, got 0"),
-        ({"sigma_px": math.nan}, "prepare.sigma_px must be > 0, got nan"),
+        ({"sigma_px": 0}, "prepare.sigma_px must be >= 0.001, got 0"),
+        ({"sigma_px": math.nan}, "prepare.sigma_px must be >= 0.001, got nan"),
         ({"box_padding": -0.01}, "prepare.box_padding must be >= 0, got -0.01"),
         ({"box_padding": math.nan}, "prepare.box_padding must be >= 0, got nan"),
         ({"box_threshold_px": -1}, "prepare.box_threshold_px must be >= 0, got -1"),

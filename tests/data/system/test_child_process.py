@@ -1,16 +1,19 @@
 """Children end with their parent, not with a thread of it, and import nothing from the current folder."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
 
-from epam_data.system.child_process import end_with_parent, import_path, start_child
-from epam_data.system.executors import run_local
+from epam_data.system.child_process import end_with_parent, import_path, safe_path, start_child
+from epam_data.system.executors import ExecutorSettings, run_dask, run_local
 from epam_data.system.isolated import IsolatedProcess
 from tests.paths import ROOT
 
@@ -54,12 +57,35 @@ def test_an_isolated_process_imports_nothing_from_the_current_folder(planted: Pa
     assert len(found) == 4 and not any(str(planted) in path for path in found.values())
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="PYTHONSAFEPATH is new in Python 3.11")
-def test_a_process_pool_imports_nothing_from_the_current_folder(planted: Path):
-    before = dict(os.environ)
-    for found in run_local(origins, [1, 2], 2):
-        assert len(found) == 4 and not any(str(planted) in path for path in found.values())
-    assert dict(os.environ) == before
+@pytest.mark.parametrize("first", [[], [""], ["."]])
+def test_a_process_pool_imports_nothing_from_the_current_folder(
+    planted: Path, monkeypatch: pytest.MonkeyPatch, first: list[str]
+):
+    monkeypatch.setattr(sys, "path", [*first, *sys.path])
+    found = list(run_local(origins, [1, 2], 2))
+    assert len(found) == 2 and not any(str(planted) in path for each in found for path in each.values())
+
+
+def folders_of_this_process(_: int) -> list[str]:
+    return sys.path
+
+
+@pytest.mark.usefixtures("as_in_a_console")
+def test_the_processes_of_a_cluster_import_nothing_from_the_current_folder(planted: Path):
+    pytest.importorskip("distributed")
+    settings = ExecutorSettings(executor="dask", workers=1)
+    for found in run_dask(folders_of_this_process, [1, 2], settings):
+        assert found and "" not in found and str(planted) not in found
+
+
+@pytest.mark.usefixtures("planted")
+def test_other_processes_are_started_as_ever():
+    """What the user's own code starts before, after and beside."""
+    with safe_path(), safe_path():
+        pass
+    pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    with pytest.raises(BrokenProcessPool), pool:  # the modules of this folder run, as they would without us
+        pool.submit(folders_of_this_process, 1).result()
 
 
 @pytest.mark.usefixtures("as_in_a_console")

@@ -57,6 +57,13 @@ def test_plain_values_are_read(text: str, value: Any):
         ("&a [*a]", "r.yaml: nested too deeply, at most 20 levels"),
         (BOMB, "r.yaml: holds more than 20000 values"),
         (f"[{'1,' * MAX_NODES}]", "r.yaml: holds more than 20000 values"),
+        ("{" * 5000, "r.yaml: nested too deeply, at most 20 levels"),
+        ("- " * 5000, "r.yaml: nested too deeply, at most 20 levels"),
+        (
+            f"x: 1\na: 1{':1' * 10_000}",
+            "r.yaml: line 2, column 4: not valid YAML (a value of 20001 characters, at most",
+        ),
+        (f"a: {'9' * 10_001}", "r.yaml: line 1, column 4: not valid YAML (a value of 10001 characters, at most 10000)"),
     ],
     ids=lambda text: text[:20],
 )

@@ -102,6 +102,19 @@ def test_errors():
     sgd = make_optimizer(model, TrainSettings())
     with pytest.raises(ValueError, match=r"c\.pt: cannot resume, the optimizer was AdamW, now SGD"):
         load_optimizer_state(sgd, optimizer_state(make_optimizer(model, TrainSettings(optimizer="adamw"))), "c.pt")
+    steps(model, sgd, 1)
+    good = optimizer_state(sgd)
+    name, moments = next(iter(good["state"].items()))
+    for damage in (
+        {"weights": None},
+        {"state": 3},
+        {"state": {"x": {}}},
+        {"state": {name: 1}},
+        {"state": {name: {**moments, "momentum_buffer": torch.zeros(2, 99)}}},
+        {"state": {name: {**moments, "momentum_buffer": torch.full((1,), float("nan"))}}},
+    ):
+        with pytest.raises(ValueError, match=r"c\.pt: cannot resume, the optimizer's state is damaged"):
+            load_optimizer_state(sgd, {**good, **damage}, "c.pt")
     model.parts["rgb"].mix.requires_grad_(False)
     with pytest.raises(ValueError, match=r"other weights were trained, such as parts\.rgb\.mix\.bias"):
         load_optimizer_state(make_optimizer(model, TrainSettings()), optimizer_state(sgd), "c.pt")

@@ -36,7 +36,7 @@ def test_it_goes_on_from_its_state():
     whole, cut = WeightAverage(model, 0.9), WeightAverage(model, 0.9)
     moved(model)
     whole.update(model)
-    cut.load({name: value.clone() for name, value in whole.state().items()})
+    cut.load({name: value.clone() for name, value in whole.state().items()}, "x.pt")
     for _ in range(2):
         moved(model)
         whole.update(model)

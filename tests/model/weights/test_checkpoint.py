@@ -1,4 +1,5 @@
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from epam_data.shards.manifest import load_manifest
+from epam_model.train.resume import check_can_resume
 from epam_model.weights.checkpoint import (
     Checkpoint,
     check_same,
@@ -178,3 +180,55 @@ def test_clips_that_are_sampled_in_another_way_are_refused_with_all_that_differs
     )
     with pytest.raises(ValueError, match=message):
         check_same_clips(trained, "best.pt", {**stream, "rgb_frames": 8, "sampling": "linspace"})
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda weight: weight.to(torch.int8), "of torch.int8, expected torch.float32"),
+        (lambda weight: torch.full_like(weight, float("inf")), "not finite: it holds NaN or infinity"),
+        (lambda one: one.expand(TinyRecogniser().parts["rgb"].mix.weight.shape), "that repeats fewer numbers"),
+        (lambda weight: weight.to("meta"), "a tensor without numbers"),
+    ],
+    ids=["int8", "infinite", "strides of 0", "meta"],
+)
+def test_numbers_that_cannot_be_a_weight_are_refused(change: Any, fault: str) -> None:
+    model = TinyRecogniser()
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    name = "parts.rgb.mix.weight"
+    before, shape = weights[name].clone(), weights[name].shape
+    weights[name] = change(torch.ones(1) if fault == "that repeats fewer numbers" else torch.ones(shape))
+    with pytest.raises(ValueError, match=rf"c\.pt: the weights do not fit the model: {re.escape(name)} is .*{fault}"):
+        load_weights(model, weights, "c.pt")
+    assert not torch.equal(model.state_dict()[name], torch.ones_like(before))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"shards": {}}, {"recipe": {}}, {"recipe": {"model": 3}, "shards": {"classes": 3}}]
+)
+def test_a_checkpoint_without_what_it_should_say_is_refused(
+    checkpoint: Checkpoint, shards: Path, changes: dict[str, Any]
+) -> None:
+    odd, manifest = replace(checkpoint, **changes), load_manifest(shards)
+    with pytest.raises(ValueError, match=r"c\.pt: the checkpoint does not fit: its (model\.streams is None|names|.*)"):
+        check_same(odd, "c.pt", manifest, MODEL)
+    with pytest.raises(ValueError, match=r"c\.pt: it was trained with stream\.rgb_frames None, the recipe has 8"):
+        check_same_clips(odd, "c.pt", {"rgb_frames": 8, "pose_frames": 32, "sampling": "uniform"})
+    with pytest.raises(ValueError, match=r"c\.pt: "):
+        check_can_resume(odd, "c.pt", manifest, {"model": MODEL, "stream": {}, "train": {"ema_decay": 0}})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"averaged": [1]}, "averaged must be a dict, got list"),
+        ({"scaler": 3}, "scaler must be a dict, got int"),
+        ({"best": "x"}, "best must be a float, got str"),
+        ({"skipped": None}, "skipped must be a int, got NoneType"),
+        ({"epoch": True}, "epoch must be a int, got bool"),
+    ],
+)
+def test_a_field_that_need_not_be_there_is_of_its_kind(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    torch.save({**FIELDS, "version": 2, **changes}, tmp_path / "w.pt")
+    with pytest.raises(ValueError, match=rf"w\.pt: {message}"):
+        load_checkpoint(tmp_path / "w.pt")
