@@ -12,7 +12,7 @@ from epam_data.samples.geometry import to_heatmap_pixels
 from epam_data.samples.heatmap import draw_joints, draw_limbs, heatmap_scale, quantise
 from epam_data.samples.orientation import fit_to_video
 from epam_data.samples.settings import PrepareSettings
-from epam_data.samples.video import Box, decode_crop, video_shape
+from epam_data.samples.video import Box, decode_clip, video_shape
 from epam_data.schema import Clip, Sample, SampleInfo
 from epam_data.skeleton import SkeletonLayout, joint_is_missing
 from epam_data.taxonomy import Taxonomy
@@ -46,9 +46,11 @@ def prepare(
         raise ValueError(f"{clip.name}: no person, every joint of every frame is missing")
     box = _clip_box(clip, missing, video_hw, settings)
     skeleton_frames = clip.keypoints.shape[1]
-    frames, video_frames = decode_crop(clip.video, box, settings.rgb_size_px, skeleton_frames, settings.decoder)
+    frames, video_frames, replaced = decode_clip(
+        clip.video, box, settings.rgb_size_px, skeleton_frames, settings.decoder
+    )
     cut = check_overlap(clip.name, video_frames, skeleton_frames, settings)
-    mended = "; ".join(note for note in (turned, cut) if note) or None
+    mended = "; ".join(note for note in (shape.note, turned, replaced, cut) if note) or None
     num_frames = len(frames)
     keypoints, scores = clip.keypoints[:, :num_frames], clip.scores[:, :num_frames]
     missing = missing[:, :num_frames]

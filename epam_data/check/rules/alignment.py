@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
 from epam_data.readers.videos import VideoFinder
+from epam_data.samples.containers import open_video
 from epam_data.samples.settings import PrepareSettings
 from epam_data.schema import SampleInfo
 
@@ -91,14 +91,10 @@ def container_faults(info: SampleInfo, videos: VideoFinder, prepare: PrepareSett
         yield f"no video of {info.name} in {videos.root}"
         return
     try:
-        with av.open(str(videos.root / path)) as container:
-            streams = container.streams.video
-            announced = streams[0].frames if streams else None  # 0: not in the header
-    except (av.FFmpegError, OSError) as error:
-        yield f"{path}: not a readable video ({error.strerror})"
-        return
-    if announced is None:
-        yield f"{path}: has no video stream"
+        with open_video(videos.root / path) as video:
+            announced = video.stream.frames  # 0: not in the header
+    except ValueError as error:
+        yield str(error)
         return
     if announced and abs(announced - info.video_frames) > prepare.max_frame_difference:
         yield f"the container's header says {announced} frames, the decoder returned {info.video_frames}"
