@@ -1,4 +1,4 @@
-"""Whether this machine's PyAV converts YUV to RGB with the matrix that a video names: some versions take one for all."""
+"""Whether this machine's PyAV converts YUV to RGB with the matrix that a video names; some versions do not."""
 
 from __future__ import annotations
 

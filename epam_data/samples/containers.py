@@ -1,7 +1,7 @@
 """Open a recording: which files are videos, and which stream of a file is the recording.
 
-FFmpeg opens much more than videos. A list of files (ffconcat, a playlist) or a description of a broadcast (SDP) makes it
-open what the list names, on disks and in networks. Only container formats that hold their frames themselves are opened.
+FFmpeg opens much more than videos. A list of files (ffconcat, a playlist) or a description of a broadcast (SDP) makes
+it open what the list names, on disks and in networks. Only formats that hold their frames themselves are opened.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _FIRST_BYTES = {
     b"<mpd": "dash",
     b"<?xml": "xml",
 }
-"""Lists that FFmpeg does not recognise by their content alone; it would say that their data are invalid."""
+"""Lists that FFmpeg does not recognise by their content alone: it takes them for invalid data or for other text."""
 
 _PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails
 
@@ -99,11 +99,10 @@ def _open_listed(path: Path) -> Any:
 
 def _other_kind(path: Path) -> str | None:
     """What a file that was refused is, if it is known."""
-    name = _refused_format(path)
-    if name is None:
-        with path.open("rb") as file:
-            start = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-        name = next((name for first, name in _FIRST_BYTES.items() if start.startswith(first)), None)
+    with path.open("rb") as file:
+        start = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    name = next((name for first, name in _FIRST_BYTES.items() if start.startswith(first)), None)
+    name = name or _refused_format(path)
     if name is None:
         return None
     if name.endswith("_pipe") or name == "image2":

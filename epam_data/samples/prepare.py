@@ -5,6 +5,8 @@ Everything except decoding is a pure function of its arguments.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +18,8 @@ from epam_data.samples.video import Box, decode_clip, video_shape
 from epam_data.schema import Clip, Sample, SampleInfo
 from epam_data.skeleton import SkeletonLayout, joint_is_missing
 from epam_data.taxonomy import Taxonomy
+
+_FRAMES_AT_ONCE = 256  # of a heatmap of floats
 
 
 def prepare(
@@ -76,7 +80,7 @@ def prepare(
         skeleton=layout.name,
     )
     stored = np.concatenate([keypoints, scores[..., None]], axis=-1)
-    heatmap = quantise(draw_heatmap(info, keypoints, heights, layout), scale)
+    heatmap = _stored_heatmap(info, keypoints, heights, layout)
     return Sample(info=info, keypoints=stored, heatmap=heatmap, frames=frames), mended
 
 
@@ -99,6 +103,17 @@ def draw_heatmap(
     if info.heatmap_kind == "limbs":
         return draw_limbs(points, heights, layout.limbs, size, info.sigma_px)
     return draw_joints(points, heights, size, info.sigma_px)
+
+
+def _stored_heatmap(
+    info: SampleInfo, keypoints: NDArray[np.floating], heights: NDArray[np.floating], layout: SkeletonLayout
+) -> NDArray[np.uint8]:
+    """`draw_heatmap`, quantised; a part of the frames at a time, since floats take four times the memory."""
+    parts = [
+        quantise(draw_heatmap(info, keypoints[:, start:end], heights[:, start:end], layout), info.heatmap_scale)
+        for start, end in pairwise([*range(0, info.num_frames, _FRAMES_AT_ONCE), info.num_frames])
+    ]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _clip_box(clip: Clip, missing: NDArray[np.bool_], video_hw: tuple[int, int], settings: PrepareSettings) -> Box:

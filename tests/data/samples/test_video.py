@@ -19,7 +19,16 @@ from PIL import Image
 from epam_data.samples import video
 from epam_data.samples.settings import Decoder
 from epam_data.samples.video import DECODERS, Box, decode_clip, decode_crop, video_shape
-from tests.data.raw_data import SMALL_HW, background, cut_avi, draw_dot, needs_proc, open_files, write_sound, write_video
+from tests.data.raw_data import (
+    SMALL_HW,
+    background,
+    cut_avi,
+    draw_dot,
+    needs_proc,
+    open_files,
+    write_sound,
+    write_video,
+)
 
 NUM_FRAMES = 24
 WHOLE = (0, 0, 128, 96)

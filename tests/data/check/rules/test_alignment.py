@@ -200,7 +200,7 @@ def test_the_share_outside_the_crop_has_a_pixel_of_play(edge: int, off: float, i
 
 
 @pytest.mark.parametrize(
-    ("data", "what"), [(b"no video" * 99, "not a readable video ("), (None, "not a readable video")]
+    ("data", "what"), [(b"no video" * 99, "not a readable video ("), (None, "not a regular file, expected a video")]
 )
 def test_a_video_that_does_not_open_is_a_fault(data: bytes | None, what: str, tmp_path: Path):
     path = tmp_path / "clip-1.avi"
