@@ -25,7 +25,7 @@ Members = tuple[SampleInfo, dict[str, bytes], str | None]
 FIRST_CLIPS = 20
 """A build does not begin if its first clips, so many, all fail for one reason."""
 
-_PROCESS_BYTES = 300_000_000
+_PROCESS_BYTES = 200_000_000
 """The least that a decoding process takes beside the arrays of a clip."""
 
 _PACKAGE = Path(__file__).parents[1]

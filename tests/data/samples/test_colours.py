@@ -34,16 +34,13 @@ def test_one_matrix_for_all_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path
     write_video(tmp_path / "a.mp4", [background((32, 32))] * 3)
     by_pyav = colours._by_pyav
     monkeypatch.setattr(colours, "_by_pyav", lambda number: by_pyav(5))
-    with pytest.raises(
-        ValueError, match=r"^PyAV \S+ gives RGB \[207, 72, 32\] for YUV \(110, 90, 190\) of BT\.709, exp"
-    ):
+    with pytest.raises(ValueError, match=r"^PyAV \S+ gives RGB \[207, 72, 32\] for YUV \(110, 90, 190\) of BT\.709, "):
         decode_clip(tmp_path / "a.mp4", (0, 0, 32, 32), 16, 3)
 
 
 def test_one_level_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Converters round in different ways."""
     right = {1: (0.2126, 0.0722), 5: (0.299, 0.114)}
-    monkeypatch.setattr(
-        colours, "_by_pyav", lambda number: colours._by_arithmetic(*right[number]) + np.array([3, -3, 0])
-    )
+    off = np.array([3, -3, 0])
+    monkeypatch.setattr(colours, "_by_pyav", lambda number: colours._by_arithmetic(*right[number]) + off)
     check_colours()
