@@ -95,6 +95,7 @@ def test_where_memory_ends_the_limit_is_named(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.soak
 def test_a_clip_of_many_frames_is_built_within_the_default_memory(tmp_path: Path) -> None:
     """600 frames took some 750 MB when the heatmap was made as floats in one piece."""
     write_video(tmp_path / "a.mp4", [background((96, 128))] * 600, g="600")
