@@ -136,7 +136,7 @@ def _choose(path: Path, streams: Any) -> tuple[Any, str | None]:
         raise ValueError(
             f"{path.name}: {'its video stream has an unknown codec' if moving else f'has no video stream{cover}'}"
         )
-    chosen = max(known, key=lambda each: (_num_pixels(each), each.disposition & Disposition.default, -each.index))
+    chosen = max(known, key=lambda each: (_num_pixels(each), bool(each.disposition & Disposition.default), -each.index))
     if len(moving) == 1:
         return chosen, None
     context = chosen.codec_context

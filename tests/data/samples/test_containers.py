@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from PIL import Image
 
 from epam_data.samples.containers import FORMATS, open_video
@@ -32,7 +33,7 @@ def write_streams(path: Path, sizes: list[tuple[int, int]], default: int | None 
         for number, (height, width) in enumerate(sizes):
             stream = container.add_stream("libx264", rate=30)
             stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-            stream.disposition = av.stream.Disposition.default if number == default else 0
+            stream.disposition = Disposition.default if number == default else Disposition(0)
             streams.append(stream)
         for number in range(3):
             for stream in streams:
