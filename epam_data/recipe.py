@@ -244,7 +244,8 @@ def _make(command: type[Any], keys: Mapping[str, Key], given: dict[str, Any]) ->
             branch = branch.setdefault(section, {})
         value = given.get(name, key.default)
         if value is not MISSING:
-            branch[key.path[-1]] = value
+            is_home = isinstance(value, str) and value.startswith("~/")  # a shell expands it, YAML does not
+            branch[key.path[-1]] = str(Path(value).expanduser()) if is_home else value
     try:
         return TypeAdapter(command).validate_python(tree), []
     except ValidationError as refused:

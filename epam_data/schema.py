@@ -189,5 +189,9 @@ class Problem:
 
     @property
     def kind(self) -> str:
-        """The reason without the leading name and with N for numbers, to group problems of one kind."""
-        return re.sub(r"\d+(\.\d+)?", "N", re.sub(r"^\S+: ", "", self.reason))
+        """The reason without the leading name, and with N for numbers, to group problems of one kind.
+
+        What lies in place of a video that was not found is another for each clip, and left out.
+        """
+        plain = re.sub(r"^\S+: ", "", self.reason)
+        return re.sub(r"\d+(\.\d+)?", "N", re.sub(r"(?<=^no video found);.*", "", plain, flags=re.DOTALL))

@@ -107,7 +107,7 @@ def members_or_problem(process: IsolatedProcess, plan: BuildPlan, clip: Clip) ->
         ProcessStartError: the machine cannot start a process.
     """
     if clip.video is None:
-        reason = f"{clip.name}: {_finder(plan.raw.videos).why_absent(clip.name)}"
+        reason = f"{clip.name}: no video found; {_finder(plan.raw.videos).describe_absence(clip.name)}"
         return Problem(name=clip.name, split=clip.split, action="skipped", reason=reason)
     try:
         check_length(plan, clip)
@@ -186,7 +186,7 @@ def _clip_process(limits: ClipLimits) -> IsolatedProcess:
 
 @lru_cache(maxsize=1)
 def _finder(videos: Path) -> VideoFinder:
-    """For the reasons of this process: it lists each folder once."""
+    """Lists the folders of the videos once."""
     return VideoFinder(videos)
 
 

@@ -157,13 +157,20 @@ class UrlOutput:
         return self._remote.read(name)
 
     def read_folder(self, folder: str) -> dict[str, bytes]:
+        fs, contents = self._remote.fs, dict[str, bytes]()
+
         def fetch() -> dict[str, bytes]:
+            """What an attempt has read is kept: of many objects, one or another fails each time."""
             try:
-                paths = self._remote.fs.ls(self._remote.path(folder), detail=False)
+                left = [path for path in fs.ls(self._remote.path(folder), detail=False) if path not in contents]
             except FileNotFoundError:
                 return {}
-            contents = self._remote.fs.cat(paths) if paths else {}  # all at once, not one round trip each
-            return {path.rpartition("/")[2]: bytes(data) for path, data in contents.items()}
+            found = fs.cat(left, on_error="return") if left else {}  # all at once, not one round trip each
+            contents.update({path: bytes(data) for path, data in found.items() if not isinstance(data, Exception)})
+            for failure in found.values():
+                if isinstance(failure, Exception):
+                    raise failure
+            return {path.rpartition("/")[2]: data for path, data in contents.items()}
 
         return self._remote.retry("read", folder, fetch)
 

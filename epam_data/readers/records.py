@@ -58,6 +58,7 @@ def action_label(name_fields: Callable[[str], dict[str, int]], example: str) -> 
     return label_of
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what is too large becomes infinite, as a joint that is missing
 def clip_of(annotation: Annotation, split: str, label: int | None) -> Clip:
     """The clip of an annotation; its video is searched later.
 
@@ -109,8 +110,7 @@ def _as_float(values: Any, what: str) -> NDArray[np.floating]:
         return array
     if array.dtype.kind not in "fiu":
         raise ValueError(f"{what} must hold numbers, got {array.dtype}")
-    with np.errstate(over="ignore"):  # becomes infinite, as a joint that is missing
-        return array.astype(np.float32)
+    return array.astype(np.float32)
 
 
 def _check_nesting(values: Any, what: str) -> None:

@@ -6,16 +6,14 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable
 from functools import cached_property
-from itertools import islice
 from pathlib import Path, PurePosixPath
 
 VIDEO_ENDINGS = ("_rgb.avi", "_rgb.mp4", ".avi", ".mp4")
 
-_EXPECTED = "expected NAME_rgb.avi, NAME_rgb.mp4, NAME.avi or NAME.mp4"
-_MOST_ENTRIES = 200_000  # of the tree that is searched for what lies there instead
-_LOOKED_AT = 100  # of the files in a folder that may hold frames
-_SHOWN = 2
-_PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+OTHER_ENDINGS = (".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".ogv")
+"""Endings of videos that have others names than ours: they are named where no video was found."""
+
+_MOST_ENTRIES = 200_000  # of a tree that is searched for what lies there instead
 
 
 class VideoFinder:
@@ -26,55 +24,52 @@ class VideoFinder:
             raise ValueError(f"{root}: no such folder, expected the videos")
         self.root = root
         self._listings: dict[PurePosixPath, frozenset[str]] = {}
-        self._stems: dict[PurePosixPath, dict[str, list[PurePosixPath]]] = {}
+        self._plain_names: dict[PurePosixPath, dict[str, list[PurePosixPath]]] = {}
 
     def find(self, name: str) -> str | None:
         """The path relative to the root, or None.
 
         Looks for `NAME_rgb.avi`, `NAME_rgb.mp4`, `NAME.avi` and `NAME.mp4` in the folder part of `name`, then in the
-        root. A name may end in `_rgb` already.
+        root.
         """
         path = PurePosixPath(name)
-        for folder in dict.fromkeys((path.parent, PurePosixPath())):
+        for folder in self._folders(path):
             for ending in VIDEO_ENDINGS:
                 if path.name + ending in self._listing(folder):
                     return str(folder / (path.name + ending))
         return None
 
-    def why_absent(self, name: str) -> str:
-        """Why `find` finds nothing: what lies there in its place, with NAME for the last part of the clip's name.
+    def describe_absence(self, name: str) -> str:
+        """What lies there in place of the video that `find` did not find, for a message.
 
-        Looks where `find` does, then everywhere below the root. Clips whose videos are absent for one reason get one
-        text, so that they can be counted.
+        Looks where `find` does, then everywhere below the root; capital letters and other endings do not matter.
         """
         path = PurePosixPath(name)
-        near = dict.fromkeys((path.parent, PurePosixPath()))
-        alike = [each for folder in near for each in self._by_stem(folder).get(_plain(path.name), ())]
-        alike = alike or self._everywhere.get(_plain(path.name), [])
-        if not alike:
-            return "no video found"
-        shown = ", ".join(self._described(each, path.name) for each in alike[:_SHOWN])
-        more = f" and {len(alike) - _SHOWN} more" if len(alike) > _SHOWN else ""
-        return f"no video found, {_EXPECTED}; there is {shown}{more}"
+        near = [entry for folder in self._folders(path) for entry in self._alike(folder).get(_plain(path.name), ())]
+        for entry in near or self._everywhere.get(_plain(path.name), []):
+            is_video = entry.suffix.lower() in (*OTHER_ENDINGS, *VIDEO_ENDINGS)
+            if not is_video and not (self.root / entry).is_dir():
+                continue
+            if not is_video:
+                return f"{entry} is a folder: frames as pictures are not read, only videos"
+            if not near:
+                return f"{entry} is there: move it to the video folder, or put its folder into the clip's name"
+            return f"{entry} is there: rename or convert it to {path.name}.mp4 or {path.name}.avi"
+        where = f"{path.parent} or the video folder" if path.parent != PurePosixPath() else "the video folder"
+        return f"expected {path.name}.avi, {path.name}.mp4, or with _rgb before the ending, in {where}"
 
-    def _described(self, path: PurePosixPath, stem: str) -> str:
-        what = path.name.replace(stem, "NAME", 1) if stem in path.name else path.name
-        where = "" if path.parent == PurePosixPath() else f" in the folder {path.parent}"
-        if not (self.root / path).is_dir():
-            return f"{what}{where}"
-        with os.scandir(self.root / path) as entries:
-            has_pictures = any(entry.name.lower().endswith(_PICTURES) for entry in islice(entries, _LOOKED_AT))
-        return f"{what}{where}, a folder{' of frames, which must be joined to a video' if has_pictures else ''}"
+    def _folders(self, path: PurePosixPath) -> tuple[PurePosixPath, ...]:
+        return tuple(dict.fromkeys((path.parent, PurePosixPath())))
 
-    def _by_stem(self, folder: PurePosixPath) -> dict[str, list[PurePosixPath]]:
-        """The files and folders in a folder by their names without ending, `_rgb` and case."""
-        if folder not in self._stems:
-            self._stems[folder] = _grouped(folder / name for name in sorted(self._listing(folder)))
-        return self._stems[folder]
+    def _alike(self, folder: PurePosixPath) -> dict[str, list[PurePosixPath]]:
+        """What is in a folder, see `_by_plain_name`."""
+        if folder not in self._plain_names:
+            self._plain_names[folder] = _by_plain_name(folder / name for name in sorted(self._listing(folder)))
+        return self._plain_names[folder]
 
     @cached_property
     def _everywhere(self) -> dict[str, list[PurePosixPath]]:
-        """The same for all below the root, or what comes first in a large tree."""
+        """The same for all that is below the root, or comes first in a large tree."""
         found: list[PurePosixPath] = []
         for folder, folders, files in os.walk(self.root):
             folders.sort()
@@ -82,7 +77,7 @@ class VideoFinder:
             found += [relative / name for name in (*folders, *sorted(files))]
             if len(found) > _MOST_ENTRIES:
                 break
-        return _grouped(found)
+        return _by_plain_name(found)
 
     def _listing(self, folder: PurePosixPath) -> frozenset[str]:
         if folder not in self._listings:
@@ -91,13 +86,16 @@ class VideoFinder:
         return self._listings[folder]
 
 
-def _grouped(paths: Iterable[PurePosixPath]) -> dict[str, list[PurePosixPath]]:
+def _by_plain_name(paths: Iterable[PurePosixPath]) -> dict[str, list[PurePosixPath]]:
+    """Videos of any ending, and folders, by their names without ending, `_rgb` and capital letters."""
     found: dict[str, list[PurePosixPath]] = defaultdict(list)
     for path in paths:
-        for stem in {_plain(path.name), _plain(path.stem)}:
-            found[stem].append(path)
+        if path.suffix.lower() in (*OTHER_ENDINGS, *VIDEO_ENDINGS):
+            found[_plain(path.stem)].append(path)
+        else:
+            found[_plain(path.name)].append(path)  # a folder, if it is one
     return dict(found)
 
 
-def _plain(stem: str) -> str:
-    return stem.casefold().removesuffix("_rgb")
+def _plain(name: str) -> str:
+    return name.casefold().removesuffix("_rgb")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from epam_data.samples.containers import OpenVideo, file_url, open_video
+from epam_data.samples.container import OpenVideo, file_url, open_video
 from epam_data.samples.frames import decoded_frames, key_frames, quarter_turns, to_rgb
 
 _PROOF_FRAMES = 300  # that are compared; of a longer file the number of frames is compared, too

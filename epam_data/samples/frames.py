@@ -9,7 +9,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from epam_data.samples.containers import OpenVideo
+from epam_data.samples.container import OpenVideo
 
 _TURNS = {(1, 0, 0, 1): 0, (0, -1, 1, 0): 1, (-1, 0, 0, -1): 2, (0, 1, -1, 0): 3, (0, 0, 0, 0): 0}
 """Quarter turns for `np.rot90`, by the signs of a display matrix; some writers leave the matrix empty."""

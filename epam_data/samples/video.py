@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from epam_data.samples.colours import check_colours
-from epam_data.samples.containers import open_video
+from epam_data.samples.container import open_video
 from epam_data.samples.decord_frames import NotAlikeError, decord_frames
 from epam_data.samples.frames import decoded_frames, quarter_turns, to_rgb
 from epam_data.samples.orientation import VideoShape

@@ -19,6 +19,7 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": GREY,
+    "text.parse_math": False,  # a class may be called `$x^{`
     "svg.fonttype": "none",  # keep text as text: sharp and small
     "svg.hashsalt": "epam",  # the same report gives the same bytes
 }

@@ -154,11 +154,15 @@ def _this_process() -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
+    """The holder in a lock file; None: there is no such file, or it is damaged."""
     try:
-        holder = json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        holder = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
-    return holder if isinstance(holder, dict) else None
+    if not isinstance(holder, dict) or not {"host", "pid", "born", "since"} <= holder.keys():
+        return None
+    is_process = type(holder["pid"]) is int and 0 < holder["pid"] < 1 << 31
+    return holder if is_process and isinstance(holder["host"], str) else None
 
 
 def _is_here(holder: dict[str, Any]) -> bool:

@@ -28,6 +28,12 @@ def printable_lines(text: str) -> str:
     return "".join(map(_escaped_in_lines, text))
 
 
+def csv_text(text: str) -> str:
+    """`text` as a cell of a CSV file: a spreadsheet must not run it as a formula, so that one begins with `'`."""
+    plain = printable(text, 1000)
+    return f"'{plain}" if plain.startswith(("=", "+", "-", "@")) else plain
+
+
 def brief(value: object, limit: int = _LIMIT) -> str:
     """The `repr` of any value that a file contains, for an error: bounded in length and in depth, and printable."""
     try:

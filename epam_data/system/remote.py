@@ -106,22 +106,34 @@ class RemoteFolder:
         Raises:
             OSError: an object is missing or too short, or the store refuses it.
         """
-        names, begins, ends = map(list, zip(*ranges, strict=True))
+        found: dict[int, bytes] = {}  # by number of the range: what earlier attempts have read
 
         def fetch() -> list[bytes]:
-            paths = list(map(self.path, names))
-            if _is_web(self.fs):
-                parts = self._from_web(list(zip(paths, begins, ends, strict=True)))
-            else:
-                parts = list(map(bytes, self.fs.cat_ranges(paths, begins, ends, on_error="raise")))
-            for name, begin, end, part in zip(names, begins, ends, parts, strict=True):
-                if len(part) > end - begin:
+            left = [number for number in range(len(ranges)) if number not in found]
+            wanted = [(self.path(name), begin, end) for name, begin, end in (ranges[number] for number in left)]
+            failure: Exception | None = None
+            for number, part in zip(left, self._parts(wanted), strict=True):
+                name, begin, end = ranges[number]
+                if isinstance(part, Exception):
+                    failure = part
+                elif len(part) > end - begin:
                     raise NoRangesError("the server sends complete files only, not byte ranges")
-                if len(part) < end - begin:  # the connection broke
-                    raise OSError(f"received {len(part)} of {end - begin} bytes at {begin} of {name}")
-            return parts
+                elif len(part) < end - begin:  # the connection broke
+                    failure = OSError(f"received {len(part)} of {end - begin} bytes at {begin} of {name}")
+                else:
+                    found[number] = bytes(part)
+            if failure is not None:
+                raise failure
+            return [found[number] for number in range(len(ranges))]
 
-        return self.retry("read", names[0], fetch)
+        return self.retry("read", ranges[0][0], fetch)
+
+    def _parts(self, ranges: list[tuple[str, int, int]]) -> list[bytes | Exception]:
+        """The bytes of each range, or why they could not be read."""
+        if _is_web(self.fs):
+            return [*self._from_web(ranges)]
+        paths, begins, ends = map(list, zip(*ranges, strict=True))
+        return list(self.fs.cat_ranges(paths, begins, ends, on_error="return"))
 
     def _from_web(self, ranges: list[tuple[str, int, int]]) -> list[bytes]:
         try:

@@ -13,9 +13,9 @@ from torch import nn
 
 from epam_data.schema import Split
 from epam_data.stream import BatchFinisher, Stream, StreamSettings
+from epam_data.stream.launch import find_launch
 from epam_data.system.checked_fields import check_fields
 from epam_data.system.files import file_sha256
-from epam_data.stream.launch import find_launch
 from epam_model.evaluate.restore import restore
 from epam_model.networks.settings import ModelSettings
 from epam_model.ranks.device import Device

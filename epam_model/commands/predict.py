@@ -16,6 +16,7 @@ from epam_data.show.describe import read_sample
 from epam_data.show.film import write_film
 from epam_data.stream import StreamSettings
 from epam_data.system.checked_fields import check_fields
+from epam_data.system.printable import csv_text
 from epam_model.commands.test import TestCommand, predictions_of
 from epam_model.evaluate.metrics import Scores
 from epam_model.evaluate.predict import TOP_CLASSES, Prediction, Predictions, most_probable
@@ -129,5 +130,5 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
         writer = csv.writer(file)
         writer.writerow(["key", "label", *columns])
         for prediction in predictions:
-            top = [value for name, probability in prediction.top for value in (name, f"{probability:.6f}")]
-            writer.writerow([prediction.key, prediction.label or "", *top])
+            top = [value for name, share in prediction.top for value in (csv_text(name), f"{share:.6f}")]
+            writer.writerow([prediction.key, csv_text(prediction.label or ""), *top])

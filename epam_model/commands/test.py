@@ -12,6 +12,7 @@ from pathlib import Path
 from epam_data.schema import Split
 from epam_data.shards.manifest import Manifest
 from epam_data.stream import Stream, StreamSettings
+from epam_data.system.printable import csv_text
 from epam_model.evaluate.damage_report import damage_report
 from epam_model.evaluate.metrics import confusion_matrix, score_tables, split_name
 from epam_model.evaluate.predict import Predictions, collect, metrics_of
@@ -106,6 +107,7 @@ def write_confusions(folder: Path, predictions: Predictions, classes: Sequence[s
     known = predictions.labels >= 0
     for name, scores in score_tables(predictions.logits).items():
         matrix = confusion_matrix(scores[known], predictions.labels[known]).tolist()
-        rows = [["label", *classes], *([label, *row] for label, row in zip(classes, matrix, strict=True))]
+        names = [csv_text(label) for label in classes]
+        rows = [["label", *names], *([label, *row] for label, row in zip(names, matrix, strict=True))]
         with (folder / f"confusion_{name}.csv").open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(rows)

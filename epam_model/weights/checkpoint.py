@@ -12,10 +12,13 @@ from torch import Tensor, nn
 
 from epam_data.shards.manifest import Manifest
 from epam_data.system.files import atomic_write
+from epam_data.system.printable import brief
 from epam_model.weights.weight_file import read_weight_file
 
 VERSION = 2
 """2: the optimiser's state by name of the weight. Version 1 can be tested and used in `init_from`, not resumed."""
+
+_KINDS = {"weights": dict, "optimizer": dict, "epoch": int, "consumed": int, "shards": dict, "recipe": dict}
 
 _STRUCTURE = ("network", "streams", "attention_type", "interaction", "head")
 """Recipe keys of the section `model` that decide what its weights mean."""
@@ -74,11 +77,16 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     values = read_weight_file(path)
     version = values.get("version")
-    if not isinstance(version, int) or not 1 <= version <= VERSION:
-        raise ValueError(f"{path}: checkpoint version {version!r} cannot be read, this code reads 1..{VERSION}")
+    if type(version) is not int or not 1 <= version <= VERSION:
+        raise ValueError(
+            f"{path}: checkpoint version {brief(version, 40)} cannot be read, this code reads 1..{VERSION}"
+        )
     needed = [each.name for each in fields(Checkpoint) if each.default is each.default_factory is MISSING]
     if absent := [name for name in needed if name not in values]:
         raise ValueError(f"{path}: the checkpoint lacks {', '.join(absent)}")
+    for name, kind in _KINDS.items():
+        if not isinstance(values[name], kind):
+            raise ValueError(f"{path}: {name} must be a {kind.__name__}, got {type(values[name]).__name__}")
     return Checkpoint(**{name: values[name] for name in Checkpoint.__dataclass_fields__ if name in values})
 
 
@@ -94,12 +102,13 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], what: str) -> Non
         ValueError: keys are missing or unexpected, or shapes differ; they are listed.
     """
     expected = model.state_dict()
-    problems = [f"missing {name}" for name in expected if name not in weights]
+    problems = [f"{brief(name, 80)} is no weight" for name, value in weights.items() if not isinstance(value, Tensor)]
+    problems += [f"missing {name}" for name in expected if name not in weights]
     problems += [f"unexpected {name}" for name in weights if name not in expected]
     problems += [
         f"{name} must be {tuple(expected[name].shape)}, got {tuple(value.shape)}"
         for name, value in weights.items()
-        if name in expected and expected[name].shape != value.shape
+        if name in expected and isinstance(value, Tensor) and expected[name].shape != value.shape
     ]
     if problems:
         raise ValueError(f"{what}: the weights do not fit the model: {'; '.join(problems)}")

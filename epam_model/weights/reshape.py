@@ -27,7 +27,7 @@ def reshaped(name: str, value: Tensor, shape: torch.Size) -> tuple[Tensor, str] 
     if len(shape) != 5:
         return None
     steps = []
-    if value.ndim == 4 and value.shape[2:] == shape[3:]:
+    if value.ndim == 4 and value.shape[0] == shape[0] and value.shape[1] <= shape[1] and value.shape[2:] == shape[3:]:
         value = value[:, :, None].expand(-1, -1, shape[2], -1, -1) / shape[2]
         steps.append("inflated")
     if value.ndim == 5 and shape[2] == 1 and shape[1] == 1 and value.shape[2] > 1:
@@ -50,7 +50,9 @@ def fold_x3d_stem(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for prefix in ("", "backbone."):
         time = folded.get(f"{prefix}conv1_t.conv.weight")
         space = folded.get(f"{prefix}conv1_s.conv.weight")
-        if time is None or space is None:
+        if time is None or space is None or not time.ndim == space.ndim == 5 or len(time) != len(space):
+            continue
+        if time.shape[1] != 1:
             continue
         factor = time.sum(dim=2, keepdim=True)  # (C, 1, 1, 1, 1)
         folded[f"{prefix}conv1_s.conv.weight"] = space * factor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -12,7 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from epam_data.system.printable import brief
+from epam_model.weights.file_kind import check_archive, other_kind
 from epam_model.weights.mmengine_log import ignoring_mmengine_log
+
+_SHOWN = 10  # entries that a message lists
+
+_DAMAGE = (
+    *(pickle.UnpicklingError, RuntimeError, EOFError, OSError, zipfile.BadZipFile, zlib.error),
+    *(AttributeError, IndexError, KeyError, TypeError, OverflowError, MemoryError, UnicodeError, struct.error),
+)
+"""What torch raises for bytes that it did not write."""
 
 
 class DamagedCheckpointError(ValueError):
@@ -23,17 +34,35 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint, ours or foreign, by name; wrappers around them are removed.
 
     Raises:
-        ValueError: the file cannot be read without running code, or contains no tensors by name.
+        ValueError: the file cannot be read without running code, or contains no tensors by name, or one that cannot be
+            a weight.
     """
     values = read_weight_file(path)
     for wrapper in ("averaged", "weights", "state_dict", "model_state_dict", "model"):
         if isinstance(values.get(wrapper), dict):
             values = values[wrapper]
             break
-    state = {name: value for name, value in values.items() if isinstance(value, Tensor)}
+    state = {name: value for name, value in values.items() if isinstance(value, Tensor) and isinstance(name, str)}
     if not state:
-        raise ValueError(f"{path}: contains no weights; its entries are {', '.join(map(str, values)) or 'none'}")
+        entries = ", ".join(brief(name, 40) for name in list(values)[:_SHOWN])
+        raise ValueError(f"{path}: contains no weights by name; its entries are {entries or 'none'}")
+    for name, value in state.items():
+        if (fault := _fault(value)) is not None:
+            raise ValueError(f"{path}: {brief(name, 80)} is {fault}")
     return state
+
+
+def _fault(value: Tensor) -> str | None:
+    """Why a tensor cannot be a weight: found without reading its numbers, except whether they are finite."""
+    if value.is_nested or value.layout != torch.strided:
+        return "a nested or sparse tensor, expected a dense one"
+    if value.is_meta or value.is_quantized or value.is_complex():
+        return "a tensor without numbers, of quantised or of complex numbers, expected real ones"
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        return f"a tensor of {tuple(value.shape)} that repeats fewer numbers than it has"
+    if value.is_floating_point() and not value.isfinite().all():
+        return "not finite: it holds NaN or infinity"
+    return None
 
 
 def read_weight_file(path: Path) -> dict[str, Any]:
@@ -44,12 +73,15 @@ def read_weight_file(path: Path) -> dict[str, Any]:
         ValueError: there is no such file, its pickle could run code, or it does not contain a dict.
     """
     try:
-        _check_bytes(path)
+        if (kind := other_kind(path)) is not None:
+            raise DamagedCheckpointError(f"{path}: not a checkpoint but {kind}")
+        if zipfile.is_zipfile(path):
+            check_archive(path)
         with ignoring_mmengine_log():
             values = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such checkpoint") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+    except _DAMAGE as error:
         if found := re.search(r"GLOBAL ([\w.]+)", str(error)):
             raise ValueError(
                 f"{path}: refused, its pickle uses {found[1]} and could run code; save only the state dict"
@@ -58,11 +90,3 @@ def read_weight_file(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ValueError(f"{path}: a checkpoint must contain a dict, got {type(values).__name__}")
     return values
-
-
-def _check_bytes(path: Path) -> None:
-    """Compare each record of the zip file with its CRC-32, which torch writes but does not check."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as file:
-            if (name := file.testzip()) is not None:
-                raise zipfile.BadZipFile(f"{name} is damaged")

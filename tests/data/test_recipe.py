@@ -255,3 +255,10 @@ def test_nothing_at_all_shows_the_help(capsys):
     with pytest.raises(SystemExit) as caught:
         parse()
     assert caught.value.code == 2 and "--prepare.sigma_px" in capsys.readouterr().out
+
+
+def test_a_tilde_is_the_home_folder(recipe, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    made = parse(recipe("raw:\n  videos: ~/videos\n  skeletons: ~s.pkl\nout: ~/shards\n"))
+    assert (made.raw.videos, made.raw.skeletons) == (Path("/home/ada/videos"), Path("~s.pkl"))
+    assert str(made.out) == "/home/ada/shards"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from epam_data.readers.videos import VideoFinder
-from epam_data.samples.containers import open_video
+from epam_data.samples.container import open_video
 from epam_data.samples.settings import PrepareSettings
 from epam_data.schema import SampleInfo
 

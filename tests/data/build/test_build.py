@@ -50,6 +50,8 @@ from tests.data.raw_data import (
     write_recording,
 )
 
+ABSENT = "expected NAME.avi, NAME.mp4, or with _rgb before the ending, in the video folder"
+
 
 @pytest.fixture(scope="module")
 def small_raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -280,7 +282,9 @@ def test_a_video_that_comes_later_is_built_in(small_raw: Path, small_built: Path
     video.unlink()
     plan = small_plan(raw, tmp_path / "out")
     report = build(plan)
-    assert [problem.reason for problem in report.problems] == [f"{ntu_name(2, 3)}: no video found"]
+    assert [problem.reason for problem in report.problems] == [
+        f"{ntu_name(2, 3)}: no video found; {ABSENT}".replace("NAME", ntu_name(2, 3))
+    ]
     assert (report.num_samples, report.num_skipped) == (5, 1)
     video.write_bytes(data)
     report = build(plan)
@@ -317,7 +321,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Broken, BuildRepor
     clips = Broken(root / "raw")
     for number in (1, 2, 3):
         clips.add(number, None)
-    clips.add(4, "NAME: no video found").unlink()
+    clips.add(4, f"NAME: no video found; {ABSENT}").unlink()
     clips.add(5, r"NAME_rgb\.avi: not a readable video \(.*").write_bytes(np.random.default_rng(0).bytes(4000))
     clips.add(6, r"NAME_rgb\.avi: .*").write_bytes(b"")
     nan = np.full((1, 20, 17, 2), np.nan, np.float32)
@@ -595,7 +599,8 @@ def test_a_build_whose_first_clips_all_fail_for_one_reason_stops(many_raw: Path,
     add_video(raw, tmp_path / "order", FIRST_CLIPS)  # the last one: it comes too late
     plan = small_plan(raw, tmp_path / "out")
     message = (
-        rf"^the first 20 clips all failed for one reason: no video found \(one of them: S\w+: no video found\)\. "
+        rf"^the first 20 clips all failed for one reason: no video found "
+        r"\(one of them: S\w+: no video found; expected .*\)\. "
         rf"Check --raw\.videos {raw}/videos and --raw\.skeletons {raw}/skeletons\.pkl; "
         r"to build the other clips, allow failures with --max-failures 20 or more$"
     )

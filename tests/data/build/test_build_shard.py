@@ -117,8 +117,9 @@ def test_what_lies_there_instead_is_in_the_report(changed: Path, tmp_path: Path)
     video.rename(video.with_suffix(".MKV"))
     plan = ntu60_plan(changed, tmp_path / "out")
     (problem,) = build(plan).problems
-    expected = "no video found, expected NAME_rgb.avi, NAME_rgb.mp4, NAME.avi or NAME.mp4; there is NAME_rgb.MKV"
-    assert problem.reason == f"{ntu_name(1, 2)}: {expected}"
+    name = ntu_name(1, 2)
+    there = f"{name}_rgb.MKV is there: rename or convert it to {name}.mp4 or {name}.avi"
+    assert problem.reason == f"{name}: no video found; {there}"
     assert json.loads((tmp_path / "out" / PROBLEMS).read_text())["reason"] == problem.reason
 
 
@@ -126,7 +127,7 @@ def test_first_clips_that_are_absent_alike_stop_a_build(tmp_path: Path) -> None:
     raw = write_ntu60(tmp_path, FIRST_CLIPS + 1, 0)
     for video in (raw / "videos").iterdir():
         video.rename(video.with_suffix(".MOV"))
-    message = r"^the first 20 clips all failed for one reason: no video found, expected .*; there is NAME_rgb\.MOV \("
+    message = r"^the first 20 clips all failed for one reason: no video found \(one of them: .*_rgb\.MOV is there: "
     with pytest.raises(ValueError, match=message):
         build(ntu60_plan(raw, tmp_path / "out"))
 

@@ -90,7 +90,7 @@ def test_bad_settings_are_refused(values: dict[str, Any], message: str):
     ("values", "message"),
     [
         ({"jpeg_qualities": (80, 200)}, r"^shard\.jpeg_quality must be in 1\.\.100, got 200$"),
-        ({"sizes_px": (4,)}, r"^prepare\.rgb_size_px must be >= 8, got 4$"),
+        ({"sizes_px": (4,)}, r"^prepare\.rgb_size_px must be in 8\.\.4096, got 4$"),
     ],
 )
 def test_settings_are_checked_before_anything_is_built(

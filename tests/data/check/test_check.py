@@ -5,8 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from epam_data.check.check import CheckReport, CheckSettings, check, deep_keys
+from epam_data.check.check import CheckReport, CheckSettings, annotated, check, deep_keys
 from epam_data.check.rules.finding import Finding
+from epam_data.readers import find_reader
+from epam_data.readers.names import key_from_name
+from epam_data.schema import Clip, Problem
 from epam_data.shards.codec import HEATMAP_TOLERANCE, MEMBERS
 from epam_data.shards.head import read_head
 from epam_data.shards.index import load_index
@@ -108,6 +111,41 @@ def test_the_annotation_is_compared(
     assert any("the index has train, label 7" in what for _, what in texts)
 
 
+def test_annotated_clips_have_the_keys_that_a_build_gives_them():
+    """Also clips that a reader reports as problems have keys of their own."""
+
+    def clip(name: str, label: int | None = 3) -> Clip:
+        keypoints = np.zeros((1, 2, 17, 2), np.float32)
+        key = key_from_name(name)
+        return Clip(key=key, name=name, split="val", label=label, keypoints=keypoints,
+                    scores=keypoints[..., 0], image_size=(8, 8))  # fmt: skip
+
+    problem = Problem(name="run/002", split="val", action="skipped", reason="r")
+    records = [clip("wave/001"), clip("bow/001", None), problem, clip("hop/002"), clip("sit/003")]
+    assert annotated(records) == [
+        ("wave-001", "val", 3),
+        ("bow-001", "val", None),
+        ("hop-002", "val", 3),
+        ("003", "val", 3),
+    ]
+
+
+NO_CLIPS = dataclasses.replace(find_reader("ntu60"), read=lambda raw: iter(()))
+
+
+def test_annotations_are_read_by_the_reader_that_applies(ntu60_raw: Path, ntu60_shards: Path, monkeypatch):
+    """A built-in one reads files of strangers, in a process with limits."""
+    calls = []
+    monkeypatch.setattr("epam_data.check.check.read_with_limits", lambda *given: calls.append(given) or [])
+    raw = ntu60_raw / "skeletons.pkl"
+    check(ntu60_shards, CheckSettings(sample=0, skeletons=raw), HERE)
+    assert [files for files, *_ in calls] == [[raw]]
+    named = CheckSettings(sample=0, skeletons=raw, dataset=f"{__name__}:NO_CLIPS")
+    findings = check(ntu60_shards, named, HERE).findings
+    assert len(calls) == 1 and len(findings) == 19
+    assert {finding.what for finding in findings} == {"the annotation does not have this clip"}
+
+
 def test_the_containers_are_compared(ntu60_raw: Path, shards: Path):
     settings = CheckSettings(sample="all", videos=ntu60_raw / "videos")
     assert check(shards, settings, HERE).findings == ()
@@ -205,23 +243,26 @@ def test_what_the_shards_hold_twice_and_a_shift_of_the_set_are_found(shards: Pat
     monkeypatch.setattr("epam_data.check.check.set_shift", lambda motions: Finding(check="alignment", what="shifted"))
     monkeypatch.setattr(
         "epam_data.check.check.duplicate_findings",
-        lambda contents: [Finding(check="duplicate", key=content.key, what="twice") for content in contents[:1]],
+        lambda contents: [
+            Finding(check="duplicate", shard=shard, key=contents[0].key, what="twice") for shard in ("", "val-000001")
+        ],
     )
     findings = check(shards, CheckSettings(sample=0), HERE).findings
     key = load_index(shards).row(0).key
     assert findings == (
         Finding(check="alignment", what="shifted"),
         Finding(check="duplicate", shard=SHARD, key=key, what="twice"),
+        Finding(check="duplicate", shard="val-000001", key=key, what="twice"),  # a shard that a finding names stays
     )
 
 
 def test_findings_name_the_shard_where_the_index_knows_it(shards: Path):
     """A stray shard number has no name."""
-    keys = [load_index(shards).row(row).key for row in (0, 1, 18)]
-    change_index(shards, label={0: 70, 1: 70, 18: 70}, shard={0: 6, 1: -1})
+    keys = [load_index(shards).row(row).key for row in (0, 1, 2, 18)]
+    change_index(shards, label={0: 70, 1: 70, 2: 70, 18: 70}, shard={0: 6, 1: -1})
     findings = check(shards, CheckSettings(sample=0), HERE).findings
     named = {finding.key: finding.shard for finding in findings if "label must be" in finding.what}
-    assert named == {keys[0]: "", keys[1]: "", keys[2]: "val-000001"}
+    assert named == {keys[0]: "", keys[1]: "", keys[2]: SHARD, keys[3]: "val-000001"}
 
 
 def test_a_shard_that_nobody_lists_is_found(shards: Path):

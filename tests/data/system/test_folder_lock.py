@@ -89,9 +89,26 @@ def test_waiting_for_a_live_holder(tmp_path: Path):
         assert (tmp_path / "lock").exists()
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]"])
-def test_a_lock_that_cannot_be_read_is_stale(tmp_path: Path, content: str):
-    (tmp_path / "lock").write_text(content)
+WHOLE = b'{"host": "node17", "pid": 99, "born": "1", "since": "x"}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        WHOLE.replace(b"node", b"\xff"),
+        WHOLE.replace(b"99", b"-1"),
+        WHOLE.replace(b"99", b"99999999999999999999"),
+        WHOLE.replace(b"99", b"true"),
+        WHOLE.replace(b'"node17"', b"17"),
+        b"[" * 100_000,
+    ],
+)
+def test_a_lock_that_cannot_be_read_is_stale(tmp_path: Path, content: bytes):
+    (tmp_path / "lock").write_bytes(content)
     with FolderLock(tmp_path):
         assert (tmp_path / "lock").read_text() != content
     assert list(tmp_path.iterdir()) == []

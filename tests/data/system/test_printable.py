@@ -2,7 +2,7 @@
 
 import pytest
 
-from epam_data.system.printable import brief, printable, printable_lines
+from epam_data.system.printable import brief, csv_text, printable, printable_lines
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,21 @@ def test_any_value_is_shown_briefly() -> None:
         assert 0 < len(brief(value)) < 300
     assert (brief("2"), brief(2), brief(None)) == ("'2'", "2", "None")
     assert brief({"a": "\x1b"}) == r"{'a': '\x1b'}"
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("wave", "wave"),
+        ("", ""),
+        ("挥手", "挥手"),
+        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+        ("+1", "'+1"),
+        ("-1", "'-1"),
+        ("@SUM(1)", "'@SUM(1)"),
+        ("\t=1", "\\t=1"),
+        ("a\nb", "a\\nb"),
+    ],
+)
+def test_a_cell_is_no_formula(text: str, cell: str) -> None:
+    assert csv_text(text) == cell

@@ -216,15 +216,17 @@ def assert_same_gradients(head: TwoStreamHead, golden: dict[str, np.ndarray], pl
 def test_the_mended_diversity_trains_the_embedding():
     torch.manual_seed(0)
     gradients = {}
-    for published in (True, False):
+    for published in (True, False, None):
         torch.manual_seed(0)
         head = TwoStreamHead(3, 4, 5, 0.0, num_coarse_classes=2)
         head.rgb.fc.bias.data[:] = torch.tensor([9.0, 0, 0])  # class 0 is right for the first clips
         head.rgb.fc_coarse.bias.data[:] = torch.tensor([9.0, 0])
         settings = LossSettings(**dict.fromkeys(("rgb", "pose", "rgb_coarse", "pose_coarse", "tree"), 0.0))
-        losses = PCANLosses(settings, COARSE_OF, prototype_banks(head), published_behaviour=published)
+        choice = {} if published is None else {"published_behaviour": published}
+        losses = PCANLosses(settings, COARSE_OF, prototype_banks(head), **choice)
         torch.manual_seed(1)
         clips = torch.rand(6, 4, 2, 2, 2), torch.rand(6, 5, 2, 2, 2)
         step(head, losses, clips, torch.tensor([0, 0, 2, 2, 1, 0]))
         gradients[published] = head.rgb.fine_bank.embed.weight.grad.clone()
     assert not torch.allclose(gradients[True], gradients[False], rtol=1e-3, atol=1e-6)
+    assert torch.equal(gradients[False], gradients[None])  # mended by default

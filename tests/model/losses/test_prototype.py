@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -41,36 +43,91 @@ def slow_term(z, logits, labels, prototypes, members: list[list[int]], sign: int
     return torch.stack(losses).mean()
 
 
+def members(num_samples: int, num_classes: int, chosen: Callable[[int, int], bool]) -> list[list[int]]:
+    """The samples of each class that are chosen."""
+    return [[n for n in range(num_samples) if chosen(n, k)] for k in range(num_classes)]
+
+
+def slow_moved(z: Tensor, prototypes: Tensor, right: list[list[int]]) -> Tensor:
+    moved = prototypes.clone()
+    for k, samples in enumerate(right):
+        if samples:
+            moved[:, k] = 0.9 * moved[:, k] + 0.1 * sum(z[n] for n in samples) / len(samples)
+    return moved
+
+
 def slow_fine(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     z, logits, labels = batch["embeddings"], batch["logits"], batch["labels"].tolist()
     fine = logits.argmax(1).tolist()
     ok = [c == COARSE_OF[y] for c, y in zip(batch["coarse_logits"].argmax(1).tolist(), labels, strict=True)]
-
-    def members(chosen) -> list[list[int]]:
-        return [[n for n in range(len(labels)) if chosen(n, k)] for k in range(4)]
-
-    right = members(lambda n, k: ok[n] and labels[n] == k == fine[n])
-    prototypes = batch["prototypes"].clone()
-    for k, samples in enumerate(right):
-        if samples:
-            prototypes[:, k] = 0.9 * prototypes[:, k] + 0.1 * sum(z[n] for n in samples) / len(samples)
+    size = len(labels), 4
+    prototypes = slow_moved(z, batch["prototypes"], members(*size, lambda n, k: ok[n] and labels[n] == k == fine[n]))
     sets = (
-        (members(lambda n, k: ok[n] and labels[n] == k != fine[n]), 1, 1.0),
-        (members(lambda n, k: not ok[n] and labels[n] == k == fine[n]), 1, 0.1),
-        (members(lambda n, k: not ok[n] and labels[n] == k != fine[n]), 1, 0.5),
-        (members(lambda n, k: labels[n] != k == fine[n]), -1, 1.0),
+        (members(*size, lambda n, k: ok[n] and labels[n] == k != fine[n]), 1, 1.0),
+        (members(*size, lambda n, k: not ok[n] and labels[n] == k == fine[n]), 1, 0.1),
+        (members(*size, lambda n, k: not ok[n] and labels[n] == k != fine[n]), 1, 0.5),
+        (members(*size, lambda n, k: labels[n] != k == fine[n]), -1, 1.0),
     )
-    assert all(any(group) for group, _, _ in sets), "the batch reaches every case"
+    assert len(labels) < 24 or all(any(group) for group, _, _ in sets), "24 clips reach every case"
     return sum(slow_term(z, logits, batch["labels"], prototypes, *each) for each in sets), prototypes
 
 
-def test_fine_loss_is_the_formula_read_aloud():
-    batch = draw_batch()
+def slow_coarse(z: Tensor, logits: Tensor, labels: Tensor, prototypes: Tensor) -> tuple[Tensor, Tensor]:
+    truth, predicted, size = labels.tolist(), logits.argmax(1).tolist(), logits.shape
+    prototypes = slow_moved(z, prototypes, members(*size, lambda n, k: truth[n] == k == predicted[n]))
+    missed = members(*size, lambda n, k: truth[n] == k != predicted[n])
+    taken = members(*size, lambda n, k: truth[n] != k == predicted[n])
+    terms = (slow_term(z, logits, labels, prototypes, *each, 1.0) for each in ((missed, 1), (taken, -1)))
+    return sum(terms), prototypes
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("num_clips", [24, 5])
+def test_fine_loss_is_the_formula_read_aloud(num_clips: int, seed: int):
+    """Of a few clips, most sets are empty, or of one clip."""
+    batch = {
+        name: value if name == "prototypes" else value[:num_clips] for name, value in draw_batch(seed=seed).items()
+    }
     result = FinePrototypeLoss(COARSE_OF)(**batch)
     loss, prototypes = slow_fine(batch)
     torch.testing.assert_close(result.loss, loss)
     torch.testing.assert_close(result.prototypes, prototypes)
     torch.testing.assert_close(result.diversity, diversity(prototypes))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("num_clips", [24, 5])
+def test_coarse_loss_is_the_formula_read_aloud(num_clips: int, seed: int):
+    batch = draw_batch(seed=seed)
+    z, logits, labels = (batch[name][:num_clips] for name in ("embeddings", "logits", "labels"))
+    result = CoarsePrototypeLoss()(z, logits, labels, batch["prototypes"])
+    loss, prototypes = slow_coarse(z, logits, labels, batch["prototypes"])
+    torch.testing.assert_close(result.loss, loss)
+    torch.testing.assert_close(result.prototypes, prototypes)
+    assert result.diversity is None
+
+
+def test_embeddings_of_any_length_count_alike():
+    """Only their direction enters the cosines; the prototypes are moved by nothing here."""
+    batch = draw_batch()
+    batch["logits"] = -10.0 * torch.nn.functional.one_hot(batch["labels"], 4).double()  # never right
+    tiny = batch | {"embeddings": 1e-6 * batch["embeddings"]}
+    module = FinePrototypeLoss(COARSE_OF)
+    torch.testing.assert_close(module(**tiny).loss, module(**batch).loss)
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_the_diversity_trains_the_embeddings_unless_the_published_behaviour_is_asked_for(published: bool):
+    batch = draw_batch()
+    module = FinePrototypeLoss(COARSE_OF, published_behaviour=published)
+    assert (
+        module(**batch | {"embeddings": batch["embeddings"].requires_grad_()}).diversity.requires_grad is not published
+    )
+
+
+def test_a_loss_has_nothing_to_save():
+    """The taxonomy comes from the data set; the prototypes are the model's."""
+    assert not FinePrototypeLoss(COARSE_OF).state_dict() and not CoarsePrototypeLoss().state_dict()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -138,6 +195,10 @@ def test_wrong_shapes_are_named():
     batch = draw_batch()
     with pytest.raises(ValueError, match=r"prototypes must be \(8, 4\), got \(8, 3\)"):
         FinePrototypeLoss(COARSE_OF)(**{**batch, "prototypes": batch["prototypes"][:, :3]})
+    for name, lengths in (("embeddings", "11, 24 and 24"), ("logits", "24, 11 and 24"), ("labels", "24, 24 and 11")):
+        values = [batch[each][:11] if each == name else batch[each] for each in ("embeddings", "logits", "labels")]
+        with pytest.raises(ValueError, match=f"must have the same length, got {lengths}"):
+            CoarsePrototypeLoss()(*values, batch["prototypes"])
     with pytest.raises(ValueError, match="must have the same length, got 24, 24 and 11"):
         FinePrototypeLoss(COARSE_OF)(**{**batch, "labels": batch["labels"][:11]})
     with pytest.raises(ValueError, match=r"logits must be \(B, 5\) for this taxonomy, got \(24, 4\)"):

@@ -44,6 +44,12 @@ def test_loss_and_gradients_are_the_published_ones():
     torch.testing.assert_close(coarse.grad, units["tree_gcoarse"], **close)
 
 
-def test_logits_that_the_taxonomy_does_not_cover_are_refused():
-    with pytest.raises(ValueError, match=r"must be \(B, 3\) and \(B, 2\) for this taxonomy, got \(1, 4\) and \(1, 2\)"):
-        TreeLoss(COARSE_OF)(torch.zeros(1, 4), torch.zeros(1, 2), torch.tensor([0]))
+@pytest.mark.parametrize(("num_classes", "num_groups"), [(4, 2), (3, 1), (3, 3)])
+def test_logits_that_the_taxonomy_does_not_cover_are_refused(num_classes: int, num_groups: int):
+    message = rf"must be \(B, 3\) and \(B, 2\) for this taxonomy, got \(1, {num_classes}\) and \(1, {num_groups}\)"
+    with pytest.raises(ValueError, match=message):
+        TreeLoss(COARSE_OF)(torch.zeros(1, num_classes), torch.zeros(1, num_groups), torch.tensor([0]))
+
+
+def test_the_taxonomy_is_not_saved_with_the_loss():
+    assert not TreeLoss(COARSE_OF).state_dict()

@@ -73,3 +73,10 @@ def test_many_classes_are_named_by_their_groups():
 def test_a_label_without_clips_is_drawn():
     matrix = torch.diag(torch.tensor([3, 0, 2, 1]))
     assert confusion_plot(matrix, MANIFEST, "x").words.startswith("6 of 6")
+
+
+def test_a_name_of_a_class_is_no_formula() -> None:
+    """To matplotlib, `$` begins one, and this one has no end."""
+    odd = SimpleNamespace(**{**vars(MANIFEST), "classes": ("$x^{", "a_b$", *MANIFEST.classes[2:])})
+    plot = confusion_plot(torch.eye(len(odd.classes), dtype=torch.int64), odd, "Confusion of $\\frac{")
+    assert "$x^{" in svg(plot)

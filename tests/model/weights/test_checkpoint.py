@@ -1,6 +1,7 @@
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from epam_model.weights.checkpoint import (
     Checkpoint,
     check_same,
     check_same_clips,
+    check_same_model,
     load_checkpoint,
     load_weights,
     save_checkpoint,
@@ -89,6 +91,39 @@ def test_files_that_are_no_checkpoint_are_refused(checkpoint: Checkpoint, tmp_pa
         load_checkpoint(path)
 
 
+FIELDS: dict[str, Any] = {"weights": {}, "optimizer": {}, "epoch": 0, "consumed": 0, "shards": {}, "recipe": {}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"version": True}, "checkpoint version True cannot be read, this code reads 1..2"),
+        ({"version": [1]}, r"checkpoint version \[1\] cannot be read"),
+        ({}, "checkpoint version None cannot be read"),
+        ({"version": 2, "weights": None}, "weights must be a dict, got NoneType"),
+        ({"version": 2, "weights": [torch.zeros(3)]}, "weights must be a dict, got list"),
+        ({"version": 2, "epoch": "1"}, "epoch must be a int, got str"),
+    ],
+)
+def test_a_field_of_another_kind_is_named(tmp_path: Path, changes: dict[str, Any], message: str):
+    torch.save({**FIELDS, **changes}, tmp_path / "w.pt")
+    with pytest.raises(ValueError, match=rf"w\.pt: {message}"):
+        load_checkpoint(tmp_path / "w.pt")
+
+
+def test_version_1_is_read_and_what_a_file_need_not_have_has_its_default(tmp_path: Path):
+    torch.save({**FIELDS, "version": 1}, tmp_path / "old.pt")
+    assert load_checkpoint(tmp_path / "old.pt") == Checkpoint(
+        **FIELDS, averaged=None, scaler={}, skipped=0, best=None, best_epoch=0, measures={}
+    )
+
+
+def test_the_mean_of_the_weights_is_evaluated_where_there_is_one(checkpoint: Checkpoint):
+    assert checkpoint.evaluated is checkpoint.weights
+    mean = {"a.weight": torch.ones(2)}
+    assert replace(checkpoint, averaged=mean).evaluated is mean
+
+
 def test_weights_load_all_or_not_at_all(checkpoint: Checkpoint):
     model = TinyRecogniser()
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -121,6 +156,16 @@ def test_a_checkpoint_of_other_shards_or_another_model_is_refused(checkpoint: Ch
         check_same(checkpoint, "c.pt", limbs, MODEL)
     with pytest.raises(ValueError, match=r"its model\.streams is both, the recipe has pose"):
         check_same(checkpoint, "c.pt", manifest, {**MODEL, "streams": "pose"})
+
+
+def test_a_checkpoint_of_another_model_is_refused_without_shards(checkpoint: Checkpoint):
+    check_same_model(checkpoint, "c.pt", {**MODEL, "dropout": 0.1})
+    message = (
+        "^c.pt: the checkpoint does not fit: its model.streams is both, the recipe has rgb; "
+        "its model.head is None, the recipe has pcan$"
+    )
+    with pytest.raises(ValueError, match=message):
+        check_same_model(checkpoint, "c.pt", {**MODEL, "streams": "rgb", "head": "pcan"})
 
 
 def test_clips_that_are_sampled_in_another_way_are_refused_with_all_that_differs(checkpoint: Checkpoint):

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,7 +26,10 @@ def test_weights_are_found_in_their_wrappers(tmp_path: Path):
         torch.save(values, path)
         assert torch.equal(read_state_dict(path)["a.weight"], STATE["a.weight"])
     torch.save({"epoch": 3}, path)
-    with pytest.raises(ValueError, match="contains no weights; its entries are epoch"):
+    with pytest.raises(ValueError, match="contains no weights by name; its entries are 'epoch'"):
+        read_state_dict(path)
+    torch.save(dict.fromkeys("abcdefghijkl", 1), path)
+    with pytest.raises(ValueError, match=r"its entries are 'a', .*, 'i', 'j'$"):  # ten of them
         read_state_dict(path)
 
 
@@ -47,7 +51,43 @@ def test_files_that_hold_no_weights_are_refused(tmp_path: Path):
     whole = path.read_bytes()
     changed = bytearray(whole)
     changed[whole.index(b"\x00\x00\x80\x3f\x00\x00\x80\x3f")] ^= 1  # a bit of the first number
-    for damaged in (b"", b"no zip", whole[:-200], bytes(changed)):
+    for damaged, message in (
+        (b"", "not a checkpoint but empty"),
+        (b"no zip", "not a checkpoint but text"),
+        (whole[:-200], "not a readable checkpoint"),
+        (bytes(changed), "not a readable checkpoint"),
+    ):
         path.write_bytes(damaged)
-        with pytest.raises(DamagedCheckpointError, match="not a readable checkpoint"):
+        with pytest.raises(DamagedCheckpointError, match=message):
             read_weight_file(path)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "fault"),
+    [
+        (
+            torch.zeros(1).expand(10**6, 10**7),
+            r"a tensor of \(1000000, 10000000\) that repeats",
+        ),
+        (torch.sparse_coo_tensor(torch.zeros(1, 0, dtype=torch.long), [], (3,)), "a nested or sparse tensor"),
+        (torch.zeros(3, device="meta"), "a tensor without numbers"),
+        (torch.zeros(3, dtype=torch.complex64), "a tensor without numbers, of quantised or of complex numbers"),
+        (torch.tensor([1.0, float("nan")]), "not finite: it holds NaN or infinity"),
+        (torch.tensor([float("inf")], dtype=torch.float16), "not finite"),
+    ],
+    ids=["expanded", "sparse", "meta", "complex", "NaN", "infinity"],
+)
+def test_a_tensor_that_cannot_be_a_weight_is_named(tmp_path: Path, tensor: torch.Tensor, fault: str):
+    torch.save({"state_dict": {"good": torch.ones(2), "bad": tensor}}, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=rf"w\.pth: ('bad' is {fault}|not a readable checkpoint)"):
+        read_state_dict(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize(
+    "values", [{1: torch.zeros(3), None: torch.zeros(1)}, {"state_dict": {1: torch.zeros(3)}}, {"x" * 1000: 1}]
+)
+def test_names_are_text(tmp_path: Path, values: dict[Any, Any]):
+    torch.save(values, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=r"w\.pth: contains no weights by name; its entries are ") as caught:
+        read_state_dict(tmp_path / "w.pth")
+    assert len(str(caught.value)) < 400 + len(str(tmp_path))

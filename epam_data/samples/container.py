@@ -17,8 +17,8 @@ from av.logging import Capture
 from av.stream import Disposition
 
 FORMATS = (
-    "3g2,3gp,asf,avi,dhav,dv,flv,gif,gxf,ivf,m4a,m4v,matroska,mj2,mov,mp4,mpeg,mpegts,mxf,nut,ogg,rm,webm,wtv,"
-    "yuv4mpegpipe,"
+    "3g2,3gp,apng,asf,avi,dhav,dv,flv,gif,gxf,ivf,m4a,m4v,matroska,mj2,mov,mp4,mpeg,mpegts,mxf,nut,ogg,rm,swf,"
+    "webm,wtv,yuv4mpegpipe,"
     "av1,h261,h263,h264,hevc,mjpeg,mpegvideo,obu,vc1,vvc"  # bare streams
 )
 """FFmpeg's names of the formats that are opened; all others are refused by name."""
