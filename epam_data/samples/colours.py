@@ -38,7 +38,8 @@ def _by_pyav(number: int) -> NDArray[np.int64]:
     for plane, value in zip(frame.planes, _YUV, strict=True):
         plane.update(bytes([value]) * plane.buffer_size)
     frame.colorspace, frame.color_range = number, 1  # limited range
-    return to_rgb(frame)[8, 8].astype(np.int64)
+    colour: NDArray[np.int64] = to_rgb(frame)[8, 8].astype(np.int64)
+    return colour
 
 
 def _by_arithmetic(red: float, blue: float) -> NDArray[np.int64]:
@@ -46,4 +47,5 @@ def _by_arithmetic(red: float, blue: float) -> NDArray[np.int64]:
     y, u, v = (_YUV[0] - 16) / 219, (_YUV[1] - 128) / 224, (_YUV[2] - 128) / 224
     r, b = y + 2 * (1 - red) * v, y + 2 * (1 - blue) * u
     g = (y - red * r - blue * b) / (1 - red - blue)
-    return np.rint(255 * np.clip((r, g, b), 0, 1)).astype(np.int64)
+    colour: NDArray[np.int64] = np.rint(255 * np.clip((r, g, b), 0, 1)).astype(np.int64)
+    return colour
