@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from epam_data.readers.synthetic import READER
-from epam_data.samples.video_writer import write_h264
+from epam_data.samples.video_writer import write_video
 from epam_data.skeleton import COCO17
 from epam_data.system.checked_fields import check_fields
 from epam_data.system.executors import run_local
@@ -237,7 +237,7 @@ def _write_video(
 
     # One thread, so that the bytes do not depend on the machine; B-frames as in the real recordings.
     options = {"preset": "veryfast", "crf": "20", "threads": "1", "bf": "2"}
-    write_h264(path, map(frame, points), fps=_FPS, options=options)
+    write_video(path, map(frame, points), fps=_FPS, options=options)
 
 
 def _background(settings: SynthSettings, rng: np.random.Generator) -> Image.Image:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from epam_data.system.printable import brief, printable
@@ -15,12 +15,27 @@ _TOOLS = (
     "simplejpeg",
     "zstandard",
     "h5py",
+    "numba",
 )  # their versions may change the bytes of a shard
+_FFMPEG = ("libavformat", "libavcodec", "libswscale")  # PyAV may be built for the FFmpeg of the system
 
 
 def tool_versions() -> dict[str, str]:
-    """Versions of this package and of the libraries that the bytes of a shard depend on."""
-    return {name: version(name) for name in _TOOLS}
+    """Versions of this package and of the libraries that the bytes of a shard depend on; "none" if one is absent.
+
+    A build is not continued with other versions, so the frames of a shard directory are those of one decoder.
+    """
+    import av  # not above: commands that decode nothing import this module, too
+
+    ffmpeg = {name: ".".join(map(str, av.library_versions[name])) for name in _FFMPEG}
+    return {name: _version(name) for name in _TOOLS} | ffmpeg
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # there is no decord for some platforms
+        return "none"
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

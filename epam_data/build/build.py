@@ -21,6 +21,7 @@ from epam_data.build.plan import BuildPlan, ShardTask, plan_tasks, select
 from epam_data.build.receipts import ShardResult, is_intact, read_receipts, remove_others
 from epam_data.build.skeleton_store import SkeletonStore
 from epam_data.build.watch import BuildWatch, ShardNotes, write_tasks
+from epam_data.samples.colours import check_colours
 from epam_data.schema import Problem
 from epam_data.shards.index import index_bytes
 from epam_data.shards.layout import INDEX, MANIFEST, PROBLEMS
@@ -143,6 +144,7 @@ def _remove_leftovers(plan: BuildPlan) -> None:
 
 
 def _load_inputs(plan: BuildPlan, options: BuildOptions) -> _Inputs:
+    check_colours()
     sources = ingest(plan, restart=options.restart)
     with SkeletonStore(plan.store) as store:
         if not select(plan, store).any():  # then the plan fails, and this is what is left of the build

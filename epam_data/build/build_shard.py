@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import islice
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from epam_data.build.watch import Count, ShardNotes
 from epam_data.readers.videos import VideoFinder
 from epam_data.samples.prepare import prepare
 from epam_data.schema import Clip, Problem, SampleInfo
-from epam_data.shards.codec import encode
+from epam_data.shards.codec import MAX_ARRAY_BYTES, encode
 from epam_data.shards.writer import ShardWriter
 from epam_data.system.isolated import CallFailedError, ChildTraceback, IsolatedProcess, ProcessStartError
 
@@ -24,6 +24,9 @@ Members = tuple[SampleInfo, dict[str, bytes], str | None]
 
 FIRST_CLIPS = 20
 """A build does not begin if its first clips, so many, all fail for one reason."""
+
+_PROCESS_BYTES = 200_000_000
+"""The least that a decoding process takes beside the arrays of a clip."""
 
 _PACKAGE = Path(__file__).parents[1]
 _BUGS = (TypeError, AttributeError, NameError, ImportError, AssertionError, LookupError)
@@ -108,6 +111,7 @@ def members_or_problem(process: IsolatedProcess, plan: BuildPlan, clip: Clip) ->
         reason = f"{clip.name}: no video found; {_finder(plan.raw.videos).describe_absence(clip.name)}"
         return Problem(name=clip.name, split=clip.split, action="skipped", reason=reason)
     try:
+        check_length(plan, clip)
         members: Members = process.call(make_members, plan, clip)
     except ProcessStartError:  # the machine is to blame, not the clip
         raise
@@ -117,9 +121,35 @@ def members_or_problem(process: IsolatedProcess, plan: BuildPlan, clip: Clip) ->
                 f"{clip.name}: {error!r} is a bug of epam_data, please report it with the lines above. "
                 "To build without this clip, move its video away"
             ) from error
-        reason = str(error) if isinstance(error, ValueError) else f"{clip.name}: {_describe(error)}"
+        reason = str(error) if isinstance(error, ValueError) else f"{clip.name}: {_describe(error, plan.limits)}"
         return Problem(name=clip.name, split=clip.split, action="skipped", reason=reason)
     return members
+
+
+def check_length(plan: BuildPlan, clip: Clip) -> None:
+    """Refuse a clip that is too long for the memory of a decoding process, before anything of it is decoded.
+
+    What a process needs beside the arrays depends on the video, so it is not known here: a clip that passes may yet
+    fail for want of memory.
+
+    Raises:
+        ValueError: the clip is too long; says what to set.
+    """
+    num_frames, prepare = clip.keypoints.shape[1], plan.prepare
+    channels = len(plan.layout.limbs if prepare.heatmap_kind == "limbs" else plan.layout.joints)
+    heatmap = num_frames * channels * prepare.heatmap_size_px**2
+    if heatmap > MAX_ARRAY_BYTES:
+        raise ValueError(
+            f"{clip.name}: the heatmap of its {num_frames} frames has {heatmap / 1e6:.0f} MB, at most "
+            f"{MAX_ARRAY_BYTES / 1e6:.0f} can be read; cut the recording into shorter ones"
+        )
+    least = _PROCESS_BYTES + 2 * heatmap + num_frames * 3 * prepare.rgb_size_px**2
+    if least > plan.limits.process_mb * 1_000_000:
+        advised = -(-1.4 * least // 100_000_000) * 100
+        raise ValueError(
+            f"{clip.name}: its {num_frames} frames need more memory than limits.process_mb = {plan.limits.process_mb}; "
+            f"set --limits.process_mb {advised:.0f}, or cut the recording into shorter ones"
+        )
 
 
 def _is_bug(error: Exception) -> bool:
@@ -150,16 +180,21 @@ class _BuildShard:
 
 
 @cache
-def _finder(videos: Path) -> VideoFinder:
-    """Lists the folders of the videos once."""
-    return VideoFinder(videos)
-
-
-@cache
 def _clip_process(limits: ClipLimits) -> IsolatedProcess:
     """The decoding process of this process; it lives from shard to shard."""
     return IsolatedProcess(timeout_seconds=limits.clip_seconds, memory_bytes=limits.process_mb * 1_000_000)
 
 
-def _describe(error: Exception) -> str:
+@lru_cache(maxsize=1)
+def _finder(videos: Path) -> VideoFinder:
+    """Lists the folders of the videos once."""
+    return VideoFinder(videos)
+
+
+def _describe(error: Exception, limits: ClipLimits) -> str:
+    if isinstance(error, MemoryError):
+        return (
+            f"needs more memory than limits.process_mb = {limits.process_mb}; set --limits.process_mb "
+            f"{2 * limits.process_mb}, or cut the recording into shorter ones"
+        )
     return str(error) if isinstance(error, CallFailedError) else repr(error)

@@ -26,6 +26,8 @@ class VideoShape(NamedTuple):
     """Counter-clockwise quarter turns that made the stored frames upright."""
     pixel_aspect: float = 1.0
     """Width of a pixel by its height when shown, upright."""
+    note: str | None = None
+    """Which of several video streams this is."""
 
 
 def fit_to_video(clip: Clip, shape: VideoShape) -> tuple[Clip, str | None]:

@@ -5,6 +5,8 @@ Everything except decoding is a pure function of its arguments.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,10 +14,12 @@ from epam_data.samples.geometry import to_heatmap_pixels
 from epam_data.samples.heatmap import draw_joints, draw_limbs, heatmap_scale, quantise
 from epam_data.samples.orientation import fit_to_video
 from epam_data.samples.settings import PrepareSettings
-from epam_data.samples.video import Box, decode_crop, video_shape
+from epam_data.samples.video import Box, decode_clip, video_shape
 from epam_data.schema import Clip, Sample, SampleInfo
 from epam_data.skeleton import SkeletonLayout, joint_is_missing
 from epam_data.taxonomy import Taxonomy
+
+_FRAMES_AT_ONCE = 256  # of a heatmap of floats
 
 
 def prepare(
@@ -46,9 +50,11 @@ def prepare(
         raise ValueError(f"{clip.name}: no person, every joint of every frame is missing")
     box = _clip_box(clip, missing, video_hw, settings)
     skeleton_frames = clip.keypoints.shape[1]
-    frames, video_frames = decode_crop(clip.video, box, settings.rgb_size_px, skeleton_frames, settings.decoder)
+    frames, video_frames, replaced = decode_clip(
+        clip.video, box, settings.rgb_size_px, skeleton_frames, settings.decoder
+    )
     cut = check_overlap(clip.name, video_frames, skeleton_frames, settings)
-    mended = "; ".join(note for note in (turned, cut) if note) or None
+    mended = "; ".join(note for note in (shape.note, turned, replaced, cut) if note) or None
     num_frames = len(frames)
     keypoints, scores = clip.keypoints[:, :num_frames], clip.scores[:, :num_frames]
     missing = missing[:, :num_frames]
@@ -74,7 +80,7 @@ def prepare(
         skeleton=layout.name,
     )
     stored = np.concatenate([keypoints, scores[..., None]], axis=-1)
-    heatmap = quantise(draw_heatmap(info, keypoints, heights, layout), scale)
+    heatmap = _stored_heatmap(info, keypoints, heights, layout)
     return Sample(info=info, keypoints=stored, heatmap=heatmap, frames=frames), mended
 
 
@@ -97,6 +103,17 @@ def draw_heatmap(
     if info.heatmap_kind == "limbs":
         return draw_limbs(points, heights, layout.limbs, size, info.sigma_px)
     return draw_joints(points, heights, size, info.sigma_px)
+
+
+def _stored_heatmap(
+    info: SampleInfo, keypoints: NDArray[np.floating], heights: NDArray[np.floating], layout: SkeletonLayout
+) -> NDArray[np.uint8]:
+    """`draw_heatmap`, quantised; a part of the frames at a time, since floats take four times the memory."""
+    parts = [
+        quantise(draw_heatmap(info, keypoints[:, start:end], heights[:, start:end], layout), info.heatmap_scale)
+        for start, end in pairwise([*range(0, info.num_frames, _FRAMES_AT_ONCE), info.num_frames])
+    ]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _clip_box(clip: Clip, missing: NDArray[np.bool_], video_hw: tuple[int, int], settings: PrepareSettings) -> Box:

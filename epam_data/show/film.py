@@ -1,4 +1,4 @@
-"""Write a sample as an H.264 video: frame, skeleton and heatmap side by side."""
+"""Write a sample as a video: frame, skeleton and heatmap side by side."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from epam_data.samples.video_writer import write_h264
+from epam_data.samples.video_writer import write_video
 from epam_data.schema import Sample
 from epam_data.show.picture import overlay
 from epam_data.skeleton import SkeletonLayout
@@ -30,7 +30,7 @@ def write_film(sample: Sample, path: Path, caption: Sequence[str] = (), layout: 
     """
     numbers = range(sample.info.num_frames)
     images = (_with_caption(overlay(sample, number, layout=layout), caption) for number in numbers)
-    write_h264(path, images, fps=_FPS, options={"crf": "18", "preset": "veryfast"})
+    write_video(path, images, fps=_FPS, options={"crf": "18", "preset": "veryfast"})
 
 
 def _with_caption(image: Image.Image, lines: Sequence[str]) -> Image.Image:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from epam_data.samples.video_writer import write_h264
+from epam_data.samples.video_writer import write_video
 from epam_data.show.picture import with_heatmap
 from epam_data.stream import BatchFinisher, Stream
 from epam_data.stream.device import RGB_MEAN, RGB_STD
@@ -99,7 +99,7 @@ def write_overlay(
     images = [Image.fromarray(frame) for frame in attention_frames(frames, attention)]
     target = path.with_name(path.name + {"picture": ".png", "video": ".mp4"}[kind])
     if kind == "video":
-        write_h264(target, images, fps=_FPS)
+        write_video(target, images, fps=_FPS)
         return target
     width, height = images[0].size
     sheet = Image.new("RGB", (width * min(len(images), _COLUMNS), height * -(-len(images) // _COLUMNS)))

@@ -68,6 +68,16 @@ def write_video(
         container.mux(stream.encode())
 
 
+def write_sound(path: Path) -> None:
+    """A Matroska file of whatever name with sound alone."""
+    with av.open(str(path), "w", format="matroska") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), format="s16", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
 def cut_avi(data: bytes, num_frames: int) -> bytes:
     """An AVI cut off behind its first frames; its header still announces all of them."""
     position = data.index(b"movi") + 4

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from epam_data.readers.videos import VideoFinder
-from epam_data.samples.container import film, open_video
+from epam_data.samples.container import open_video
 from epam_data.samples.settings import PrepareSettings
 from epam_data.schema import SampleInfo
 
@@ -91,9 +91,9 @@ def container_faults(info: SampleInfo, videos: VideoFinder, prepare: PrepareSett
         yield f"no video of {info.name} in {videos.root}"
         return
     try:
-        with open_video(videos.root / path) as container:
-            announced = film(container).frames  # 0: not in the header
-    except (ValueError, OSError) as error:
+        with open_video(videos.root / path) as video:
+            announced = video.stream.frames  # 0: not in the header
+    except ValueError as error:
         yield str(error)
         return
     if announced and abs(announced - info.video_frames) > prepare.max_frame_difference:

@@ -1,6 +1,7 @@
-"""Which files are opened, and which of their streams: no list of other files, no cover picture, whatever the names."""
+"""Only files that hold their frames themselves are opened, whatever their names, and one stream of them is taken."""
 
 import http.server
+import io
 import os
 import threading
 from collections.abc import Iterator
@@ -11,189 +12,240 @@ import av
 import numpy as np
 import pytest
 from av.stream import Disposition
+from PIL import Image
 
-from epam_data.samples import video
-from epam_data.samples.video import decode_crop, video_shape
-from tests.data.raw_data import SMALL_HW, background, write_video
+from epam_data.samples.container import FORMATS, open_video
+from tests.data.raw_data import background, needs_proc, open_files, write_sound, write_video
 
-WHOLE = (0, 0, SMALL_HW[1], SMALL_HW[0])
-both_decoders = pytest.mark.parametrize("decoder", ["pyav", "decord"])
-
-
-def film(count: int = 12, hw: tuple[int, int] = SMALL_HW, seed: int = 0) -> list[np.ndarray]:
-    """Frames that grow brighter, and of which each seed has its own."""
-    still = background(hw, seed)
-    return [np.clip(still.astype(int) // 2 + 8 * number, 0, 255).astype(np.uint8) for number in range(count)]
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("plain") / "plain.mp4"
-    write_video(path, film())
-    return path
+BIG, SMALL_HW = (96, 128), (48, 64)
 
 
 @pytest.fixture
-def hits() -> Iterator[tuple[int, list[str]]]:
-    """The port of a web server, and what was asked of it."""
-    asked: list[str] = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            self.send_error(404)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server.server_port, asked
-    server.shutdown()
-    server.server_close()
+def video(tmp_path: Path) -> Path:
+    write_video(tmp_path / "good.mp4", [background(BIG)] * 3)
+    return tmp_path / "good.mp4"
 
 
-@both_decoders
-@pytest.mark.parametrize(
-    "text",
-    [
-        "ffconcat version 1.0\nfile plain.mp4\n",
-        "ffconcat version 1.0\nfile {plain}\n",
-        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nplain.mp4\n#EXT-X-ENDLIST\n",
-        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:{port}/seg.ts\n#EXT-X-ENDLIST\n",
-        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n"
-        "a=rtpmap:96 H264/90000\n",
-        '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><Period><BaseURL>http://127.0.0.1:{port}/</BaseURL>'
-        "</Period></MPD>",
-        ";FFMETADATA1\ntitle=x\n",
-    ],
-    ids=["ffconcat", "ffconcat absolute", "HLS", "HLS http", "SDP", "DASH", "metadata"],
-)
-def test_a_list_of_other_files_is_no_video(
-    plain: Path, tmp_path: Path, hits: tuple[int, list[str]], text: str, decoder: str
-) -> None:
-    port, asked = hits
-    (tmp_path / "plain.mp4").write_bytes(plain.read_bytes())
-    (tmp_path / "v.mp4").write_text(text.replace("{plain}", str(plain)).replace("{port}", str(port)))
-    with pytest.raises(ValueError, match=r"^v\.mp4: not (in a container that is read|a readable video)"):
-        decode_crop(tmp_path / "v.mp4", WHOLE, 32, 5, decoder)
-    assert asked == []
-
-
-@both_decoders
-@pytest.mark.parametrize("folder", ["2024-05-01T10:30:00", "a b:c", "挥手"])
-def test_a_folder_may_have_any_name(
-    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, decoder: str
-) -> None:
-    """FFmpeg takes what stands before a colon for a protocol."""
-    (tmp_path / folder).mkdir()
-    (tmp_path / folder / "v.mp4").write_bytes(plain.read_bytes())
-    monkeypatch.chdir(tmp_path)
-    frames, count = decode_crop(Path(folder) / "v.mp4", WHOLE, 32, 20, decoder)
-    expected, _ = decode_crop(plain, WHOLE, 32, 20)
-    assert count == 12 and np.array_equal(frames, expected)
-
-
-@both_decoders
-def test_a_folder_whose_name_is_not_utf_8(plain: Path, tmp_path: Path, decoder: str) -> None:
-    folder = os.fsencode(tmp_path) + "/挥手".encode("gbk")
-    try:
-        os.mkdir(folder)  # noqa: PTH102  (bytes)
-    except OSError:
-        pytest.skip("this file system has names in UTF-8 only")
-    path = Path(os.fsdecode(folder)) / "v.mp4"
-    path.write_bytes(plain.read_bytes())
-    frames, count = decode_crop(path, WHOLE, 32, 20, decoder)
-    assert count == 12 and np.array_equal(frames, decode_crop(plain, WHOLE, 32, 20)[0])
-
-
-@both_decoders
-@pytest.mark.parametrize("ending", ["avi", "mp4", "mkv"])
-def test_a_title_that_is_not_utf_8_costs_nothing(tmp_path: Path, ending: str, decoder: str) -> None:
-    mark, title = "TITLE-TITLE!", "挥手的人们啊".encode("gbk")
-    path = tmp_path / f"v.{ending}"
+def write_streams(path: Path, sizes: list[tuple[int, int]], default: int | None = None) -> None:
+    """A video of several streams, three frames of each (H, W)."""
     with av.open(str(path), "w") as container:
-        container.metadata["title"] = mark
-        add(container, film())
-    data = path.read_bytes()
-    assert mark.encode() in data and len(title) == len(mark)
-    path.write_bytes(data.replace(mark.encode(), title))
-    assert decode_crop(path, WHOLE, 32, 20, decoder)[1] == 12
+        streams = []
+        for number, (height, width) in enumerate(sizes):
+            stream = container.add_stream("libx264", rate=30)
+            stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+            stream.disposition = Disposition.default if number == default else Disposition(0)
+            streams.append(stream)
+        for number in range(3):
+            for stream in streams:
+                frame = av.VideoFrame.from_ndarray(background((stream.height, stream.width), number), "rgb24")
+                frame.pts, frame.time_base = number, Fraction(1, 30)
+                container.mux(stream.encode(frame))
+        for stream in streams:
+            container.mux(stream.encode())
 
 
-def add(container: av.container.OutputContainer, *films: list[np.ndarray]) -> None:
-    """Write films as streams of one file, the packets of the first before those of the second."""
-    streams = []
-    for frames in films:
-        stream = container.add_stream("libx264", rate=25)
-        stream.height, stream.width = frames[0].shape[:2]
-        stream.pix_fmt, stream.options = "yuv420p", {"crf": "10"}
-        streams.append(stream)
-    packets = []
-    for stream, frames in zip(streams, films, strict=True):
-        for number, frame in enumerate(frames):
-            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
-            picture.pts, picture.time_base = number, Fraction(1, 25)
-            packets += stream.encode(picture)
-        packets += stream.encode()
-    for packet in sorted(packets, key=lambda each: float((each.dts or 0) * each.time_base)):
-        container.mux(packet)
+def box(kind: bytes, *parts: bytes) -> bytes:
+    content = b"".join(parts)
+    return (8 + len(content)).to_bytes(4, "big") + kind + content
 
 
-@both_decoders
-@pytest.mark.parametrize("first", ["small", "large"])
-def test_of_two_films_both_decoders_take_one(tmp_path: Path, first: str, decoder: str) -> None:
-    """A thumbnail track before or behind the film."""
-    large, small = film(12), film(12, (48, 64), seed=1)
-    path = tmp_path / "two.mp4"
+def with_cover(mp4: bytes, *, first: bool) -> bytes:
+    """An MP4 (frames last) with a cover picture before or after its track."""
+    png = io.BytesIO()
+    Image.new("RGB", (256, 256), (255, 0, 0)).save(png, "PNG")
+    cover = box(b"covr", box(b"data", (14).to_bytes(4, "big"), bytes(4), png.getvalue()))
+    tags = box(b"meta", bytes(4), box(b"hdlr", bytes(8), b"mdirappl", bytes(9)), box(b"ilst", cover))
+    start = mp4.index(b"moov") - 4
+    size = int.from_bytes(mp4[start : start + 4], "big")
+    assert mp4.index(b"mdat") < start, "so that the frames stay where the index says"
+    children = mp4[start + 8 : start + size]
+    place = children.index(b"trak") - 4 if first else len(children)
+    return mp4[:start] + box(b"moov", children[:place], box(b"udta", tags), children[place:]) + mp4[start + size :]
+
+
+def write_plain_mp4(path: Path) -> bytes:
+    """An MP4 whose index stands behind its frames."""
     with av.open(str(path), "w") as container:
-        add(container, *((small, large) if first == "small" else (large, small)))
-    assert video_shape(path).size == SMALL_HW
-    frames, count = decode_crop(path, WHOLE, SMALL_HW[0], 20, decoder)
-    alone = tmp_path / "alone.mp4"
-    write_video(alone, large)
-    expected, _ = decode_crop(alone, WHOLE, SMALL_HW[0], 20)
-    assert count == 12 and np.abs(frames.astype(int) - expected).mean() < 4
-
-
-@both_decoders
-def test_a_cover_picture_is_no_film(tmp_path: Path, decoder: str) -> None:
-    """As some taggers write it, in front of the film and larger than it."""
-    path = tmp_path / "cover.mkv"
-    with av.open(str(path), "w") as container:
-        cover = container.add_stream("mjpeg", rate=25)
-        cover.width, cover.height, cover.pix_fmt = 640, 480, "yuvj420p"
-        cover.disposition = Disposition.attached_pic
-        stream = container.add_stream("libx264", rate=25)
-        stream.height, stream.width, stream.pix_fmt = *SMALL_HW, "yuv420p"
-        for packet in cover.encode(av.VideoFrame(640, 480, "yuvj420p")):
-            container.mux(packet)
-        for number, frame in enumerate(film()):
-            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
-            picture.pts, picture.time_base = number, Fraction(1, 25)
-            container.mux(stream.encode(picture))
+        stream = container.add_stream("libx264", rate=30)
+        stream.height, stream.width, stream.pix_fmt = *BIG, "yuv420p"
+        for number in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(background(BIG, number), "rgb24")))
         container.mux(stream.encode())
-    with av.open(str(path)) as container:
-        if not container.streams.video[0].disposition & Disposition.attached_pic:
-            pytest.skip("this PyAV writes no cover pictures")
-    assert video_shape(path).size == SMALL_HW and decode_crop(path, WHOLE, 32, 20, decoder)[1] == 12
+    return path.read_bytes()
 
 
-def test_decord_is_used_only_where_it_gives_the_same_frames(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("decord")
-    calls = []
+# Streams
 
-    def other_frames(path: Path, box: video.Box) -> Iterator[np.ndarray]:
-        calls.append(path)
-        for frame in video._decode_pyav(path, box):
-            yield 255 - frame
 
-    expected, _ = decode_crop(plain, WHOLE, 32, 20)
-    for reader, is_used in ((video._read_decord, True), (other_frames, False), (lambda *_: iter(()), False)):
-        monkeypatch.setattr(video, "_PROVEN", {})
-        monkeypatch.setattr(video, "_read_decord", reader)
-        frames, count = decode_crop(plain, WHOLE, 32, 20, "decord")
-        assert count == 12 and np.array_equal(frames, expected)
-        assert list(video._PROVEN.values()) == [is_used]
-    decode_crop(plain, WHOLE, 32, 20, "decord")
-    assert len(calls) == 1, "a kind is tried once"
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+@pytest.mark.parametrize(
+    ("sizes", "default", "taken"),
+    [
+        ([SMALL_HW, BIG], 0, 1),  # a preview in front
+        ([BIG, SMALL_HW], 1, 0),
+        ([BIG, BIG], None, 0),
+        ([SMALL_HW, BIG, BIG], None, 1),
+    ],
+)
+def test_the_stream_of_the_largest_frames_is_taken_and_noted(
+    tmp_path: Path, ending: str, sizes: list[tuple[int, int]], default: int | None, taken: int
+) -> None:
+    path = tmp_path / f"clip.{ending}"
+    write_streams(path, sizes, default)
+    with open_video(path) as video:
+        assert video.stream.index == taken and video.num_streams == len(sizes)
+        size = f"the one of 128 x 96 pixels (stream {taken})"
+        assert video.note == f"the file has {len(sizes)} video streams, {size} was taken"
+
+
+def test_of_equal_streams_the_default_one_is_taken(tmp_path: Path) -> None:
+    write_streams(tmp_path / "clip.mkv", [BIG, BIG], default=1)
+    with open_video(tmp_path / "clip.mkv") as video:
+        assert video.stream.index == 1
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_cover_picture_is_no_stream(tmp_path: Path, first: bool) -> None:
+    path = tmp_path / "cover.mp4"
+    path.write_bytes(with_cover(write_plain_mp4(path), first=first))
+    with open_video(path) as video:
+        assert video.num_streams == 2 and video.note is None
+        frame = next(video.container.decode(video.stream))
+        assert (frame.height, frame.width) == BIG
+
+
+def test_sound_alone_and_sound_with_a_cover_are_refused(tmp_path: Path) -> None:
+    write_sound(tmp_path / "a.mp4")
+    with pytest.raises(ValueError, match=r"^a\.mp4: has no video stream$"), open_video(tmp_path / "a.mp4"):
+        pass
+    data = write_plain_mp4(tmp_path / "b.mp4")
+    cover = with_cover(data, first=True).replace(b"trak", b"free")  # the track is gone, the cover stays
+    (tmp_path / "b.mp4").write_bytes(cover)
+    reason = r"^b\.mp4: has no video stream, only a cover picture$"
+    with pytest.raises(ValueError, match=reason), open_video(tmp_path / "b.mp4"):
+        pass
+
+
+# Formats
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    asked: list[str] = []  # noqa: RUF012
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_error(404)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[int]:
+    """The port of a server that notes what it is asked."""
+    Server.asked.clear()
+    with http.server.HTTPServer(("127.0.0.1", 0), Server) as listening:
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        yield listening.server_port
+        listening.shutdown()
+
+
+LISTS = {
+    "concat": "ffconcat version 1.0\nfile {target}\n",
+    "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{target}\n#EXT-X-ENDLIST\n",
+    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"
+    "m=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+    "xml": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>{target}</BaseURL></MPD>',
+    "dash": '<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" profiles="urn"><BaseURL>{target}</BaseURL></MPD>',
+    "asx": '<asx version="3.0"><entry><ref href="{target}"/></entry></asx>',
+    "pls": "[playlist]\nFile1={target}\n",
+    "rtsp": "RTSPtext\nrtsp://127.0.0.1:1/x\n",
+}
+
+
+@pytest.mark.parametrize("ending", ["mp4", "m3u8", "avi"])
+@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("target", ["good.mp4", "file:{folder}/good.mp4", "http://127.0.0.1:{port}/a.ts"])
+def test_lists_of_other_files_are_refused_by_name(
+    video: Path, server: int, name: str, target: str, ending: str
+) -> None:
+    path = video.with_name(f"list.{ending}")
+    path.write_text(LISTS[name].format(target=target.format(folder=video.parent, port=server)))
+    reason = rf"^list\.{ending}: a list of other files \((\w+)\), expected a video; nothing that it names was opened$"
+    with pytest.raises(ValueError, match=reason) as refused, open_video(path):
+        pass
+    assert name in str(refused.value) or name == "xml"
+    assert not Server.asked
+
+
+def test_an_image_sequence_is_refused(tmp_path: Path) -> None:
+    for number in range(1, 4):
+        Image.fromarray(background(BIG)).save(tmp_path / f"frame-{number}.png")
+    Image.fromarray(background(BIG)).save(tmp_path / "frame-%d.png")
+    with pytest.raises(ValueError, match=r": a still image \(image2\), expected a video$"):
+        open_video(tmp_path / "frame-%d.png").__enter__()
+
+
+def test_each_refusal_has_its_name(tmp_path: Path) -> None:
+    """FFmpeg leaves out lines of its log that repeat."""
+    for number in range(3):
+        path = tmp_path / f"{number}.avi"
+        path.write_bytes(b"1\n00:00:01,000 --> 00:00:02,000\nhello\n\n")
+        with pytest.raises(ValueError, match=rf"^{number}\.avi: of the format srt, expected a video such as AVI"):
+            open_video(path).__enter__()
+    assert av.logging.get_level() is None and av.logging.get_skip_repeated()
+
+
+def test_the_formats_are_known_to_ffmpeg() -> None:
+    known = {part for name in av.formats_available for part in name.split(",")}
+    assert set(FORMATS.split(",")) <= known
+
+
+# Names and tags
+
+
+@pytest.mark.parametrize("folder", ["2024-05-01T10:30:00", "http:", "concat:x|y", "a%d", "with space?#"])
+def test_a_name_means_nothing_to_ffmpeg(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path(folder) / "clip.mp4"
+    path.parent.mkdir()
+    path.write_bytes(video.read_bytes())
+    with open_video(path) as opened:
+        assert opened.stream.codec_context.name == "h264"
+
+
+def test_a_folder_that_is_not_utf_8(video: Path, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"\xbb\xd3\xca\xd6")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    with open_video(video.rename(folder / "clip.mp4")) as opened:
+        assert opened.note is None
+
+
+@pytest.mark.parametrize("ending", ["avi", "mp4", "mkv"])
+def test_a_title_that_is_not_utf_8_costs_nothing(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"clip.{ending}"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "TITLE-TITLE!"
+        stream = container.add_stream("mpeg4", rate=30)
+        stream.height, stream.width, stream.pix_fmt = *BIG, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((*BIG, 3), np.uint8))))
+        container.mux(stream.encode())
+    title = "挥手的人们啊".encode("gbk")
+    data = path.read_bytes()
+    assert data.count(b"TITLE-TITLE!") == 1
+    path.write_bytes(data.replace(b"TITLE-TITLE!", title))
+    with open_video(path) as opened:
+        assert len(list(opened.container.decode(opened.stream))) == 1
+
+
+@needs_proc
+def test_a_refused_file_is_closed(tmp_path: Path) -> None:
+    write_sound(tmp_path / "a.mp4")
+    with pytest.raises(ValueError, match="no video stream") as held, open_video(tmp_path / "a.mp4"):
+        pass
+    assert held.value is not None and open_files(tmp_path) == []

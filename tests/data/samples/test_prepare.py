@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from epam_data.samples import prepare as prepare_module
 from epam_data.samples.geometry import to_heatmap_pixels
 from epam_data.samples.prepare import check_overlap, person_box, prepare
 from epam_data.samples.settings import PrepareSettings
@@ -229,6 +230,17 @@ def test_limbs_have_a_channel_each(dot_video: Path) -> None:
     assert sample.info.heatmap_kind == "limbs" and sample.heatmap.shape == (NUM_FRAMES, 17, 56, 56)
     joints, _ = run(dot_clip(dot_video, keypoints=keypoints, scores=scores))
     assert np.count_nonzero(sample.heatmap) > 2 * np.count_nonzero(joints.heatmap)
+
+
+@pytest.mark.parametrize("at_once", [1, 7, NUM_FRAMES - 1, NUM_FRAMES, 1000])
+@pytest.mark.parametrize("kind", ["joints", "limbs"])
+def test_a_heatmap_does_not_depend_on_its_parts(
+    dot_video: Path, monkeypatch: pytest.MonkeyPatch, at_once: int, kind: str
+) -> None:
+    expected, _ = run(dot_clip(dot_video), heatmap_kind=kind)
+    monkeypatch.setattr(prepare_module, "_FRAMES_AT_ONCE", at_once)
+    sample, _ = run(dot_clip(dot_video), heatmap_kind=kind)
+    np.testing.assert_array_equal(sample.heatmap, expected.heatmap)
 
 
 def test_the_same_clip_gives_the_same_sample(dot_video: Path) -> None:

@@ -1,5 +1,4 @@
 import itertools
-import wave
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from epam_data.samples.prepare import person_box
 from epam_data.samples.settings import PrepareSettings
 from epam_data.schema import SampleInfo
 from epam_data.skeleton import joint_is_missing
-from tests.data.raw_data import background, person, sample_info, write_video
+from tests.data.raw_data import background, person, sample_info, write_sound, write_video
 
 PREPARE = PrepareSettings()
 
@@ -201,7 +200,7 @@ def test_the_share_outside_the_crop_has_a_pixel_of_play(edge: int, off: float, i
 
 
 @pytest.mark.parametrize(
-    ("data", "what"), [(b"no video" * 99, "not a readable video ("), (None, "not a readable video")]
+    ("data", "what"), [(b"no video" * 99, "not a readable video ("), (None, "not a regular file, expected a video")]
 )
 def test_a_video_that_does_not_open_is_a_fault(data: bytes | None, what: str, tmp_path: Path):
     path = tmp_path / "clip-1.avi"
@@ -211,9 +210,7 @@ def test_a_video_that_does_not_open_is_a_fault(data: bytes | None, what: str, tm
 
 
 def test_a_container_without_pictures_is_a_fault(tmp_path: Path):
-    with wave.open(str(tmp_path / "clip-1.avi"), "wb") as sound:
-        sound.setparams((1, 2, 8000, 0, "NONE", ""))
-        sound.writeframes(bytes(1600))
+    write_sound(tmp_path / "clip-1.avi")
     assert list(container_faults(sample_info(), VideoFinder(tmp_path), PREPARE)) == ["clip-1.avi: has no video stream"]
 
 
