@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from epam_data.system.printable import brief
 from epam_model.weights.file_kind import check_archive, other_kind
 from epam_model.weights.mmengine_log import ignoring_mmengine_log
 
 _SHOWN = 10  # entries that a message lists
+_MAX_NAME = 100  # characters of a name in a message
 
 _DAMAGE = (
     *(pickle.UnpicklingError, RuntimeError, EOFError, OSError, zipfile.BadZipFile, zlib.error, struct.error),
@@ -44,11 +44,11 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             break
     state = {name: value for name, value in values.items() if isinstance(value, Tensor) and isinstance(name, str)}
     if not state:
-        entries = ", ".join(brief(name, 40) for name in list(values)[:_SHOWN])
+        entries = ", ".join(_shown(name) for name in list(values)[:_SHOWN])
         raise ValueError(f"{path}: contains no weights by name; its entries are {entries or 'none'}")
     for name, value in state.items():
         if (fault := tensor_fault(value)) is not None:
-            raise ValueError(f"{path}: {brief(name, 80)} is {fault}")
+            raise ValueError(f"{path}: {_shown(name)} is {fault}")
     return state
 
 
@@ -91,9 +91,14 @@ def read_weight_file(path: Path) -> dict[str, Any]:
     return values
 
 
+def _shown(name: object) -> str:
+    """A name from a file, in one line of bounded length: this module must not need `epam_data`."""
+    return repr(name[:_MAX_NAME]) if isinstance(name, str) else type(name).__name__
+
+
 def _load(path: Path) -> Any:
     try:
         with ignoring_mmengine_log():
             return torch.load(path, map_location="cpu", weights_only=True)
     except ValueError as error:  # a number or an order of bytes that does not exist; torch does not name the file
-        raise DamagedCheckpointError(f"{path}: not a readable checkpoint ({brief(str(error), 100)})") from error
+        raise DamagedCheckpointError(f"{path}: not a readable checkpoint ({_shown(str(error))})") from error

@@ -92,7 +92,7 @@ def test_unusable_input_is_one_line_and_exit_code_2(recipe: Path, shards: Path, 
         (["train", str(recipe), "--shards", str(shards), "--out", str(run)], "already contains a run"),
         (["train", str(recipe), "--shards", str(shards), "--train.lr", "x"], "train.lr must be float, got 'x'"),
         (["train", str(recipe), "--shards", str(shards), "--out", str(tmp_path), "--resume"], "no such checkpoint"),
-        (["test", str(recipe), "--shards", str(shards), "--checkpoint", str(recipe)], "not a readable checkpoint"),
+        (["test", str(recipe), "--shards", str(shards), "--checkpoint", str(recipe)], "not a checkpoint but text"),
         (
             ["test", str(recipe), "--shards", str(shards), "--checkpoint", f"{run}/last.pt", "--model.streams", "rgb"],
             "its model.streams is both, the recipe has rgb",

@@ -46,8 +46,11 @@ def test_steps_are_compared_as_numbers(tmp_path: Path):
     assert len(folder.steps()) == 2
 
 
-@pytest.mark.parametrize("how", ["cut", "one bit", "empty"])
-def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path: Path, how: str):
+@pytest.mark.parametrize(
+    ("how", "fault"),
+    [("cut", "readable checkpoint ("), ("one bit", "readable checkpoint ("), ("empty", "checkpoint but empty")],
+)
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path: Path, how: str, fault: str):
     folder = filled(tmp_path, 5, 10)
     path = tmp_path / "step_00000010.pt"
     data = bytearray(path.read_bytes())
@@ -58,7 +61,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path:
     found, loaded = folder.load_last(told.append)
     assert found.name == "step_00000005.pt" and loaded.epoch == 5
     (line,) = told
-    assert "step_00000010.pt: not a " in line and line.endswith("; trying the previous checkpoint")
+    assert f"step_00000010.pt: not a {fault}" in line and line.endswith("; trying the previous checkpoint")
     folder.save_last(checkpoint(7), 7)
     assert names(tmp_path) == {"step_00000005.pt", "step_00000007.pt", "last.pt", "latest"}, "the damaged one is gone"
 
