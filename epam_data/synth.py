@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from annotated_types import Ge, MultipleOf
+from annotated_types import Interval, MultipleOf
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from epam_data.readers.synthetic import READER
 from epam_data.samples.video_writer import write_video
 from epam_data.skeleton import COCO17
-from epam_data.system.checked_fields import check_fields
+from epam_data.system.checked_fields import Seed, check_fields
 from epam_data.system.executors import run_local
 from epam_data.system.progress import OnProgress, silent
 
@@ -35,19 +35,19 @@ _FPS = 30
 class SynthSettings:
     """Size of the synthetic data set."""
 
-    train_clips: Annotated[int, MultipleOf(_CLASSES), Ge(_CLASSES)] = 180
+    train_clips: Annotated[int, MultipleOf(_CLASSES), Interval(ge=_CLASSES, le=1_000_000)] = 180
     """Clips of training subjects, equally many of each class."""
-    val_clips: Annotated[int, MultipleOf(_CLASSES), Ge(_CLASSES)] = 60
+    val_clips: Annotated[int, MultipleOf(_CLASSES), Interval(ge=_CLASSES, le=1_000_000)] = 60
     """Clips of validation subjects, the same."""
-    height_px: Annotated[int, MultipleOf(2), Ge(64)] = 240
+    height_px: Annotated[int, MultipleOf(2), Interval(ge=64, le=4096)] = 240
     """Height of the videos."""
-    width_px: Annotated[int, MultipleOf(2), Ge(64)] = 320
+    width_px: Annotated[int, MultipleOf(2), Interval(ge=64, le=4096)] = 320
     """Width of the videos."""
-    min_frames: Annotated[int, Ge(4)] = 50
+    min_frames: Annotated[int, Interval(ge=4, le=1_000_000)] = 50
     """Shortest video."""
-    max_frames: int = 80
+    max_frames: Annotated[int, Interval(ge=4, le=1_000_000)] = 80
     """Longest video."""
-    seed: int = 0
+    seed: Seed = 0
     """The same seed gives the same figures."""
 
     def __post_init__(self) -> None:

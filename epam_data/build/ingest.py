@@ -55,7 +55,7 @@ def record_inputs(plan: BuildPlan, sources: dict[str, str], *, restart: bool = F
     with FolderLock(plan.work_folder, "ingest", wait=True):
         if not restart:
             _refuse_other_inputs(plan, sources)
-        plan.output.write(INPUTS, json.dumps(_inputs(plan, sources), indent=1).encode())
+        plan.output.write(INPUTS, json.dumps(_inputs(plan, sources), indent=1, allow_nan=False).encode())
 
 
 def _inputs(plan: BuildPlan, sources: dict[str, str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Interval
 from numpy.typing import NDArray
 
 from epam_data.build.output import WORK_FOLDER, Output, open_output
@@ -26,7 +26,7 @@ from epam_data.schema import SCHEMA_VERSION, SPLITS, Problem, Split
 from epam_data.shards.layout import PROBLEMS
 from epam_data.shards.settings import ShardSettings
 from epam_data.skeleton import SkeletonLayout
-from epam_data.system.checked_fields import check_fields
+from epam_data.system.checked_fields import Seconds, check_fields
 from epam_data.system.remote import is_url
 from epam_data.taxonomy import Taxonomy
 from epam_data.versions import tool_versions
@@ -38,9 +38,9 @@ _SHOWN_KINDS = 5
 class ClipLimits:
     """Limits at which a clip is skipped."""
 
-    clip_seconds: Annotated[float, Gt(0)] = 120.0
+    clip_seconds: Seconds = 120.0
     """Seconds per clip; a clip that takes longer is skipped, and its process is killed."""
-    process_mb: Annotated[int, Ge(256)] = 2048
+    process_mb: Annotated[int, Interval(ge=256, le=1_000_000_000)] = 2048
     """Memory of a decoding process in 10^6 bytes; a clip that needs more is skipped."""
 
     def __post_init__(self) -> None:
@@ -151,7 +151,7 @@ def plan_tasks(plan: BuildPlan, store: SkeletonStore, sources: dict[str, str]) -
         ValueError: no clip is selected, or `plan.selection` names a key that the data set does not have.
     """
     finder = VideoFinder(plan.raw.videos)
-    inputs = json.dumps(plan.inputs(sources), sort_keys=True)
+    inputs = json.dumps(plan.inputs(sources), sort_keys=True, allow_nan=False)
     chosen = select(plan, store)
     tasks = []
     for number, split in enumerate(SPLITS):

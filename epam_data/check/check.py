@@ -35,8 +35,10 @@ from epam_data.schema import Clip, Problem
 from epam_data.shards.index import Index, load_index
 from epam_data.shards.layout import INDEX, PROBLEMS
 from epam_data.shards.manifest import Manifest, load_manifest, read_small_file
+from epam_data.system.checked_fields import Seed, check_fields
 from epam_data.system.executors import ExecutorSettings, run
 from epam_data.system.files import file_sha256
+from epam_data.system.printable import brief
 from epam_data.system.progress import OnProgress, silent
 from epam_data.system.typed_json import decode_json
 
@@ -51,7 +53,7 @@ class CheckSettings:
     """Clips to check in depth: a number, a share such as `1%`, or `all`; all clips get the basic checks."""
     rgb: bool = False
     """In depth, decode every frame and compare its motion with that of the joints."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed that chooses the clips."""
     skeletons: Path | None = None
     """Skeleton pickles of the build: each of their clips must be in the shards, or reported as a problem."""
@@ -62,8 +64,9 @@ class CheckSettings:
     `epam-data build --help`); null: as the shards say."""
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"\d+|\d+(\.\d+)?%|all", str(self.sample)) or self.num_deep(100) > 100:
-            raise ValueError(f"check.sample must be a number, a share such as 1%, or all, got {self.sample!r}")
+        check_fields(self, "check")
+        if not re.fullmatch(r"\d{1,18}|\d{1,3}(\.\d{1,18})?%|all", str(self.sample)) or self.num_deep(100) > 100:
+            raise ValueError(f"check.sample must be a number, a share such as 1%, or all, got {brief(self.sample)}")
 
     def num_deep(self, num_samples: int) -> int:
         """How many of `num_samples` clips to check in depth; a share gives at least one."""

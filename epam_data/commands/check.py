@@ -72,7 +72,7 @@ def _make_writable(folder: Path) -> None:
 
 def _print_result(command: CheckCommand, report: CheckReport) -> None:
     if command.json:
-        print(json.dumps(as_json(report), indent=1))
+        print(json.dumps(as_json(report), indent=1, allow_nan=False))
     else:
         for finding in report.findings[:_MAX_PROBLEMS]:
             print(finding)

@@ -6,16 +6,13 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
-
-from annotated_types import Ge
 
 from epam_data.build.pilot import PilotSettings, pilot
 from epam_data.build.plan import BuildPlan, ClipLimits
 from epam_data.readers import RawSettings
 from epam_data.samples.settings import PrepareSettings
 from epam_data.shards.settings import ShardSettings
-from epam_data.system.checked_fields import check_fields
+from epam_data.system.checked_fields import Workers, check_fields
 from epam_data.system.executors import ExecutorSettings, available_cores
 from epam_data.system.printable import printable_lines
 from epam_data.system.progress import Progress
@@ -35,7 +32,7 @@ class PilotCommand:
     prepare: PrepareSettings = field(default_factory=PrepareSettings)
     shard: ShardSettings = field(default_factory=ShardSettings)
     limits: ClipLimits = field(default_factory=ClipLimits)
-    workers: Annotated[int, Ge(0)] = field(default_factory=available_cores)
+    workers: Workers = field(default_factory=available_cores)
     """Processes on this machine; 0 runs everything in this process."""
     json: bool = False
     """Print the result as JSON."""
@@ -56,5 +53,5 @@ def pilot_command(command: PilotCommand) -> int:
             limits=command.limits,
         )
         report = pilot(plan, command.pilot, ExecutorSettings(workers=command.workers), progress)
-    print(json.dumps(asdict(report), indent=1) if command.json else printable_lines(report.describe()))
+    print(json.dumps(asdict(report), indent=1, allow_nan=False) if command.json else printable_lines(report.describe()))
     return 0 if report.num_built else 2

@@ -25,5 +25,5 @@ class StatusCommand:
 def status_command(command: StatusCommand) -> int:
     """Print how far the build is."""
     status = build_status(command.out, command.work)
-    print(json.dumps(asdict(status), indent=1) if command.json else printable_lines(status.describe()))
+    print(json.dumps(asdict(status), indent=1, allow_nan=False) if command.json else printable_lines(status.describe()))
     return 0

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
-
-from annotated_types import Ge
 
 from epam_data.synth import VIDEO_FOLDER, SynthSettings, synthesise
-from epam_data.system.checked_fields import check_fields
+from epam_data.system.checked_fields import Workers, check_fields
 from epam_data.system.executors import available_cores
 from epam_data.system.progress import Progress
 
@@ -21,7 +18,7 @@ class SynthCommand:
     out: Path
     """Folder to write."""
     synth: SynthSettings = field(default_factory=SynthSettings)
-    workers: Annotated[int, Ge(0)] = field(default_factory=available_cores)
+    workers: Workers = field(default_factory=available_cores)
     """Processes on this machine; 0 runs everything in this process."""
 
     def __post_init__(self) -> None:

@@ -88,6 +88,9 @@ def write_head(info: SampleInfo, frames: list[bytes], members: dict[str, bytes])
         info: description of the sample.
         frames: each encoded frame.
         members: the other members, by ending.
+
+    Raises:
+        ValueError: `read_head` would refuse it; names the key and the field.
     """
     offsets = [0]
     for frame in frames:
@@ -97,7 +100,9 @@ def write_head(info: SampleInfo, frames: list[bytes], members: dict[str, bytes])
     table = {"frame_offsets": offsets, "frame_crc32": list(map(zlib.crc32, frames))}
     values = {"schema": SCHEMA_VERSION, **asdict(info), **table, "crc32": {}}
     all_members = {HEAD: _json(values), **members}
-    return _json({**values, "crc32": {ending: checksum(ending, data) for ending, data in all_members.items()}})
+    head = _json({**values, "crc32": {ending: checksum(ending, data) for ending, data in all_members.items()}})
+    read_head(head)  # a shard that nobody can read would only be noticed after the build
+    return head
 
 
 def checksum(ending: str, data: bytes | memoryview) -> int:
@@ -109,4 +114,4 @@ def checksum(ending: str, data: bytes | memoryview) -> int:
 
 
 def _json(values: dict[str, Any]) -> bytes:
-    return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
+    return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()

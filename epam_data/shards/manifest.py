@@ -103,7 +103,7 @@ class Manifest:
     def to_json(self) -> bytes:
         """The file's bytes; equal manifests give equal bytes."""
         values = {name: value for name, value in asdict(self).items() if name not in _OPTIONAL or value is not None}
-        return (json.dumps({"schema": SCHEMA_VERSION, **values}, indent=1) + "\n").encode()
+        return (json.dumps({"schema": SCHEMA_VERSION, **values}, indent=1, allow_nan=False) + "\n").encode()
 
 
 _MAX_JOINTS = 1000
@@ -153,6 +153,10 @@ class _Raw:
 def _check_limits(manifest: Manifest) -> None:
     """Refuse what a stranger's manifest must not contain: names that lead elsewhere, sizes without end."""
     _check_sha256(manifest.index_sha256, "index_sha256")
+    last_group = len(manifest.groups) - 1
+    for name, group in zip(manifest.classes, manifest.coarse_of, strict=True) if manifest.groups else ():
+        if not 0 <= group <= last_group:
+            raise ValueError(f"coarse_of: {brief(name, 80)} must be in a group of 0..{last_group}, got {brief(group)}")
     for name in ("joints", "limbs", "flip_pairs"):
         if (count := len(getattr(manifest, name) or ())) > _MAX_JOINTS:
             raise ValueError(f"{name} must be {_MAX_JOINTS} or fewer, got {count}")

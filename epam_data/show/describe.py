@@ -117,7 +117,7 @@ def describe_sample(sample: Sample, members: Members) -> str:
     for name in ("keypoints", "heatmap", "frames"):
         array = getattr(sample, name)
         lines.append(f"{name:<10} {array.shape} {array.dtype}")
-    return "\n".join([*lines, json.dumps({"schema": SCHEMA_VERSION, **asdict(sample.info)}, indent=1)])
+    return "\n".join([*lines, json.dumps({"schema": SCHEMA_VERSION, **asdict(sample.info)}, indent=1, allow_nan=False)])
 
 
 def is_shard(location: str) -> bool:

@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Interval
+from annotated_types import Ge, Interval
 
-from epam_data.system.checked_fields import Factor, Share, check_fields
+from epam_data.system.checked_fields import Factor, Seconds, Share, Workers, check_fields
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamSettings:
     """How clips are cut from samples and put into batches."""
 
-    batch_size: Annotated[int, Ge(1)] = 16
+    batch_size: Annotated[int, Interval(ge=1, le=1_000_000)] = 16
     """Samples per batch, over all ranks together."""
-    rgb_frames: Annotated[int, Ge(1)] = 16
+    rgb_frames: Annotated[int, Interval(ge=1, le=100_000)] = 16
     """RGB frames per clip."""
-    pose_frames: Annotated[int, Ge(1)] = 48
+    pose_frames: Annotated[int, Interval(ge=1, le=100_000)] = 48
     """Heatmap frames per clip."""
     sampling: Literal["aligned", "independent", "linspace"] = "aligned"
     """`aligned`: RGB takes every (pose_frames / rgb_frames)-th heatmap frame; `independent`: each at random;
@@ -31,15 +31,15 @@ class StreamSettings:
     """Probability of the mirror image (with left and right joints swapped) in training."""
     heatmap: Literal["stored", "drawn"] = "stored"
     """`stored`: heatmaps from the shards; `drawn`: made from the keypoints, on the device, as crops need it."""
-    max_persons: Annotated[int, Ge(1)] = 2
+    max_persons: Annotated[int, Interval(ge=1, le=1000)] = 2
     """Largest number of persons whose heatmaps are `drawn`; samples with more are refused."""
     train_crop: Literal["none", "random_resized", "centre"] = "none"
     """`none`: frames as stored; `random_resized`: a random box, resized to crop_px; `centre`: as in `eval_crop`."""
     eval_crop: Literal["none", "centre"] = "none"
     """`none`: frames as stored; `centre`: frames resized to resize_px, then their middle of crop_px."""
-    crop_px: Annotated[int, Ge(1)] = 224
+    crop_px: Annotated[int, Interval(ge=1, le=4096)] = 224
     """Height and width of the frames after a crop."""
-    resize_px: Annotated[int, Ge(1)] = 256
+    resize_px: Annotated[int, Interval(ge=1, le=4096)] = 256
     """Height and width of the frames before a centre crop."""
     crop_area: tuple[float, float] = (0.56, 1.0)
     """Smallest and largest share of the picture that `random_resized` takes."""
@@ -56,9 +56,9 @@ class StreamSettings:
     on_damage: Literal["raise", "skip"] = "raise"
     """If a sample cannot be read: `raise` an error, or `skip` it: another one replaces it (evaluation leaves it out),
     and the end of the epoch lists it."""
-    workers: Annotated[int, Ge(0)] = 2
+    workers: Workers = 2
     """Loader processes per rank; 0: load in the training process."""
-    timeout_seconds: Annotated[float, Gt(0)] = 300.0
+    timeout_seconds: Seconds = 300.0
     """Seconds to wait for a loader process before failing; after ten, a warning names it."""
     cache_dir: str = ""
     """For shards by URL: a local folder to download whole shards to, shared by all processes. Empty: only the bytes of

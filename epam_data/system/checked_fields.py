@@ -15,9 +15,14 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from annotated_types import Interval
 
+from epam_data.system.printable import brief
+
 Share = Annotated[float, Interval(ge=0, le=1)]
 BelowOne = Annotated[float, Interval(ge=0, lt=1)]
 Factor = Annotated[float, Interval(ge=0, lt=math.inf)]
+Seconds = Annotated[float, Interval(gt=0, le=1_000_000)]  # more (11 days) overflows timeouts of some systems
+Seed = Annotated[int, Interval(ge=0, le=2**63 - 1)]
+Workers = Annotated[int, Interval(ge=0, le=100_000)]
 
 _LIMITS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
     "multiple_of": ("a multiple of", lambda value, number: value % number == 0),
@@ -45,7 +50,7 @@ def check_fields(settings: Any, section: str = "") -> None:
     for name, kind in field_kinds(type(settings)).items():
         value = getattr(settings, name)
         if not _fits(value, kind):
-            raise ValueError(f"{section}{'.' if section else ''}{name} must be {allowed(kind)}, got {value!r}")
+            raise ValueError(f"{section}{'.' if section else ''}{name} must be {allowed(kind)}, got {brief(value)}")
 
 
 def allowed(kind: Any) -> str:
@@ -55,9 +60,11 @@ def allowed(kind: Any) -> str:
     if get_origin(kind) is not Annotated:
         return next(filter(None, map(allowed, get_args(kind))), "")  # of a list's items, or of what may be null
     limits = _limits(kind)
+    words = ["finite" if end == math.inf else f"{_LIMITS[name][0]} {end}" for name, end in limits.items()]
     if {"ge", "le"} <= limits.keys():
-        return f"in {limits['ge']}..{limits['le']}"
-    return " and ".join("finite" if end == math.inf else f"{_LIMITS[name][0]} {end}" for name, end in limits.items())
+        words = [f"a multiple of {limits['multiple_of']}"] if "multiple_of" in limits else []
+        words.append(f"in {limits['ge']}..{limits['le']}")
+    return " and ".join(words)
 
 
 def _fits(value: Any, kind: Any) -> bool:

@@ -14,11 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-from annotated_types import Ge
-
-from epam_data.system.checked_fields import check_fields
+from epam_data.system.checked_fields import Workers, check_fields
 from epam_data.system.child_process import end_with_parent, safe_path
 
 _log = logging.getLogger(__name__)
@@ -42,7 +40,7 @@ class ExecutorSettings:
 
     executor: Literal["local", "dask"] = "local"
     """Where shards are processed: in `local` processes, or on a `dask` cluster. The results are the same."""
-    workers: Annotated[int, Ge(0)] = 0
+    workers: Workers = 0
     """Processes on this machine; 0 runs everything in this process."""
     dask_address: str | None = None
     """Scheduler of the Dask cluster, such as tcp://host:8786; null: `workers` Dask processes on this machine."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from epam_data.samples.settings import PrepareSettings
 from epam_data.stream import StreamSettings
-from epam_data.system.checked_fields import check_fields
+from epam_data.system.checked_fields import Factor, check_fields
 from epam_model.commands.by_dataset import build_for_dataset, clip_shapes
 from epam_model.networks.settings import ModelSettings
 from epam_model.ranks.device import Device
@@ -33,7 +33,7 @@ class ProfileCommand:
     """Variants to time; fp32-folded: batch norms folded."""
     device: Device = "auto"
     """Device; `auto`: a GPU if there is one."""
-    budget_seconds: float = 20.0
+    budget_seconds: Factor = 20.0
     """Skip rows of which one pass would take longer, estimated from the smaller batch before."""
     json: Path | None = None
     """JSON file to write all figures to."""
@@ -66,7 +66,7 @@ def profile_command(command: ProfileCommand) -> int:
                 per_clip = 1 / speed if speed else per_clip
     if command.json is not None:
         content = profile.as_json(costs, rows, device)
-        command.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        command.json.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return 0
 
 

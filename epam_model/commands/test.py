@@ -56,7 +56,7 @@ def test_command(command: TestCommand) -> int:
         if ranks.is_main:
             print(metric_lines(metrics))
             if command.json is not None:
-                command.json.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+                command.json.write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n", encoding="utf-8")
             if command.report is not None:
                 tested = load_checkpoint(command.checkpoint)
                 write_page(command, tested, predictions, manifest, command.report)

@@ -86,7 +86,7 @@ class RunLog:
         text = "  ".join(as_text(name, value) for name, value in shown.items())
         self.line(f"Epoch({part}) [{epoch}][{progress[0]}/{progress[1]}]  {text}")
         finite = {name: value for name, value in values.items() if math.isfinite(value)}  # JSON has no NaN
-        self._metrics.write(f"{json.dumps({'part': part, 'epoch': epoch, 'step': step, **finite})}\n")
+        self._metrics.write(f"{json.dumps({'part': part, 'epoch': epoch, 'step': step, **finite}, allow_nan=False)}\n")
         for name, value in values.items():
             self._tensorboard.add_scalar(f"{part}/{name}", value, step)
 
@@ -162,4 +162,4 @@ def _drop_after(path: Path, step: int, evaluated_epochs: int) -> None:
         for values in read_metrics(path)
         if values["step"] <= step and (values["part"] != "val" or values["epoch"] <= evaluated_epochs)
     ]
-    atomic_write_bytes(path, "".join(f"{json.dumps(values)}\n" for values in kept).encode())
+    atomic_write_bytes(path, "".join(f"{json.dumps(values, allow_nan=False)}\n" for values in kept).encode())

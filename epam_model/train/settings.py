@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Interval
 
-from epam_data.system.checked_fields import BelowOne, Factor, check_fields
+from epam_data.system.checked_fields import BelowOne, Factor, Seconds, Seed, check_fields
 from epam_model.losses.settings import LossSettings
 from epam_model.ranks.device import Device
 from epam_model.train.schedule import Schedule
@@ -38,7 +38,7 @@ class LearningRateFactors:
 class TrainSettings:
     """How a model is trained."""
 
-    epochs: Annotated[int, Ge(1)] = 80
+    epochs: Annotated[int, Interval(ge=1, le=1_000_000)] = 80
     """Passes over the training split."""
     lr: float = 0.006
     """Learning rate at the end of the warm-up, for the global batch."""
@@ -65,7 +65,7 @@ class TrainSettings:
     """On all trained weights: an L2 penalty with SGD, decoupled with AdamW."""
     clip_norm: Factor = 40.0
     """Largest norm of the gradient over all weights; longer gradients are scaled down. 0: no limit."""
-    accumulate: Annotated[int, Ge(1)] = 1
+    accumulate: Annotated[int, Interval(ge=1, le=1_000_000)] = 1
     """Parts in which a rank computes its share of a batch, adding up their gradients: the same batch in less memory.
     Batch norms and prototypes see one part at a time."""
     precision: Precision = "fp32"
@@ -80,7 +80,7 @@ class TrainSettings:
     """Steps to skip because loss or gradient is not finite; one more stops the run."""
     shuffle_labels: bool = False
     """Shuffle the training labels over the training set, as a control: accuracy must stay near chance."""
-    seed: Annotated[int, Ge(0)] = 0
+    seed: Seed = 0
     """Seed of the weights, the order of the clips, augmentation and dropout."""
     best_by: str = ""
     """Measure of val that decides which checkpoint is best, such as top1_pose; empty: fused top-1 if there is one."""
@@ -96,9 +96,9 @@ class TrainSettings:
     """Batch norms use the clips of all ranks."""
     device: Device = "auto"
     """Device; `auto`: a GPU if there is one."""
-    num_threads: Annotated[int, Ge(0)] = 0
+    num_threads: Annotated[int, Interval(ge=0, le=10_000)] = 0
     """CPU threads per rank; 0: torch decides."""
-    timeout_seconds: Annotated[float, Interval(gt=0, lt=math.inf)] = 600.0
+    timeout_seconds: Seconds = 600.0
     """Seconds a rank waits for the others before failing."""
 
     def __post_init__(self) -> None:
@@ -115,7 +115,7 @@ class TrainSettings:
             raise ValueError(
                 f"train.milestones belong to train.schedule multistep, got {self.milestones} and {self.schedule}"
             )
-        if list(self.milestones) != sorted(set(self.milestones)) or not all(m > 0 for m in self.milestones):
+        if list(self.milestones) != sorted(set(self.milestones)) or not all(0 < m < math.inf for m in self.milestones):
             raise ValueError(f"train.milestones must be epochs > 0 that rise, got {self.milestones}")
         if self.nesterov and not self.momentum:
             raise ValueError("train.nesterov needs train.momentum > 0, got 0")

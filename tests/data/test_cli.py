@@ -73,11 +73,14 @@ def test_findings_give_exit_code_1(ntu60_shards: Path, tmp_path: Path, capsys):
     [
         (["check", "nowhere"], "nowhere: no manifest.json found"),
         (["inspect", "{shards}", "--png", "clip.png"], "--png needs a KEY, the clip to draw"),
-        (["check", "{shards}", "--workers", "-1"], "workers must be >= 0, got -1"),
+        (["check", "{shards}", "--workers", "-1"], "workers must be in 0..100000, got -1"),
         (["inspect", "{shards}", "nobody"], "no clip 'nobody' among 19"),
         (["build", "--dataset", "ucf", "--raw.videos", ".", "--raw.skeletons", "x", "--out", "o"], "got 'ucf'"),
         (["build", "--prepare.sigma", "1"], "unknown key 'prepare.sigma'; did you mean 'prepare.sigma_px'?"),
-        (["synth", "--out", "o", "--synth.val_clips", "5"], "synth.val_clips must be a multiple of 6 and >= 6, got 5"),
+        (
+            ["synth", "--out", "o", "--synth.val_clips", "5"],
+            "val_clips must be a multiple of 6 and in 6..1000000, got 5",
+        ),
     ],
 )
 def test_unusable_input_gives_exit_code_2_and_one_clear_line(argv, message, ntu60_shards: Path, capsys):

@@ -97,7 +97,7 @@ def test_all_errors_come_at_once_with_the_nearest_names(recipe):
         "bake: raw.videos is required: give --raw.videos or set it in the recipe",
         "bake: raw.skeletons is required: give --raw.skeletons or set it in the recipe",
         "bake: out is required: give --out or set it in the recipe",
-        "bake: prepare.box_padding must be float >= 0, got 'much'",
+        "bake: prepare.box_padding must be float in 0..100, got 'much'",
         "bake: layers must be int, got 'two'",
     ]
 
@@ -125,7 +125,7 @@ def test_ranges_and_choices_are_refused_all_at_once_and_each_once(recipe):
     assert str(caught.value).splitlines() == [
         "bake: prepare.rgb_size_px must be in 8..4096, got 2",
         "bake: prepare.heatmap_kind must be one of joints, limbs, got 'bones'",
-        "bake: prepare.sigma_px must be >= 0.001, got nan",
+        "bake: prepare.sigma_px must be in 0.001..1000000, got nan",
         "bake: prepare.min_overlap must be in 0..1, got 1.5",
         "bake: prepare.decoder must be one of pyav, decord, got '7'",
         "bake: weights must be >= 0 and finite, got -2",

@@ -1,6 +1,7 @@
 """Builds: the same bytes whatever the workers, interruptions and folders; each failed clip with its reason."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -705,8 +706,10 @@ def test_an_unfinished_folder_holds_no_manifest(small_raw: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"clip_seconds": 0}, r"limits\.clip_seconds must be > 0, got 0"),
-        ({"process_mb": 10}, r"limits\.process_mb must be >= 256, got 10"),
+        ({"clip_seconds": 0}, r"limits\.clip_seconds must be > 0 and <= 1000000, got 0"),
+        ({"clip_seconds": math.inf}, r"limits\.clip_seconds must be > 0 and <= 1000000, got inf"),
+        ({"process_mb": 10}, r"limits\.process_mb must be in 256\.\.1000000000, got 10"),
+        ({"process_mb": 10**30}, r"limits\.process_mb must be in 256\.\.1000000000, got 10{30}"),
     ],
 )
 def test_bad_limits_are_refused(changes: dict[str, float], message: str) -> None:

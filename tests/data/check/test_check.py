@@ -173,7 +173,7 @@ def test_the_size_of_the_deep_subset(sample: int | str, count: int):
     assert CheckSettings(sample=sample).num_deep(200) == count
 
 
-@pytest.mark.parametrize("sample", ["some", -1, "101%", "-1%", "", "1.5"])
+@pytest.mark.parametrize("sample", ["some", -1, "101%", "-1%", "", "1.5", "9" * 400 + "%", "9" * 5000])
 def test_bad_sizes_are_refused(sample: int | str):
     with pytest.raises(ValueError, match=r"check\.sample must be a number, a share such as 1%, or all, got"):
         CheckSettings(sample=sample)

@@ -1,13 +1,15 @@
 """KEY.json: what was written is read, what is damaged is named, any flipped bit is found."""
 
 import json
+import math
 import re
 import zlib
+from dataclasses import replace
 
 import pytest
 
 from epam_data.shards.codec import MEMBERS, encode
-from epam_data.shards.head import MAX_HEAD_BYTES, read_head
+from epam_data.shards.head import MAX_HEAD_BYTES, read_head, write_head
 from tests.data.raw_data import make_sample, sample_info
 
 ENCODED = encode(make_sample())
@@ -44,6 +46,15 @@ def test_what_the_head_says_nothing_of_passes() -> None:
     head = read_head(ENCODED["json"])
     head.check("later.npy", b"x")
     head.check_frame("rgb.mjpeg", head.info.num_frames, b"x")
+
+
+def test_what_cannot_be_read_again_is_not_written() -> None:
+    """Such as the box of a skeleton far outside its image: the clip fails at once, not the shard in training."""
+    info = replace(sample_info(), box=(-(1 << 40), 0, 1 << 40, 10))
+    with pytest.raises(ValueError, match=r"^clip-1: KEY\.json: box\[0\]: expected int >= -2147483648, got -1099"):
+        write_head(info, [b"x"] * info.num_frames, {})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_head(replace(sample_info(), sigma_px=math.inf), [b"x"] * info.num_frames, {})
 
 
 def with_json(**changes: object) -> bytes:

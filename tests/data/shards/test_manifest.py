@@ -137,6 +137,8 @@ def test_the_manifest_of_a_build(ntu60_shards: Path) -> None:
         ({"codecs": {"frames": "rgb.avi"}}, "codecs.frames must be one of rgb.mjpeg, got 'rgb.avi'$"),
         ({"codecs": {"info": "xml"}}, "codecs.info must be one of json, got 'xml'$"),
         ({"protocol": 3}, r"protocol: expected str \| null, got 3$"),
+        ({"coarse_of": [0, 10**9]}, "coarse_of: 'sit' must be in a group of 0..0, got 1000000000$"),
+        ({"coarse_of": [-5, 0]}, "coarse_of: 'drink' must be in a group of 0..0, got -5$"),
         ({"coarse_of": [0]}, "2 classes need a group each, 1 have one"),
     ],
 )

@@ -10,11 +10,11 @@ from epam_data.stream import StreamSettings
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch_size": 0}, "stream.batch_size must be >= 1, got 0"),
-        ({"rgb_frames": 0}, "stream.rgb_frames must be >= 1, got 0"),
-        ({"pose_frames": -1}, "stream.pose_frames must be >= 1, got -1"),
+        ({"batch_size": 0}, "stream.batch_size must be in 1..1000000, got 0"),
+        ({"rgb_frames": 0}, "stream.rgb_frames must be in 1..100000, got 0"),
+        ({"pose_frames": -1}, "stream.pose_frames must be in 1..100000, got -1"),
         ({"window_shards": 0}, "stream.window_shards must be >= 1, got 0"),
-        ({"workers": -1}, "stream.workers must be >= 0, got -1"),
+        ({"workers": -1}, "stream.workers must be in 0..100000, got -1"),
         ({"sampling": "random"}, "stream.sampling must be one of aligned, independent, linspace, got 'random'"),
         (
             {"rgb_frames": 10, "pose_frames": 48},
@@ -29,7 +29,9 @@ from epam_data.stream import StreamSettings
         ),
         ({"heatmap": "both"}, "stream.heatmap must be one of stored, drawn, got 'both'"),
         ({"on_damage": "ignore"}, "stream.on_damage must be one of raise, skip, got 'ignore'"),
-        ({"max_persons": 0}, "stream.max_persons must be >= 1, got 0"),
+        ({"max_persons": 0}, "stream.max_persons must be in 1..1000, got 0"),
+        ({"crop_px": 5000}, "stream.crop_px must be in 1..4096, got 5000"),
+        ({"timeout_seconds": float("inf")}, "stream.timeout_seconds must be > 0 and <= 1000000, got inf"),
         ({"train_crop": "five"}, "stream.train_crop must be one of none, random_resized, centre, got 'five'"),
         ({"eval_crop": "random_resized"}, "stream.eval_crop must be one of none, centre, got 'random_resized'"),
         (

@@ -25,6 +25,7 @@ class Oven:
     hours: Annotated[float, Gt(0)] = 1.0
     level: Annotated[int, Interval(ge=1, le=10)] = 5
     eggs: Annotated[int, MultipleOf(6), Ge(6)] = 6
+    rolls: Annotated[int, MultipleOf(6), Interval(ge=6, le=60)] = 6
     open: Share = 0.0
     decay: BelowOne = 0.5
     weights: tuple[Factor, ...] = ()
@@ -52,6 +53,7 @@ class Oven:
         ("level", 0, "must be in 1..10, got 0"),
         ("eggs", 7, "must be a multiple of 6 and >= 6, got 7"),
         ("eggs", 0, "must be a multiple of 6 and >= 6, got 0"),
+        ("rolls", 66, "must be a multiple of 6 and in 6..60, got 66"),
         ("open", NAN, "must be in 0..1, got nan"),
         ("decay", 1.0, "must be >= 0 and < 1, got 1.0"),
         ("weights", (1.0, -2.0), "must be >= 0 and finite, got (1.0, -2.0)"),
@@ -63,6 +65,11 @@ class Oven:
 def test_what_is_not_allowed_is_named(name: str, value: Any, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(f'oven.{name} {message}')}$"):
         Oven(**{name: value})
+
+
+def test_a_number_without_end_is_shown_briefly() -> None:
+    with pytest.raises(ValueError, match=r"^oven\.level must be in 1\.\.10, got a int$"):
+        Oven(level=10**5000)  # more digits than Python prints
 
 
 def test_without_a_section_the_field_stands_alone() -> None:
@@ -78,6 +85,7 @@ def test_all_that_is_allowed_passes() -> None:
         "hours": INF,
         "level": 10,
         "eggs": 12,
+        "rolls": 60,
         "open": 1,
         "decay": 0,
         "weights": (0, 1e300),

@@ -152,7 +152,7 @@ def test_an_error_ends_the_tasks_that_run(tmp_path: Path):
     ("settings", "message"),
     [
         ({"executor": "spark"}, "executor must be one of local, dask, got 'spark'"),
-        ({"workers": -1}, "workers must be >= 0, got -1"),
+        ({"workers": -1}, "workers must be in 0..100000, got -1"),
         ({"dask_address": "tcp://host:8786"}, "dask_address belongs to executor dask, got executor 'local'"),
     ],
 )

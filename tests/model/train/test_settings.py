@@ -49,10 +49,10 @@ def test_all_errors_of_a_recipe_come_at_once():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"epochs": 0}, r"train\.epochs must be >= 1, got 0"),
+        ({"epochs": 0}, r"train\.epochs must be in 1\.\.1000000, got 0"),
         ({"log_steps": 0}, r"train\.log_steps must be >= 1, got 0"),
-        ({"seed": -1}, r"train\.seed must be >= 0, got -1"),
-        ({"num_threads": -1}, r"train\.num_threads must be >= 0"),
+        ({"seed": -1}, r"train\.seed must be in 0\.\.9223372036854775807, got -1"),
+        ({"num_threads": -1}, r"train\.num_threads must be in 0\.\.10000, got -1"),
         ({"checkpoint_steps": -1}, r"train\.checkpoint_steps must be >= 0"),
         ({"weight_decay": -1.0}, r"train\.weight_decay must be >= 0 and finite, got -1"),
         ({"clip_norm": float("nan")}, r"train\.clip_norm must be >= 0 and finite, got nan"),
@@ -73,11 +73,16 @@ def test_all_errors_of_a_recipe_come_at_once():
         ({"gamma": -0.1}, r"train\.gamma must be >= 0 and finite, got -0\.1"),
         ({"betas": (0.9, 1.0)}, r"train\.betas must be >= 0 and < 1, got \(0\.9, 1\.0\)"),
         ({"ema_decay": 1.0}, r"train\.ema_decay must be >= 0 and < 1, got 1\.0"),
-        ({"accumulate": 0}, r"train\.accumulate must be >= 1, got 0"),
+        ({"accumulate": 0}, r"train\.accumulate must be in 1\.\.1000000, got 0"),
         ({"keep_last": 0}, r"train\.keep_last must be >= 1, got 0"),
         ({"patience": -1}, r"train\.patience must be >= 0, got -1"),
         ({"max_skipped_steps": -1}, r"train\.max_skipped_steps must be >= 0, got -1"),
-        ({"timeout_seconds": 0.0}, r"train\.timeout_seconds must be > 0 and finite, got 0\.0"),
+        ({"timeout_seconds": 0.0}, r"train\.timeout_seconds must be > 0 and <= 1000000, got 0\.0"),
+        ({"timeout_seconds": 1e308}, r"train\.timeout_seconds must be > 0 and <= 1000000, got 1e\+308"),
+        (
+            {"schedule": "multistep", "milestones": (4.0, float("inf"))},
+            r"train\.milestones must be epochs > 0 that rise, got \(4\.0, inf\)",
+        ),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
