@@ -80,6 +80,9 @@ def build(plan: BuildPlan, options: BuildOptions | None = None, progress: OnProg
         options: how; None: in this process.
         progress: is told of the clips that are done.
 
+    Returns:
+        What was built. If that is no clip at all, the output has problems.jsonl, but no manifest.
+
     Raises:
         ValueError: the raw data cannot be used at all, the first clips all fail for one reason, the inputs differ from
             those of the build that the output holds, or another build is at work there. A single bad clip raises
@@ -197,10 +200,17 @@ def _build_tasks(
 
 
 def _finalise(plan: BuildPlan, inputs: _Inputs, results: list[ShardResult], num_reused: int) -> BuildReport:
-    """Write the index, the problems and, last, the manifest; remove what dead workers and an earlier plan have left."""
+    """Write the index, the problems and, last, the manifest; remove what dead workers and an earlier plan have left.
+
+    Without a single clip there is no data set, so neither index nor manifest.
+    """
     output = plan.output
     shards = [result.summary for result in results]
     report = _report(results, num_reused, inputs.unread)
+    if not report.num_samples:
+        output.remove(MANIFEST)
+        output.write(PROBLEMS, _lines(report.problems))
+        return report
     index = index_bytes(shards)
     problems = dict(sorted(Counter(problem.action for problem in report.problems).items()))
     manifest = make_manifest(plan, inputs.sources, shards, index, problems)

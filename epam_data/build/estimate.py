@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from epam_data.build.build_shard import members_or_problem
 from epam_data.build.ingest import temporary_store
-from epam_data.build.plan import BuildPlan, ShardTask, clips_of, plan_tasks
+from epam_data.build.plan import BuildPlan, ShardTask, clips_of, describe_problems, plan_tasks
 from epam_data.build.skeleton_store import SkeletonStore
 from epam_data.randomness import Purpose, generator
 from epam_data.schema import Problem
@@ -39,6 +39,7 @@ class Estimate:
     num_excluded: int  # by the data set itself
     without_video: tuple[str, ...]  # names
     measured: Measured | None  # None: no clip could be built
+    failures: tuple[Problem, ...] = ()  # of the clips that were tried
 
     @property
     def num_bytes(self) -> float | None:
@@ -67,8 +68,10 @@ class Estimate:
         if self.without_video:
             more = " ..." if len(self.without_video) > 3 else ""
             lines.append(f"{len(self.without_video)} without a video: {', '.join(self.without_video[:3])}{more}")
+        if self.failures:
+            lines.append(describe_problems(f"{len(self.failures)} of the clips that were tried failed:", self.failures))
         if self.measured is None:
-            return "\n".join([*lines, "no clip could be built, so time and size are unknown; try --limit 10"])
+            return "\n".join([*lines, "no clip could be built, so time and size are unknown"])
         assert self.num_bytes is not None and self.core_seconds is not None
         per_clip = self.measured.seconds / self.measured.num_clips
         workers = max(num_workers, 1)
@@ -94,6 +97,7 @@ def estimate(plan: BuildPlan) -> Estimate:
         num_clips: Counter[str] = Counter()
         for task in tasks:
             num_clips[task.split] += len(task.rows)
+        measured, failures = measure(plan, store, tasks)
         return Estimate(
             num_clips=dict(num_clips),
             num_frames=sum(int(frames[list(task.rows)].sum()) for task in tasks),
@@ -101,24 +105,33 @@ def estimate(plan: BuildPlan) -> Estimate:
             num_unread=unread["skipped"],
             num_excluded=unread["excluded"],
             without_video=tuple(store.names[row] for row, video in clips_of(tasks) if video is None),
-            measured=measure(plan, store, tasks),
+            measured=measured,
+            failures=tuple(failures),
         )
 
 
 def measure(
     plan: BuildPlan, store: SkeletonStore, tasks: list[ShardTask], num_clips: int = _MEASURED_CLIPS
-) -> Measured | None:
-    """Build a few random clips, one after another in one process, and forget them; None if not one can be built."""
-    found = [(row, video) for row, video in clips_of(tasks) if video]
+) -> tuple[Measured | None, list[Problem]]:
+    """Build a few random clips, one after another in one process, and forget them.
+
+    Returns:
+        What those with a video took, None if not one can be built; and the problems of those that cannot. If there is
+        no video at all, those of some clips without.
+    """
+    clips = list(clips_of(tasks))
+    found = [(row, video) for row, video in clips if video] or clips
     chosen = generator(Purpose.ESTIMATE, plan.shard.shuffle_seed).permutation(len(found))[: 2 * num_clips]
     process = IsolatedProcess(timeout_seconds=plan.limits.clip_seconds, memory_bytes=plan.limits.process_mb * 1_000_000)
     taken: list[tuple[int, float, int]] = []  # frames, seconds, bytes
+    failures: list[Problem] = []
     try:
         for number in chosen.tolist():
             row, video = found[number]
             begun = time.monotonic()
-            made = members_or_problem(process, plan, store.clip(row, plan.raw.videos / video))
-            if isinstance(made, Problem):  # a clip of many; the build will report it
+            made = members_or_problem(process, plan, store.clip(row, plan.raw.videos / video if video else None))
+            if isinstance(made, Problem):
+                failures.append(made)
                 continue
             info, members, _ = made
             taken.append((info.num_frames, time.monotonic() - begun, sum(map(len, members.values()))))
@@ -128,6 +141,7 @@ def measure(
         process.close()
     timed = taken[1:] or taken  # the first has waited for the process to start
     if not timed:
-        return None
+        return None, failures
     num_frames, seconds, num_bytes = (sum(column) for column in zip(*timed, strict=True))
-    return Measured(num_clips=len(timed), num_frames=int(num_frames), seconds=seconds, num_bytes=int(num_bytes))
+    measured = Measured(num_clips=len(timed), num_frames=int(num_frames), seconds=seconds, num_bytes=int(num_bytes))
+    return measured, failures

@@ -149,10 +149,10 @@ def pilot(
         whole, tasks = plan_tasks(plan, store, sources), plan_tasks(few, store, sources)
         files = match_files(plan.raw.videos, store, whole)
         num_frames = int(store.num_frames[[row for row, _ in clips_of(whole)]].sum())
-        measured = measure(few, store, tasks, settings.compared_clips)
+        measured, _ = measure(few, store, tasks, settings.compared_clips)
         to_compare = _to_compare(plan, few, store, tasks, settings)
     compared = list(run(_compare, to_compare, where))
-    checked = check(Path(few.out), CheckSettings(dataset=few.dataset), where)
+    findings = check(Path(few.out), CheckSettings(dataset=few.dataset), where).findings if report.num_samples else ()
     bytes_per_clip = report.num_bytes / max(report.num_samples, 1)
     return PilotReport(
         files=files,
@@ -160,7 +160,7 @@ def pilot(
         num_built=report.num_samples,
         skipped=_by_kind(report.problems, "skipped"),
         mended=_by_kind(report.problems, "mended"),
-        findings=[f"{finding.key or finding.shard}: {finding.what}" for finding in checked.findings],
+        findings=[f"{finding.key or finding.shard}: {finding.what}" for finding in findings],
         core_seconds=measured.seconds / measured.num_frames * num_frames if measured else 0.0,
         num_clips=files.num_clips,
         whole_bytes=_whole_bytes(compared, num_frames),

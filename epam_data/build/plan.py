@@ -27,11 +27,12 @@ from epam_data.shards.layout import PROBLEMS
 from epam_data.shards.settings import ShardSettings
 from epam_data.skeleton import SkeletonLayout
 from epam_data.system.checked_fields import Seconds, check_fields
+from epam_data.system.printable import printable
 from epam_data.system.remote import is_url
 from epam_data.taxonomy import Taxonomy
 from epam_data.versions import tool_versions
 
-_SHOWN_KINDS = 5
+_SHOWN_KINDS, _SHOWN_CHARACTERS = 5, 1000  # of the reasons for failures, and of the example of one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,16 +191,16 @@ def _refused(plan: BuildPlan, store: SkeletonStore) -> str:
     problems = [problem for problem in store.problems if problem.split in splits]
     if not problems or any(len(store.rows_of_split(split)) for split in splits):
         return ""
-    return describe_problems(problems)
+    return describe_problems(f"; all {len(problems)} records were refused:", problems)
 
 
-def describe_problems(problems: Sequence[Problem]) -> str:
-    """The most frequent reasons, with their counts and an example each, on a line of their own."""
+def describe_problems(heading: str, problems: Sequence[Problem]) -> str:
+    """The heading, then the most frequent reasons with their counts and an example each, on a line of their own."""
     by_kind = Counter(problem.kind for problem in problems).most_common()
-    lines = [f"; all {len(problems)} records were refused:"]
+    lines = [heading]
     for kind, count in by_kind[:_SHOWN_KINDS]:
         example = next(problem.reason for problem in problems if problem.kind == kind)
-        lines.append(f"{count} x {kind}, such as: {example}")
+        lines.append(f"{count} x {kind}, such as: {printable(example, _SHOWN_CHARACTERS)}")
     if len(by_kind) > _SHOWN_KINDS:
         lines.append(f"and {len(by_kind) - _SHOWN_KINDS} other reasons, see {PROBLEMS}")
     return "\n  ".join(lines)

@@ -47,7 +47,7 @@ class BuildCommand:
     """`i/n`: build only every n-th shard from shard i (0-based) on, as task i of an array job; then run `finalise`."""
     selection: Selection = field(default_factory=Selection, metadata=FLAT)
     dry_run: bool = False
-    """Build nothing: measure a few clips, and print the size and time of the whole build."""
+    """Build nothing: measure a few clips, and print the size and time of the whole build, or why none can be built."""
     restart: bool = False
     """Replace a build of other inputs in the same folder."""
     retry_skipped: bool = False
@@ -97,8 +97,9 @@ def build_command(command: BuildCommand) -> int:
     if command.dry_run:
         from epam_data.build.estimate import estimate
 
-        print(printable_lines(estimate(command.plan).describe(command.where.workers)))
-        return 0
+        estimated = estimate(command.plan)
+        print(printable_lines(estimated.describe(command.where.workers)))
+        return 0 if estimated.measured else 2
     options = BuildOptions(
         where=command.where,
         restart=command.restart,
@@ -140,4 +141,7 @@ def _print_build(report: BuildReport, command: BuildCommand, seconds: float) -> 
         print(printable(f"{count} {action}: {kind}", _MAX_CHARACTERS))
     if report.problems and command.part is None:
         print(f"all {len(report.problems)} with their reasons: {command.out}/{PROBLEMS}")
+    if not report.num_samples and command.part is None:
+        print("no clip could be built, so this is no data set: there is no manifest", file=sys.stderr)
+        return 2
     return 1 if report.num_skipped > command.max_failures else 0

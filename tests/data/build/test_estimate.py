@@ -31,6 +31,17 @@ def test_what_will_be_missing_is_told(ntu60_raw: Path, tmp_path: Path):
     assert guess.measured is not None  # the clip that cannot be decoded is passed over
 
 
+def test_the_reasons_of_failures_are_told(ntu60_raw: Path, tmp_path: Path):
+    raw = Path(shutil.copytree(ntu60_raw, tmp_path / "raw"))
+    for path in (raw / "videos").iterdir():
+        path.write_bytes(b"no video")
+    guess = estimate(ntu60_plan(raw, tmp_path / "out"))
+    assert guess.measured is None and len(guess.failures) == 12
+    told = guess.describe(2)
+    assert "12 of the clips that were tried failed:\n  12 x " in told and "such as: S0" in told
+    assert told.endswith("no clip could be built, so time and size are unknown")
+
+
 def test_no_clip_can_be_built(ntu60_raw: Path, tmp_path: Path):
     raw = Path(shutil.copytree(ntu60_raw, tmp_path / "raw"))
     for path in (raw / "videos").iterdir():

@@ -72,8 +72,14 @@ def test_a_wrong_folder_of_videos_stops_the_build(
         assert error.startswith("epam-data build: the first 5 clips all failed for one reason: no video found (")
         assert f"Check --raw.videos {videos} and --raw.skeletons " in error
         assert not list(out.glob("*.tar"))
-    assert main([*command, "--max-failures", "20"]) == 0
-    assert "0 clips in 3 shards" in capsys.readouterr().out
+    assert main([*command, "--max-failures", "20"]) == 2
+    printed = capsys.readouterr()
+    assert "0 clips in 3 shards" in printed.out and "19 skipped: no video found" in printed.out
+    assert "no clip could be built, so this is no data set" in printed.err
+    assert not (out / "manifest.json").exists() and (out / "problems.jsonl").read_text().count("\n") == 19
+    assert main([*command, "--dry-run"]) == 2
+    printed = capsys.readouterr()
+    assert "12 of the clips that were tried failed:\n  12 x no video found, such as: S0" in printed.out
 
 
 @pytest.mark.parametrize("option", ["--dry-run", "--restart", "--retry-skipped", "--part=0/2"])
