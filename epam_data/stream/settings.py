@@ -14,6 +14,10 @@ from epam_data.system.checked_fields import Factor, Share, check_fields
 class StreamSettings:
     """How clips are cut from samples and put into batches."""
 
+    view: str = ""
+    """Which clips to use, in which split: a protocol (`xview`) or a YAML file, see docs/views.md; empty: as built."""
+    fold: Annotated[int, Ge(0)] = 0
+    """Of a view with folds: the one that is val."""
     batch_size: Annotated[int, Ge(1)] = 16
     """Samples per batch, over all ranks together."""
     rgb_frames: Annotated[int, Ge(1)] = 16
