@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from epam_data.randomness import Purpose, generator
-from epam_data.schema import SPLITS
+from epam_data.schema import STORED_SPLITS
 from epam_data.shards.index import Index
 from epam_data.shards.manifest import Manifest
 from epam_data.system.printable import brief
@@ -20,7 +20,7 @@ from epam_data.views.facts import ABSENT, Facts
 from epam_data.views.view import Condition, View
 
 _NONE = -1  # in place of a split's number: the clip is left out
-_TRAIN, _VAL = SPLITS.index("train"), SPLITS.index("val")
+_TRAIN, _VAL = STORED_SPLITS.index("train"), STORED_SPLITS.index("val")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,17 +70,17 @@ def resolve_view(view: View, manifest: Manifest, index: Index, fold: int = 0) ->
         _keep_fraction(splits, index, view.fraction, view.seed)
     if (splits == _NONE).all():
         raise ValueError("view: no clip is left")
-    rows = {name: np.flatnonzero(splits == number) for number, name in enumerate(SPLITS)}
+    rows = {name: np.flatnonzero(splits == number) for number, name in enumerate(STORED_SPLITS)}
     return ResolvedView(
         facts=facts, rows={name: found for name, found in rows.items() if len(found)}, num_folds=num_folds
     )
 
 
 def _by_protocol(protocol: str | None, facts: Facts) -> NDArray[np.int8]:
-    """(N,) number of each clip's split in `SPLITS`, or `_NONE`."""
+    """(N,) number of each clip's split in `STORED_SPLITS`, or `_NONE`."""
     manifest, index = facts.manifest, facts.index
     if protocol is None:
-        numbers = {name: number for number, name in enumerate(SPLITS)}
+        numbers = {name: number for number, name in enumerate(STORED_SPLITS)}
         of_shard = np.array([numbers.get(shard.split, _NONE) for shard in manifest.shards], np.int8)
         return of_shard[index.shard]
     known = dict(facts.reader.protocols) if facts.reader is not None else {}
@@ -92,7 +92,7 @@ def _by_protocol(protocol: str | None, facts: Facts) -> NDArray[np.int8]:
     fact = facts.column("person" if rule.split_by == "subject" else str(rule.split_by))
     splits = np.full(len(index), _NONE, np.int8)
     for split, values in rule.values.items():
-        splits[np.isin(fact, list(values))] = SPLITS.index(split)
+        splits[np.isin(fact, list(values))] = STORED_SPLITS.index(split)
     return splits
 
 
@@ -111,9 +111,9 @@ def _by_names(names: Mapping[str, str | Sequence[str]], index: Index) -> NDArray
         rows = np.array([row_of_key[key] for key in keys], np.int64)
         taken = rows[splits[rows] != _NONE]
         if len(taken):
-            key, other = index.keys[taken[0]].decode(), SPLITS[splits[taken[0]]]
+            key, other = index.keys[taken[0]].decode(), STORED_SPLITS[splits[taken[0]]]
             raise ValueError(f"view.names: {key} is in {other} and in {split}")
-        splits[rows] = SPLITS.index(split)
+        splits[rows] = STORED_SPLITS.index(split)
     return splits
 
 
