@@ -66,7 +66,7 @@ def keep_until_copied(source: object, device: torch.device) -> None:
         if entry[0] == os.getpid() and entry[1].query():  # type: ignore[no-untyped-call]
             _in_flight.remove(entry)
     copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
-    copied.record(torch.cuda.current_stream(device))  # type: ignore[no-untyped-call]
+    copied.record(torch.cuda.current_stream(device))
     _in_flight.append((os.getpid(), copied, source))
 
 
@@ -75,5 +75,5 @@ def wait_for_copies() -> None:
     own = [entry for entry in _in_flight if entry[0] == os.getpid()]  # a fork cannot ask about events of its parent
     for entry in own:
         with suppress(RuntimeError):  # the GPU failed, which the trainer reports: it copies nothing any more
-            entry[1].synchronize()  # type: ignore[no-untyped-call]
+            entry[1].synchronize()
         _in_flight.remove(entry)
