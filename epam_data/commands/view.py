@@ -21,7 +21,7 @@ from epam_data.views.view import load_view
 
 @dataclass(frozen=True, kw_only=True)
 class ViewCommand:
-    """Show a view of shards: its clips per split and class, and what its splits have in common."""
+    """Show a view of shards: clips per split and class, and what its splits have in common."""
 
     shards: str
     """Folder of the shards, or their URL."""

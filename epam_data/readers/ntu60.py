@@ -10,7 +10,7 @@ from importlib import resources
 from epam_data.readers.annotations import RawSettings, read_clips
 from epam_data.readers.reader import Protocol, Reader
 from epam_data.readers.records import action_label
-from epam_data.schema import ALL, Clip, Problem
+from epam_data.schema import Clip, Problem
 from epam_data.taxonomy import TAXONOMIES
 
 NAME = re.compile(
@@ -54,6 +54,5 @@ READER = Reader(
             values={"train": frozenset((2, 3)), "val": frozenset((1,))},
             num_clips={"train": 37_646, "val": 18_932},
         ),
-        ALL: Protocol(num_clips={ALL: 56_578}),
     },
 )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from epam_data.readers.annotations import RawSettings, skeleton_files
-from epam_data.schema import STORED_SPLITS, Clip, Problem
+from epam_data.schema import SPLITS, Clip, Problem
 from epam_data.skeleton import LAYOUTS, SkeletonLayout
 from epam_data.taxonomy import Taxonomy
 
@@ -25,9 +25,9 @@ class Protocol:
     """Split -> number of clips in the published skeleton files, if known."""
 
     def __post_init__(self) -> None:
-        unknown = sorted({*self.values, *self.num_clips} - set(STORED_SPLITS))
+        unknown = sorted({*self.values, *self.num_clips} - set(SPLITS))
         if unknown:
-            raise ValueError(f"protocol: splits must be of {', '.join(STORED_SPLITS)}, got {', '.join(unknown)}")
+            raise ValueError(f"protocol: splits must be of {', '.join(SPLITS)}, got {', '.join(unknown)}")
         if bool(self.values) != bool(self.split_by):
             raise ValueError(
                 f"protocol: split_by and values go together, got {self.split_by!r} and {dict(self.values)}"

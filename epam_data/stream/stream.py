@@ -96,6 +96,11 @@ class Stream:
         return self._reader.index
 
     @property
+    def view_sha256(self) -> str:
+        """Of the clips of `stream.view`, see `ResolvedView.sha256`; empty without a view."""
+        return self._reader.view_sha256
+
+    @property
     def clip_sizes_px(self) -> tuple[int, int]:
         """Sizes (height = width) of a model's input frames and heatmaps."""
         return self._reader.clip_sizes_px
@@ -154,6 +159,7 @@ class Stream:
             **order,
             "class_weights": list(settings.class_weights) if self.training else None,
             "index_sha256": self.manifest.index_sha256,
+            **({"view_sha256": self.view_sha256} if self.settings.view else {}),
         }
 
     def epoch(self, epoch: int = 0, *, consumed: int = 0) -> Iterator[Batch]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from epam_data.check.rules.finding import Finding
 from epam_data.check.rules.shard_balance import NUM_DRAWS, shard_balance
 from epam_data.readers import Protocol, Reader
-from epam_data.schema import STORED_SPLITS
+from epam_data.schema import ALL, STORED_SPLITS
 from epam_data.shards.index import Index
 from epam_data.shards.manifest import Manifest
 
@@ -41,7 +41,7 @@ def split_findings(manifest: Manifest, index: Index, reader: Reader | None) -> I
             yield Finding(check="split", shard=shard.name, what=what)
     if reader is None:
         return
-    if manifest.protocol is not None and manifest.protocol not in reader.protocols:
+    if manifest.protocol not in (None, ALL, *reader.protocols):
         known = ", ".join(name for name in reader.protocols if name) or "none"
         got = f"got {manifest.protocol!r}: leaks between the splits cannot be checked"
         yield Finding(check="split", what=f"protocol must be one of those of {manifest.dataset} ({known}), {got}")
@@ -141,7 +141,7 @@ def notes(manifest: Manifest, index: Index, reader: Reader | None) -> Iterator[s
 
 
 def protocol_of(manifest: Manifest, reader: Reader | None) -> Protocol:
-    """The protocol of the shards; an empty one if it is unknown."""
+    """The protocol of the shards; an empty one if it is unknown, or if they hold the clips of all protocols."""
     return reader.protocols.get(manifest.protocol, Protocol()) if reader else Protocol()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from epam_data.schema import ALL
 from epam_data.shards.index import Index, load_index
 from epam_data.shards.manifest import Manifest
 from epam_data.stream.damage import Damage, DamageError
@@ -42,14 +43,19 @@ class StepReader:
     ) -> None:
         self.settings, self.training, self.seed, self.rank, self.world = settings, training, seed, rank, world
         index = load_index(root, manifest)
-        in_split = manifest.shards_of(split)
-        rows = index.rows_of(in_split)
+        try:
+            view = settings.clips(manifest, index)
+        except ValueError as error:
+            raise ValueError(f"{root}: {error}") from error
+        self.view_sha256 = view.sha256 if settings.view else ""
+        rows = view.rows.get(split, np.empty(0, np.int64))
         self._rows = Runs(rows)
-        self._shards: NDArray[np.int64] = np.array(in_split, np.int64)
-        self._shard_sizes = [manifest.shards[number].num_samples for number in in_split]
+        # The shards of the split, with the samples that are used. All of an order is computed on these.
+        shards, sizes = np.unique(index.shard[rows], return_counts=True)
+        self._shards, self._shard_sizes = shards.astype(np.int64), sizes.tolist()
         self._shard_ends = np.cumsum(self._shard_sizes)
         self._reader = ClipReader(root, manifest, index, settings, training=training)
-        self._check(root, manifest, split)
+        self._check(root, manifest, split, list(view.rows))
         self._balanced: BalancedSamples | None = None
         if training:
             self._balanced = balanced_samples(
@@ -61,11 +67,12 @@ class StepReader:
                 seed=seed,
             )
 
-    def _check(self, root: Path | str, manifest: Manifest, split: str) -> None:
+    def _check(self, root: Path | str, manifest: Manifest, split: str, known: list[str]) -> None:
         batch_size = self.settings.batch_size
         if not len(self._rows):
-            known = sorted({shard.split for shard in manifest.shards})
-            raise ValueError(f"{root}: split {split!r} has no sample; the shards hold {', '.join(known)}")
+            held = f"the view {self.settings.view} has" if self.settings.view else "the shards hold"
+            hint = "; choose a protocol with stream.view" if ALL in known else ""
+            raise ValueError(f"{root}: split {split!r} has no sample; {held} {', '.join(known)}{hint}")
         if not 0 <= self.rank < self.world:
             raise ValueError(f"rank must be in 0..{self.world - 1}, got {self.rank}")
         if batch_size % self.world:

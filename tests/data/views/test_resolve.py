@@ -144,7 +144,7 @@ def wrong() -> Iterator[tuple[dict[str, object], str]]:
     yield {"protocol": "xset"}, "view.protocol must be one of xsub, xview for shards of ntu60, got 'xset'"
     yield (
         {"names": {"train": (KEYS[0], "S001C001P001R001A009")}},
-        f"view.names.train: 1 of 2 names are not in the shards, such as 'S001C001P001R001A009'; nearest: S001C001P001R001A002",
+        "view.names.train: 1 of 2 names are not in the shards, such as 'S001C001P001R001A009'; nearest: S001C001P001R0",
     )
     yield {"names": {"train": (KEYS[0],), "val": (KEYS[0],)}}, f"view.names: {KEYS[0]} is in train and in val"
     yield {"classes": ("drink watr",)}, "view.classes: the shards have no class 'drink watr'; nearest: drink water"

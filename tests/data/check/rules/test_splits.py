@@ -188,7 +188,7 @@ def test_a_stray_shard_number_and_an_unknown_split_crash_nothing():
     assert not findings(manifest(), found)  # `index_findings` names the stray number
     shards = (*manifest().shards[:2], ShardEntry(name="dev-000000", split="dev", num_samples=0, num_bytes=0, sha256=""))
     (finding,) = findings(manifest(shards=shards), index([name(), name()], [0, 2], [0, 0]))
-    assert (finding.shard, finding.what) == ("dev-000000", "split must be one of train, val, test, got 'dev'")
+    assert (finding.shard, finding.what) == ("dev-000000", "split must be one of train, val, test, all, got 'dev'")
 
 
 def test_a_clip_is_not_its_own_twin():
