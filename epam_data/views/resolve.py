@@ -65,7 +65,7 @@ def resolve_view(view: View, manifest: Manifest, index: Index, fold: int = 0) ->
         splits[~_holds(condition, facts)] = _NONE
     num_folds, fact = view.fold_rule
     if fact:
-        num_folds = _cut_into_folds(splits, facts.column(fact), num_folds, fold, view.seed, fact)
+        num_folds = _cut_into_folds(splits, facts, fact, num_folds, fold, view.seed)
     if view.fraction < 1:
         _keep_fraction(splits, index, view.fraction, view.seed)
     if (splits == _NONE).all():
@@ -137,11 +137,9 @@ def _holds(condition: Condition, facts: Facts) -> NDArray[np.bool_]:
     return holds
 
 
-def _cut_into_folds(
-    splits: NDArray[np.int8], column: NDArray[np.int64], num_folds: int, fold: int, seed: int, fact: str
-) -> int:
-    """Put each clip that is used into train or val; returns the number of folds."""
-    used = splits != _NONE
+def _cut_into_folds(splits: NDArray[np.int8], facts: Facts, fact: str, num_folds: int, fold: int, seed: int) -> int:
+    """Put each clip with a known label into train or val; returns the number of folds."""
+    column, used = facts.column(fact), (splits != _NONE) & (facts.index.label >= 0)
     if (column[used] == ABSENT).any():
         raise ValueError(f"view: the names of {int((column[used] == ABSENT).sum())} clips do not tell their {fact}")
     values, counts = np.unique(column[used], return_counts=True)

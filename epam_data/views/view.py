@@ -54,7 +54,7 @@ class View:
     where: tuple[Condition, ...] = ()
     """Use clips that fulfil all of these conditions only."""
     folds: str | None = None
-    """`5 by person`: cut all clips into 5 folds, so that no person (camera, setup ...) is in two of them. The fold
+    """`5 by person`: cut all clips with known labels into 5 folds, so that no person (camera, setup ...) is in two of them. The fold
     `stream.fold` becomes val, the others train."""
     leave_one_out: str | None = None
     """`person`: the same with a fold for each person, in the order of their numbers."""
