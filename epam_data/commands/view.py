@@ -11,7 +11,7 @@ import numpy as np
 from annotated_types import Ge
 
 from epam_data.shards.index import load_index
-from epam_data.shards.manifest import Manifest, load_manifest
+from epam_data.shards.manifest import load_manifest
 from epam_data.system.checked_fields import check_fields
 from epam_data.system.printable import printable, printable_lines
 from epam_data.views.leaks import find_leaks, untold
@@ -44,21 +44,21 @@ def view_command(command: ViewCommand) -> int:
     view = resolve_view(load_view(command.view), manifest, load_index(command.shards, manifest), command.fold)
     if command.names is not None:
         _write_names(view, command.names)
-    print(json.dumps(_values(view, manifest), indent=1) if command.json else printable_lines(_text(view, manifest)))
+    print(json.dumps(_values(view), indent=1) if command.json else printable_lines(_text(view)))
     return 0
 
 
-def _counts(view: ResolvedView, manifest: Manifest) -> dict[str, list[int]]:
+def _counts(view: ResolvedView) -> dict[str, list[int]]:
     """Split -> clips of each class; hidden labels do not count."""
-    label = view.facts.index.label
+    label = view.index.label
     return {
-        split: np.bincount(label[rows][label[rows] >= 0], minlength=len(manifest.classes)).tolist()
+        split: np.bincount(label[rows][label[rows] >= 0], minlength=len(view.manifest.classes)).tolist()
         for split, rows in view.rows.items()
     }
 
 
-def _values(view: ResolvedView, manifest: Manifest) -> dict[str, object]:
-    counts = _counts(view, manifest)
+def _values(view: ResolvedView) -> dict[str, object]:
+    counts = _counts(view)
     return {
         "sha256": view.sha256,
         "num_folds": view.num_folds,
@@ -66,7 +66,7 @@ def _values(view: ResolvedView, manifest: Manifest) -> dict[str, object]:
             split: {
                 "num_clips": len(rows),
                 "names_sha256": view.names_sha256(split),
-                "classes": dict(zip(manifest.classes, counts[split], strict=True)),
+                "classes": dict(zip(view.manifest.classes, counts[split], strict=True)),
             }
             for split, rows in view.rows.items()
         },
@@ -75,10 +75,10 @@ def _values(view: ResolvedView, manifest: Manifest) -> dict[str, object]:
     }
 
 
-def _text(view: ResolvedView, manifest: Manifest) -> str:
-    counts = _counts(view, manifest)
+def _text(view: ResolvedView) -> str:
+    counts = _counts(view)
     lines = [f"{'class':<32}" + "".join(f"{split:>8}" for split in counts)]
-    for number, name in enumerate(manifest.classes):
+    for number, name in enumerate(view.manifest.classes):
         lines.append(f"{printable(name, 29):<32}" + "".join(f"{of_split[number]:>8}" for of_split in counts.values()))
     lines.append(f"{'all clips':<32}" + "".join(f"{len(rows):>8}" for rows in view.rows.values()))
     lines += [f"{split}: names {view.names_sha256(split)[:16]}" for split in view.rows]
@@ -100,5 +100,5 @@ def _text(view: ResolvedView, manifest: Manifest) -> str:
 def _write_names(view: ResolvedView, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for split, rows in view.rows.items():
-        keys = sorted(view.facts.index.keys[rows].tolist())
+        keys = sorted(view.index.keys[rows].tolist())
         (folder / f"{split}.txt").write_bytes(b"".join(key + b"\n" for key in keys))

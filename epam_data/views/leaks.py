@@ -61,7 +61,7 @@ def _shared(view: ResolvedView, what: str, column: NDArray[np.int64]) -> Iterato
         rows = [view.rows[split][np.isin(column[view.rows[split]], values)] for split in (one, other)]
         if what == "performance":
             pair = [here[column[here] == values[0]][0] for here in rows]
-            example = " and ".join(view.facts.index.keys[row].decode() for row in pair)
+            example = " and ".join(view.index.keys[row].decode() for row in pair)
         else:
             example = str(values[0])
         yield Leak(

@@ -17,6 +17,7 @@ from epam_data.shards.index import Index
 from epam_data.shards.manifest import Manifest
 from epam_data.system.printable import brief
 from epam_data.views.facts import ABSENT, Facts
+from epam_data.views.labels import DROPPED, label_table, labelled
 from epam_data.views.view import Condition, View
 
 _NONE = -1  # in place of a split's number: the clip is left out
@@ -27,21 +28,32 @@ _TRAIN, _VAL = STORED_SPLITS.index("train"), STORED_SPLITS.index("val")
 class ResolvedView:
     """The clips of a view."""
 
+    manifest: Manifest
+    """Of the shards, with the classes of the view."""
+    index: Index
+    """Of the shards, with the labels of the view."""
     facts: Facts
     rows: Mapping[str, NDArray[np.int64]]
     """Split -> rows of the index, increasing. A split without clips is absent."""
     num_folds: int
     """1: the view has no folds."""
+    has_new_labels: bool
 
     @cached_property
     def sha256(self) -> str:
-        """Of the keys in each split: two views of one hash are the same clips in the same splits."""
-        lines = (f"{split} {self.names_sha256(split)}\n" for split in sorted(self.rows))
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        """Of the keys in each split, and of new labels: views of one hash have the same clips, splits and labels."""
+        digest = hashlib.sha256()
+        for split in sorted(self.rows):
+            digest.update(f"{split} {self.names_sha256(split)}\n".encode())
+        if self.has_new_labels:
+            rows = np.concatenate(list(self.rows.values()))
+            for line in label_table(self.index.label[rows], self.index.keys[rows], self.manifest.classes):
+                digest.update(line)
+        return digest.hexdigest()
 
     def names_sha256(self, split: str) -> str:
         """Of the sorted keys of a split, each on a line that ends with LF: to compare with published lists."""
-        keys = sorted(self.facts.index.keys[self.rows[split]].tolist())
+        keys = sorted(self.index.keys[self.rows[split]].tolist())
         return hashlib.sha256(b"".join(key + b"\n" for key in keys)).hexdigest()
 
 
@@ -57,10 +69,12 @@ def resolve_view(view: View, manifest: Manifest, index: Index, fold: int = 0) ->
     Raises:
         ValueError: a name, class, protocol or fact is unknown, the fold does not exist, or no clip is left.
     """
+    manifest, index = labelled(view, manifest, index)
     facts = Facts(manifest, index)
     splits = _by_names(view.names, index) if view.names else _by_protocol(view.protocol, facts)
     if view.classes:
         splits[~np.isin(index.label, [_class_number(name, manifest.classes) for name in view.classes])] = _NONE
+    splits[index.label == DROPPED] = _NONE
     for condition in view.where:
         splits[~_holds(condition, facts)] = _NONE
     num_folds, fact = view.fold_rule
@@ -72,7 +86,12 @@ def resolve_view(view: View, manifest: Manifest, index: Index, fold: int = 0) ->
         raise ValueError("view: no clip is left")
     rows = {name: np.flatnonzero(splits == number) for number, name in enumerate(STORED_SPLITS)}
     return ResolvedView(
-        facts=facts, rows={name: found for name, found in rows.items() if len(found)}, num_folds=num_folds
+        manifest=manifest,
+        index=index,
+        facts=facts,
+        rows={name: found for name, found in rows.items() if len(found)},
+        num_folds=num_folds,
+        has_new_labels=view.changes_labels,
     )
 
 

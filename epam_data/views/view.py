@@ -7,7 +7,7 @@ import json
 import re
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Interval
 
@@ -16,9 +16,7 @@ from epam_data.system.checked_fields import check_fields
 from epam_data.system.printable import brief
 from epam_data.system.safe_yaml import load_yaml_file
 from epam_data.system.typed_json import decode_json
-
-MAX_NAMES_BYTES = 1 << 28
-"""Largest file of clip names that is read."""
+from epam_data.views.text_file import read_text_file
 
 _FOLDS = re.compile(r"(?P<count>\d{1,4}) by (?P<fact>\w+)")
 
@@ -42,8 +40,16 @@ class Condition:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """Which clips are used, and in which split. Every rule applies to what the ones before it have left."""
+    """Which clips are used, with which labels, in which split. Each rule applies to what those before it have left."""
 
+    labels: str | None = None
+    """A CSV file beside the view, with the columns `name` (key of a clip) and `label` (name of a class): its clips get
+    these labels."""
+    class_map: Literal["groups"] | dict[str, str | None] = field(default_factory=dict)
+    """Class of the shards -> its new name; several may get one name; null: its clips are left out. `groups`: each class
+    becomes its coarse group."""
+    class_names: tuple[str, ...] = ()
+    """The classes in the order of their numbers. Empty: those of the shards, as mapped, in their order."""
     protocol: str | None = None
     """Official protocol that decides the splits, as docs/raw-data.md names it; null: the splits as built."""
     names: dict[str, str | tuple[str, ...]] = field(default_factory=dict)
@@ -54,8 +60,8 @@ class View:
     where: tuple[Condition, ...] = ()
     """Use clips that fulfil all of these conditions only."""
     folds: str | None = None
-    """`5 by person`: cut all clips with known labels into 5 folds, so that no person (camera, setup ...) is in two of them. The fold
-    `stream.fold` becomes val, the others train."""
+    """`5 by person`: cut all clips with known labels into 5 folds, so that no person (camera, setup ...) is in two of
+    them. The fold `stream.fold` becomes val, the others train."""
     leave_one_out: str | None = None
     """`person`: the same with a fold for each person, in the order of their numbers."""
     fraction: Annotated[float, Interval(gt=0, le=1)] = 1.0
@@ -72,6 +78,11 @@ class View:
             raise ValueError(f"view: {' and '.join(given)} each decide the splits, give one of them")
         if self.folds is not None and (not _FOLDS.fullmatch(self.folds) or self.fold_rule[0] == 1):
             raise ValueError(f"view.folds must be like '5 by person', with 2 folds or more, got {brief(self.folds)}")
+
+    @property
+    def changes_labels(self) -> bool:
+        """Whether labels or classes are not those of the shards."""
+        return bool(self.labels or self.class_map or self.class_names)
 
     @property
     def fold_rule(self) -> tuple[int, str]:
@@ -108,21 +119,13 @@ def load_view(name: str) -> View:
             raise ValueError(f"{name}: {brief(key)} is no key of a view{hint}")
     view = decode_json(json.dumps(values).encode(), View, name)
     lists: dict[str, str | tuple[str, ...]] = {
-        split: _read_names(path.parent / listed) if isinstance(listed, str) else listed
+        split: _names_of(read_text_file(path.parent / listed)) if isinstance(listed, str) else listed
         for split, listed in view.names.items()
     }
-    return replace(view, names=lists)
+    return replace(view, names=lists, labels=view.labels and str(path.parent / view.labels))
 
 
-def _read_names(path: Path) -> tuple[str, ...]:
-    """The names in a text file, one a line; empty lines and those that begin with # are left out."""
-    try:
-        if path.stat().st_size > MAX_NAMES_BYTES:
-            raise ValueError(f"{path}: a list of names must have {MAX_NAMES_BYTES} bytes or less")
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: not a text of UTF-8, expected a clip's name on each line") from None
+def _names_of(text: str) -> tuple[str, ...]:
+    """One name a line; empty lines and those that begin with # are left out."""
     lines = (line.strip() for line in text.splitlines())
     return tuple(line for line in lines if line and not line.startswith("#"))

@@ -94,7 +94,7 @@ def _evaluate(command: FoldsCommand, fact: str, ranks: Ranks) -> FoldHits:
     tested = TestCommand(shards=command.shards, checkpoint=path, stream=command.stream, model=command.model)
     predictions, stream = predictions_of(tested, ranks)
     index = stream.index
-    column = command.stream.clips(stream.manifest, index).facts.column(fact)
+    column = stream.view.facts.column(fact)
     groups = column[[index.row_of_key[key] for key in predictions.keys]]
     labels = predictions.labels
     tables = score_tables(predictions.logits)

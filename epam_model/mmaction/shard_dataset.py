@@ -54,10 +54,10 @@ class ShardDataset(BaseDataset):
         self.settings = _settings(stream or {})
         self.manifest = load_manifest(self.root)
         index = load_index(self.root, self.manifest)
-        clips = self.settings.clips(self.manifest, index).rows
-        if split not in clips:
-            raise ValueError(f"{root}: split {split!r} has no sample; there are {', '.join(clips)}")
-        self._rows = clips[split]
+        view = self.settings.clips(self.manifest, index)
+        if split not in view.rows:
+            raise ValueError(f"{root}: split {split!r} has no sample; there are {', '.join(view.rows)}")
+        self.manifest, index, self._rows = view.manifest, view.index, view.rows[split]
         self._fully_initialized = True  # what BaseDataset asks before most of its methods
         self._reader = ClipReader(self.root, self.manifest, index, self.settings, training=not test_mode)
         self._metainfo = {"classes": list(self.manifest.classes)}

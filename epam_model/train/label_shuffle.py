@@ -48,7 +48,7 @@ def training_labels(stream: Stream, settings: TrainSettings) -> dict[str, int]:
         ValueError: a training clip has no label, or no evaluation clip has one.
     """
     shards, manifest, index = stream.root, stream.manifest, stream.index
-    clips = stream.settings.clips(manifest, index).rows
+    clips = stream.view.rows
     train, val = clips["train"], clips.get("val", clips["train"][:0])
     hidden = index.keys[train[index.label[train] < 0]]
     if len(hidden):

@@ -6,12 +6,13 @@ from contextlib import suppress
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from epam_data.schema import ALL
-from epam_data.shards.index import Index, load_index
+from epam_data.shards.index import Index
 from epam_data.shards.manifest import Manifest
 from epam_data.stream.damage import Damage, DamageError
 from epam_data.stream.loading.clip_reader import ClipReader
@@ -22,17 +23,20 @@ from epam_data.stream.order.order import EpochOrder, evaluation_positions, evalu
 from epam_data.stream.order.runs import Runs
 from epam_data.stream.settings import StreamSettings
 
+if TYPE_CHECKING:
+    from epam_data.views.resolve import ResolvedView  # workers need none of its code
+
 MAX_STAND_INS = 1000
 """Replacements to try for a damaged sample. If this many are damaged too, something else is wrong."""
 
 
 class StepReader:
-    """Reads the batches of one rank; takes the arguments of `Stream`. Picklable."""
+    """Reads the batches of one rank; takes the arguments of `Stream`, and its view. Picklable."""
 
     def __init__(
         self,
         root: Path | str,
-        manifest: Manifest,
+        view: ResolvedView,
         *,
         split: str,
         settings: StreamSettings,
@@ -42,12 +46,7 @@ class StepReader:
         world: int,
     ) -> None:
         self.settings, self.training, self.seed, self.rank, self.world = settings, training, seed, rank, world
-        index = load_index(root, manifest)
-        try:
-            view = settings.clips(manifest, index)
-        except ValueError as error:
-            raise ValueError(f"{root}: {error}") from error
-        self.view_sha256 = view.sha256 if settings.view else ""
+        manifest, index = view.manifest, view.index
         rows = view.rows.get(split, np.empty(0, np.int64))
         self._rows = Runs(rows)
         # The shards of the split, with the samples that are used. All of an order is computed on these.

@@ -109,6 +109,24 @@ def test_labels_batches_and_balance_are_those_of_the_view(builds: dict[str, Path
         assert all(key[5:8] in ("002", "003") for key in batch.keys)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_labels_are_a_layer(builds: dict[str, Path], tmp_path: Path, workers: int) -> None:
+    """Of the classes 0 (drink water) and 8 (standing up), in any process."""
+    path, rising = tmp_path / "view.yaml", "standing up (from sitting position)"
+    (tmp_path / "labels.csv").write_text("name,label\nS001C002P001R001A009,drink\n")
+    classes = dict.fromkeys(load_manifest(builds["all"]).classes) | {"drink water": "drink", rising: "rise"}
+    rules = {"labels": "labels.csv", "class_map": classes, "class_names": ["rise", "drink"]}
+    path.write_text(json.dumps({**rules, "where": [{"fact": "camera", "any_of": [2]}]}))
+    settings = replace(CLIPS, view=str(path), workers=workers, batch_size=1, balance="class")
+    with Stream(builds["xview"], split="train", settings=settings, training=True) as stream:
+        assert stream.manifest.classes == ("rise", "drink") and stream.manifest.groups == ()
+        batches = [batch for epoch in range(4) for batch in stream.epoch(epoch)]
+        found = {batch.keys[0]: int(batch.label[0]) for batch in batches}
+        assert all(batch.coarse_label[0] == -1 for batch in batches)
+    assert found["S001C002P001R001A009"] == 1 and found["S001C002P002R001A009"] == 0
+    assert {key for key, label in found.items() if label == 0} == {"S001C002P002R001A009"} and len(found) == 7
+
+
 def test_a_position_is_of_a_view(builds: dict[str, Path], tmp_path: Path) -> None:
     path = tmp_path / "view.yaml"
     path.write_text("leave_one_out: camera\n")
@@ -188,6 +206,7 @@ def test_no_video_is_opened_and_no_shard_is_written(builds: dict[str, Path]) -> 
 @pytest.mark.parametrize("text", re.findall(r"^```yaml\n(.*?)^```", VIEWS.read_text("utf-8"), re.MULTILINE | re.DOTALL))
 def test_examples_of_the_document(builds: dict[str, Path], tmp_path: Path, text: str) -> None:
     (tmp_path / "view.yaml").write_text(text)
+    (tmp_path / "labels.csv").write_text("name,label\nS001C001P001R001A001,sitting\nS001C001P002R001A009,standing\n")
     clips = replace(CLIPS, view=str(tmp_path / "view.yaml"), batch_size=1)
     for split in ("train", "val"):
         stream = Stream(builds["all"], split=split, settings=clips, training=split == "train")

@@ -1,5 +1,7 @@
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,6 +39,12 @@ def test_a_file_has_the_keys_of_a_view(tmp_path: Path):
     )
 
 
+@pytest.mark.parametrize("classes", ["groups", {"walk": "move", "run": "move", "other": None}])
+def test_a_class_map_is_by_name_or_by_group(tmp_path: Path, classes: Any):
+    view = load_view(written(tmp_path, json.dumps({"class_map": classes, "labels": "sub/labels.csv"})))
+    assert view == View(class_map=classes, labels=str(tmp_path / "sub" / "labels.csv")) and view.changes_labels
+
+
 def test_lists_of_names_are_read_beside_the_view(tmp_path: Path):
     (tmp_path / "lists").mkdir()
     (tmp_path / "lists" / "train.txt").write_text("# mine\nb-1\n\n  a-2 \n")
@@ -61,7 +69,7 @@ def test_the_rule_of_folds(values: dict, rule: tuple[int, str]):
     ("text", "message"),
     [
         ("fold: 5 by person", "'fold' is no key of a view; did you mean folds?"),
-        ("xyz: 1", "'xyz' is no key of a view; the keys are protocol, names, classes, where, folds, leave_one_out, "),
+        ("xyz: 1", "'xyz' is no key of a view; the keys are labels, class_map, class_names, protocol, names, "),
         ("[1]", "a view must be keys and values, got [1]"),
         ("folds: five", "view.folds must be like '5 by person', with 2 folds or more, got 'five'"),
         ("folds: 1 by person", "view.folds must be like '5 by person', with 2 folds or more, got '1 by person'"),
@@ -85,7 +93,7 @@ def test_what_is_wrong_is_named_with_the_file(tmp_path: Path, text: str, message
     ("content", "message"),
     [
         (None, "cannot be read (No such file or directory)"),
-        (b"\xff\xfe", "not a text of UTF-8, expected a clip's name"),
+        (b"\xff\xfe", "not a text of UTF-8 (byte 0)"),
     ],
 )
 def test_a_list_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None, message: str):

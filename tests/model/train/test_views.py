@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from epam_data.shards.manifest import load_manifest
 from epam_data.stream import Stream, StreamSettings
+from epam_model.cli import main
 from epam_model.evaluate.restore import warn_of_another_view
 from epam_model.weights.checkpoint import Checkpoint, load_checkpoint
 from tests.model.tiny import STREAM, tiny_trainer
@@ -50,3 +52,21 @@ def test_a_test_on_another_view_is_told(shards: Path, tmp_path: Path, caplog: py
     of_this = replace(checkpoint, shards={"view_sha256": stream.view_sha256})
     warn_of_another_view(of_this, "best.pt", stream)
     assert not caplog.records
+
+
+def test_a_network_has_the_classes_of_the_view(shards: Path, tmp_path: Path) -> None:
+    """By the command line: as many scores as classes, and the checkpoint fits shards in this view only."""
+    manifest = load_manifest(shards)
+    merged = dict.fromkeys(manifest.classes[:6], "moving") | dict.fromkeys(manifest.classes[1:3], "resting")
+    (tmp_path / "view.yaml").write_text(json.dumps({"class_map": merged}))
+    (tmp_path / "tiny.yaml").write_text(
+        "stream: {batch_size: 7, rgb_frames: 2, pose_frames: 4, workers: 0}\n"
+        "train: {epochs: 1, warmup_epochs: 0.5, device: cpu, num_threads: 1}\n"
+    )
+    words = [str(tmp_path / "tiny.yaml"), "--shards", str(shards), "--stream.view", str(tmp_path / "view.yaml")]
+    assert main(["train", *words, "--out", str(tmp_path / "run"), "--report", "false"]) == 0
+    best = load_checkpoint(tmp_path / "run" / "best.pt")
+    expected = ["moving", "resting", *manifest.classes[6:]]
+    assert best.shards["classes"] == expected
+    assert main(["test", *words, "--checkpoint", str(tmp_path / "run" / "best.pt")]) == 0
+    assert main(["test", *words[:3], "--checkpoint", str(tmp_path / "run" / "best.pt")]) == 2
