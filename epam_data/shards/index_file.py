@@ -112,9 +112,7 @@ class OpenColumns:
         values: dict[str, Any] = {}
         for name, (dtype, shape) in COLUMNS.items():
             size = ROW_BYTES[name]
-            data = read_exactly(
-                self._descriptor, self._file.offsets[name] + number * size, size, what=self._file.what
-            )
+            data = read_exactly(self._descriptor, self._file.offsets[name] + number * size, size, what=self._file.what)
             values[name] = np.frombuffer(data, dtype).reshape(shape).tolist()
         return values
 

@@ -24,12 +24,12 @@ class Cuda:
         self.flags: list[int] = []
         self.unlocked_mapped: list[bool] = []
 
-    def cudaHostRegister(self, address: int, num_bytes: int, flags: int) -> int:  # noqa: N802
+    def cudaHostRegister(self, address: int, num_bytes: int, flags: int) -> int:
         self.locked[address] = num_bytes
         self.flags.append(flags)
         return self.answers[0]
 
-    def cudaHostUnregister(self, address: int) -> int:  # noqa: N802
+    def cudaHostUnregister(self, address: int) -> int:
         self.unlocked_mapped.append(is_mapped(address))
         del self.locked[address]
         return self.answers[1]
@@ -93,7 +93,9 @@ def test_slots_are_unlocked_while_they_are_mapped(people_shards: Path, monkeypat
     assert cuda.unlocked_mapped == [True]
 
 
-def test_an_unlocking_that_fails_is_told(people_shards: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+def test_an_unlocking_that_fails_is_told(
+    people_shards: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
     with_cuda(monkeypatch, unregister=713)
     with pinned(people_shards) as stream:
         next(iter(stream))
@@ -139,7 +141,9 @@ def test_a_refused_lock_costs_one_warning(
     assert cuda.unlocked_mapped == []
 
 
-def test_without_a_gpu_batches_are_plain(people_shards: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+def test_without_a_gpu_batches_are_plain(
+    people_shards: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
     def no_cuda() -> object:
         raise AssertionError("Torch not compiled with CUDA enabled")
 
