@@ -36,7 +36,7 @@ RGBPOSE_SHAPES = {"cuda": ((4, 3, 2, 64, 64), (4, 17, 8, 16, 16)), "cpu": ((3, 3
 EXACT = 1e-9
 """Largest distance between two computations in float64."""
 
-SINGLE = {"logits": 1e-3, "loss": 1e-3, "gradients": 5e-2, "statistics": 1e-3}
+SINGLE = {"logits": 1e-3, "loss": 1e-3, "gradients": 1e-1, "statistics": 1e-3}
 """The same from float32 to float64; some gradients jump where two values are almost equal, as in a maximum."""
 
 
