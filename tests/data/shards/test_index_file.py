@@ -229,12 +229,12 @@ def test_an_index_that_is_cut_short_later_is_an_error_and_no_crash(tmp_path: Pat
 def test_the_file_of_another_process_is_closed_with_its_index(tmp_path: Path) -> None:
     (tmp_path / INDEX).write_bytes(index_bytes(SHARDS))
     data = pickle.dumps(load_index(tmp_path))
-    before = len(os.listdir("/dev/fd"))
+    before = len(list(Path("/dev/fd").iterdir()))
     for _ in range(5):
         copy: Index = pickle.loads(data)
         assert copy.row(0) == SHARDS[0].rows[0]
         del copy
-    assert len(os.listdir("/dev/fd")) == before
+    assert len(list(Path("/dev/fd").iterdir())) == before
 
 
 def test_a_file_that_took_its_place_is_refused(tmp_path: Path) -> None:
