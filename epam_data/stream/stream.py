@@ -8,15 +8,17 @@ from typing import Any
 
 from torch import distributed as dist
 
-from epam_data.shards.index import Index
+from epam_data.shards.index import Index, load_index
 from epam_data.shards.manifest import load_manifest
-from epam_data.stream.batch import Batch, page_lock
+from epam_data.stream.batch import Batch
 from epam_data.stream.damage import Damage
 from epam_data.stream.launch import find_launch
 from epam_data.stream.loading.loader import SlotLoader
 from epam_data.stream.loading.step_reader import StepReader
+from epam_data.stream.page_lock import page_lock, tell_refused, wait_for_copies
 from epam_data.stream.settings import StreamSettings
 from epam_data.system.remote import is_url
+from epam_data.views.resolve import ResolvedView
 
 
 class Stream:
@@ -38,9 +40,11 @@ class Stream:
         rank: of this process, 0 ... world - 1. None, together with `world`: as `torch.distributed` says if it is
             initialised, else the variables of torchrun or srun, else 0 of 1.
         world: number of ranks.
-        pin_memory: page-lock the batches, for a GPU.
+        pin_memory: page-lock the batches, for a GPU. If CUDA refuses, a warning says so, and they are plain memory.
 
     Attributes:
+        view: the clips of each split, and their labels.
+        manifest: of the shards, with the classes of the view.
         damage: with `on_damage: skip`, the damaged samples among the last epoch's batches of this rank.
 
     Raises:
@@ -63,10 +67,10 @@ class Stream:
         self.root, self.split, self.settings = root if is_url(root) else Path(root).absolute(), split, settings
         self.training, self.seed = training, seed
         self.rank, self.world = _rank_and_world(rank, world)
-        self.manifest = load_manifest(self.root)
+        self.view = self._resolve_view()
         self._reader = StepReader(
             self.root,
-            self.manifest,
+            self.view,
             split=split,
             settings=settings,
             training=training,
@@ -74,11 +78,20 @@ class Stream:
             rank=self.rank,
             world=self.world,
         )
+        self.manifest = self.view.manifest
         self._pin_memory = pin_memory
         self.damage: list[Damage] = []
         self._epoch, self._consumed, self._is_restored = 0, 0, False
         self._opened: SlotLoader | None = None
         self._running: object = None
+
+    def _resolve_view(self) -> ResolvedView:
+        manifest = load_manifest(self.root)
+        index = load_index(self.root, manifest)
+        try:
+            return self.settings.clips(manifest, index)
+        except ValueError as error:
+            raise ValueError(f"{self.root}: {error}") from error
 
     def __getstate__(self) -> dict[str, Any]:  # another process starts its own loader
         return {**self.__dict__, "_opened": None, "_running": None}
@@ -93,6 +106,11 @@ class Stream:
     def index(self) -> Index:
         """Location and labels of the samples of all splits."""
         return self._reader.index
+
+    @property
+    def view_sha256(self) -> str:
+        """Of the clips of `stream.view`, see `ResolvedView.sha256`; empty without a view."""
+        return self.view.sha256 if self.settings.view else ""
 
     @property
     def clip_sizes_px(self) -> tuple[int, int]:
@@ -153,6 +171,7 @@ class Stream:
             **order,
             "class_weights": list(settings.class_weights) if self.training else None,
             "index_sha256": self.manifest.index_sha256,
+            **({"view_sha256": self.view_sha256} if self.settings.view else {}),
         }
 
     def epoch(self, epoch: int = 0, *, consumed: int = 0) -> Iterator[Batch]:
@@ -188,10 +207,20 @@ class Stream:
                 continue
             batch = Batch.of(keys, arrays, self.clip_sizes_px)
             del arrays  # only the batch keeps the memory alive
-            yield batch.pin_memory() if self._pin_memory and not self.settings.workers else batch
+            yield self._page_locked(batch)
             del batch
         if self._running is running:
             self._epoch, self._consumed = epoch + 1, 0
+
+    def _page_locked(self, batch: Batch) -> Batch:
+        """The batch in page-locked memory, if that is wanted and possible; the slots of workers already are."""
+        if self._pin_memory and not self.settings.workers:
+            try:
+                return batch.pin_memory()
+            except (RuntimeError, AssertionError) as error:
+                self._pin_memory = False
+                tell_refused(str(error))
+        return batch
 
     def _check_consumed(self, consumed: int) -> None:
         batch_size = self.settings.batch_size
@@ -206,8 +235,12 @@ class Stream:
         return Batch.of(keys, arrays, self.clip_sizes_px)
 
     def close(self) -> None:
-        """End the loader's processes and close the shards; another epoch opens them again. All ends with the stream."""
+        """End the loader's processes and close the shards; another epoch opens them again. All ends with the stream.
+
+        Batches stay valid, but are no longer page-locked.
+        """
         if self._opened is not None:
+            wait_for_copies()
             self._opened.close()
             self._opened = None
         self._reader.close()

@@ -30,7 +30,7 @@ from epam_data.readers.ntu60 import missing_skeletons
 from epam_data.samples.settings import PrepareSettings
 from epam_data.schema import Clip
 from epam_data.shards.index import load_index
-from epam_data.shards.layout import MANIFEST, PROBLEMS
+from epam_data.shards.layout import INDEX, MANIFEST, PROBLEMS
 from epam_data.shards.manifest import load_manifest
 from epam_data.shards.reader import read_shard
 from epam_data.shards.settings import ShardSettings
@@ -343,7 +343,9 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Broken, BuildRepor
     video.unlink()
     os.mkfifo(video)  # it would block whoever opens it
     longer = {"keypoint": np.tile(person(15, seed=13), (1, 2, 1, 1)), "keypoint_score": None}
-    clips.add(13, "the video gives 20 frames, the skeleton has 30; the first 20 are used", action="mended", **longer)
+    clips.add(
+        13, "NAME: the video gives 20 frames, the skeleton has 30; the first 20 are used", action="mended", **longer
+    )
     clips.add(14, "NAME: the name says label 13, the annotation says 5", label=5)
     clips.add(
         15,
@@ -565,10 +567,21 @@ def test_a_protocol_without_a_clip_is_refused(small_raw: Path, tmp_path: Path) -
 
 
 def test_a_split_whose_clips_all_fail_makes_an_empty_shard(small_raw: Path, tmp_path: Path) -> None:
-    raw = RawSettings(videos=tmp_path, skeletons=small_raw / "skeletons.pkl", protocol="xsub")
+    videos = Path(shutil.copytree(small_raw / "videos", tmp_path / "videos"))
+    max(videos.iterdir()).unlink()  # the only clip of val
+    raw = RawSettings(videos=videos, skeletons=small_raw / "skeletons.pkl", protocol="xsub")
     report = build(small_plan(small_raw, tmp_path / "out", raw=raw))
-    assert (report.num_samples, report.num_skipped, report.num_shards) == (0, 6, 4)
-    assert len(load_index(tmp_path / "out")) == 0
+    assert (report.num_samples, report.num_skipped, report.num_shards) == (5, 1, 4)
+    assert len(load_index(tmp_path / "out")) == 5
+
+
+def test_without_a_clip_there_is_no_data_set(small_raw: Path, tmp_path: Path) -> None:
+    raw, out = RawSettings(videos=tmp_path, skeletons=small_raw / "skeletons.pkl", protocol="xsub"), tmp_path / "out"
+    for _ in range(2):  # also when all shards are there already
+        report = build(small_plan(small_raw, out, raw=raw))
+        assert (report.num_samples, report.num_skipped, report.num_shards) == (0, 6, 4)
+        assert not (out / MANIFEST).exists() and not (out / INDEX).exists()
+        assert (out / PROBLEMS).read_text().count("no video found") == 6
 
 
 # Clips that all fail
