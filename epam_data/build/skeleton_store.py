@@ -78,13 +78,15 @@ def _reserve(folder: Path, num_bytes: int) -> None:
 
 def stored_sources(path: Path) -> dict[str, str] | None:
     """Names and hashes of the source files of a store; None if there is no readable store."""
+    if not path.is_file():  # a pipe would keep us waiting
+        return None
     try:
         with h5py.File(path, "r") as file:
             if file.attrs["format"] != _FORMAT:
                 return None
             sources: dict[str, str] = json.loads(file.attrs["sources"])
             return sources
-    except (OSError, KeyError):
+    except (OSError, KeyError, ValueError):
         return None
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from epam_data.build.receipts import ShardResult
+from epam_data.system.file_reads import IrregularFileError, read_small
 from epam_data.system.files import atomic_write_bytes
 from epam_data.system.progress import OnProgress
 from epam_data.system.typed_json import decode_json
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _NOTE_EVERY_SECONDS = 1.0
 _TASKS = "tasks.json"
+_MAX_NOTE_BYTES, _MAX_TASKS_BYTES = 4096, 128 << 20  # the latter for a million shards
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,8 @@ class ShardNotes:
         counts = {}
         for path in self._folder.glob("[!.]*"):
             try:
-                counts[path.name] = decode_json(path.read_bytes(), Count, str(path))
-            except (FileNotFoundError, ValueError):  # just removed, or cut off by a full disk
+                counts[path.name] = decode_json(read_small(path, _MAX_NOTE_BYTES), Count, str(path))
+            except (FileNotFoundError, IrregularFileError, ValueError):  # removed, no note, or cut off by a full disk
                 continue
         return counts
 
@@ -94,10 +96,11 @@ def read_tasks(work_folder: Path) -> dict[str, tuple[int, str]]:
     """The shards to build: name -> (clips, fingerprint).
 
     Raises:
-        ValueError: no build was started here, or the file is damaged.
+        ValueError: no build was started here, or the file is damaged or too large.
+        IrregularFileError: it is no regular file.
     """
     try:
-        noted = (work_folder / _TASKS).read_bytes()
+        noted = read_small(work_folder / _TASKS, _MAX_TASKS_BYTES)
     except FileNotFoundError:
         raise ValueError(f"{work_folder}: no {_TASKS} found; no build was started here") from None
     return decode_json(noted, dict[str, tuple[int, str]], str(work_folder / _TASKS))

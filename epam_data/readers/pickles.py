@@ -9,6 +9,7 @@ read in a process with limits, see `epam_data.readers.limits`.
 from __future__ import annotations
 
 import math
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from epam_data.readers.file_kind import START_BYTES, other_kind
+from epam_data.system.file_reads import IrregularFileError, open_regular
 from epam_data.system.printable import printable
 
 _KINDS = "biufcSUmM"  # fixed-size numbers and times, and strings of fixed length
@@ -233,27 +236,41 @@ class _DataUnpickler(pickle.Unpickler):
             shown = printable(f"{module[:60]}.{name[:60]}")
             raise _RefusedGlobal(
                 f"{self.source}: refused the global {shown}; a skeleton pickle may hold "
-                "arrays, numbers, strings and builtin containers only"
+                f"arrays, numbers, strings and builtin containers only{_hint(module)}"
             ) from None
+
+
+def _hint(module: str) -> str:
+    """What to do about a type that skeleton files often have."""
+    return ": save tensors as arrays, tensor.numpy()" if module.partition(".")[0] == "torch" else ""
 
 
 def load_pickle(path: Path) -> Any:
     """The content of a pickle, without running any code from it.
 
     Raises:
-        ValueError: the file names a global that is not allowed, is not a complete pickle, or is more than one.
+        ValueError: the file names a global that is not allowed, is not a complete pickle, or is more than one; it is no
+            regular file, or a file of another kind, which is named.
     """
     try:
-        with path.open("rb") as file:
-            content = _DataUnpickler(file, path.name).load()
-            rest = file.read(1)
+        with os.fdopen(open_regular(path), "rb") as file:
+            try:
+                content = _DataUnpickler(file, path.name).load()
+                fault = "the pickle is followed by other data; save one object in a file" if file.read(1) else None
+            except (_RefusedGlobal, OSError):
+                raise
+            except Exception as error:  # damaged bytes may call any method of a value, with any argument
+                content, fault = None, _fault(error)
+            if fault is None:
+                return content
+            file.seek(0)
+            kind = other_kind(file.read(START_BYTES))
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file, expected a skeleton pickle") from None
-    except (_RefusedGlobal, OSError):
-        raise
-    except Exception as error:  # damaged bytes may call any method of a value, with any argument
-        why = printable(" ".join(str(error).split()) or type(error).__name__)
-        raise ValueError(f"{path.name}: not a complete pickle ({why})") from error
-    if rest:
-        raise ValueError(f"{path.name}: the pickle is followed by other data; save one object in a file")
-    return content
+    except IrregularFileError as error:
+        raise ValueError(f"{path}: {str(error.strerror).lower()}, expected a skeleton pickle") from None
+    raise ValueError(f"{path.name}: {fault if kind is None else f'not a skeleton pickle but {kind}'}")
+
+
+def _fault(error: Exception) -> str:
+    return f"not a complete pickle ({printable(' '.join(str(error).split()) or type(error).__name__)})"

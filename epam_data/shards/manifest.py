@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -15,7 +14,7 @@ from epam_data.shards.codec import ROLES, USUAL_CODECS, MemberCodecs
 from epam_data.shards.layout import BLOCK, MANIFEST, ShardSummary
 from epam_data.shards.settings import ShardSettings
 from epam_data.skeleton import LAYOUTS, SkeletonLayout
-from epam_data.system.file_reads import open_regular
+from epam_data.system.file_reads import read_small
 from epam_data.system.printable import brief
 from epam_data.system.remote import RemoteFolder, is_url
 from epam_data.system.typed_json import decode_json
@@ -192,10 +191,6 @@ def read_small_file(root: Path | str, name: str, max_bytes: int) -> bytes | None
     if is_url(root):
         return RemoteFolder(str(root), attempts=READ_ATTEMPTS).read(name, max_bytes)
     try:
-        with os.fdopen(open_regular(Path(root) / name), "rb") as file:
-            data = file.read(max_bytes + 1)
+        return read_small(f"{root}/{name}", max_bytes)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    if len(data) > max_bytes:
-        raise ValueError(f"{root}/{name}: is larger than {max_bytes} bytes, the most that is read")
-    return data

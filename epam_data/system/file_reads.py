@@ -44,6 +44,20 @@ def open_regular(path: Path | str, what: str = "") -> int:
     return descriptor
 
 
+def read_small(path: Path | str, max_bytes: int) -> bytes:
+    """The content of a regular file, if it has no more than `max_bytes`.
+
+    Raises:
+        ValueError: it is larger.
+        OSError: as `open_regular`.
+    """
+    with os.fdopen(open_regular(path), "rb") as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise ValueError(f"{path}: is larger than {max_bytes} bytes, the most that is read")
+    return data
+
+
 def disable_readahead(descriptor: int) -> None:
     """Turn off the kernel's readahead for a file that is read at random offsets."""
     if _HAS_FADVISE:

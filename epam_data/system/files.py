@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from epam_data.system.file_reads import open_regular
 from epam_data.system.progress import volume
 
 PARTIAL = ".partial"
@@ -85,8 +86,8 @@ def sync_folder(folder: Path) -> None:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits."""
-    with path.open("rb") as file:
+    """SHA-256 of a regular file, as hexadecimal digits."""
+    with os.fdopen(open_regular(path), "rb") as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):
             digest.update(block)

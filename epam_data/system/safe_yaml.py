@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import os
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from epam_data.system.file_reads import open_regular
 
 MAX_BYTES = 1_000_000
 """Largest file."""
@@ -31,9 +34,9 @@ def load_yaml_file(path: Path, what: str = "") -> Any:
     Raises:
         ValueError: it is too large, not UTF-8, no YAML, holds a key twice or a tag, or is nested too deeply; names the
             line where that is known.
-        OSError: it cannot be read.
+        OSError: it cannot be read, or is not a regular file.
     """
-    with path.open("rb") as file:
+    with os.fdopen(open_regular(path), "rb") as file:
         data = file.read(MAX_BYTES + 1)
     return load_yaml(_decode(data, what or str(path)), what or str(path))
 

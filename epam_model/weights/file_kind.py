@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import zipfile
 from pathlib import Path
 
@@ -28,6 +29,8 @@ _KINDS = (
 
 def other_kind(path: Path) -> str | None:
     """What a file is instead of a checkpoint, in words; None: it may be one."""
+    if not stat.S_ISREG(mode := path.stat().st_mode):  # not opened: a pipe would keep us waiting
+        return "a folder: name a checkpoint in it" if stat.S_ISDIR(mode) else "a pipe or a device, expected a file"
     with path.open("rb") as file:
         start = file.read(512)
     if not start:

@@ -60,7 +60,12 @@ def tensor_fault(value: Tensor) -> str | None:
         return "a tensor without numbers, of quantised or of complex numbers, expected real ones"
     if value.numel() * value.element_size() > value.untyped_storage().nbytes():
         return f"a tensor of {tuple(value.shape)} that repeats fewer numbers than it has"
-    if value.is_floating_point() and not value.isfinite().all():
+    try:
+        torch.empty(1, dtype=value.dtype).double()
+    except NotImplementedError:  # numbers of fewer than 8 bits
+        return f"of {value.dtype}, which cannot be converted to float32"
+    numbers = value.float() if value.element_size() == 1 else value  # `isfinite` does not know float8
+    if value.is_floating_point() and not numbers.isfinite().all():
         return "not finite: it holds NaN or infinity"
     return None
 
@@ -85,7 +90,8 @@ def read_weight_file(path: Path) -> dict[str, Any]:
             raise ValueError(
                 f"{path}: refused, its pickle uses {found[1]} and could run code; save only the state dict"
             ) from None
-        raise DamagedCheckpointError(f"{path}: not a readable checkpoint ({type(error).__name__})") from error
+        why = (isinstance(error, OSError) and error.strerror) or type(error).__name__
+        raise DamagedCheckpointError(f"{path}: not a readable checkpoint ({why})") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path}: a checkpoint must contain a dict, got {type(values).__name__}")
     return values

@@ -335,7 +335,9 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Broken, BuildRepor
     clips.add(11, "NAME: no person, got 0 persons and 20 frames", **nobody)
     video = clips.add(12, "NAME: the video gives 8 frames, the skeleton has 20; at least 50% must overlap")
     video.write_bytes(cut_avi(video.read_bytes(), 8))
-    video = clips.add(18, "NAME: the video gives 14 frames, the skeleton has 20; the first 14 are used", action="mended")
+    video = clips.add(
+        18, "NAME: the video gives 14 frames, the skeleton has 20; the first 14 are used", action="mended"
+    )
     video.write_bytes(cut_avi(video.read_bytes(), 14))
     video = clips.add(19, r"NAME_rgb\.avi: decoding failed \(.*\)")
     video.write_bytes(cut_avi(video.read_bytes(), 14)[:-60])  # inside a frame

@@ -1,3 +1,4 @@
+import os
 import re
 import time
 from pathlib import Path
@@ -55,6 +56,28 @@ def test_a_cut_note_is_passed_over(tmp_path: Path):
     notes.write("train-000000", Count(clips=1))
     (tmp_path / "progress" / "train-000001").write_text('{"clips":')
     assert list(notes.read()) == ["train-000000"]
+
+
+def test_what_is_no_note_is_passed_over(tmp_path: Path):
+    """A folder of shards may come from a stranger, with its work folder."""
+    notes = ShardNotes(tmp_path)
+    notes.write("train-000000", Count(clips=1))
+    os.mkfifo(tmp_path / "progress" / "train-000001")  # it would block whoever opens it
+    (tmp_path / "progress" / "train-000002").symlink_to("/dev/zero")
+    (tmp_path / "progress" / "train-000003").mkdir()
+    (tmp_path / "progress" / "train-000004").write_text('{"clips": 1}' + " " * 5000)
+    assert list(notes.read()) == ["train-000000"]
+
+
+def test_a_list_of_shards_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write_tasks(tmp_path, [task("train-000000", 2)])
+    monkeypatch.setattr(watch_module, "_MAX_TASKS_BYTES", 10)
+    with pytest.raises(ValueError, match=r"/tasks\.json: is larger than 10 bytes, the most that is read$"):
+        read_tasks(tmp_path)
+    (tmp_path / "tasks.json").unlink()
+    os.mkfifo(tmp_path / "tasks.json")
+    with pytest.raises(OSError, match=r"Not a regular file: '.*/tasks\.json'"):
+        read_tasks(tmp_path)
 
 
 def test_a_note_that_cannot_be_written_stops_nothing(tmp_path: Path):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from epam_data.system.file_reads import IrregularFileError, open_regular, read_exactly
+from epam_data.system.file_reads import IrregularFileError, open_regular, read_exactly, read_small
 
 
 @pytest.fixture
@@ -40,3 +40,10 @@ def test_only_files_are_opened(tmp_path: Path) -> None:
             open_regular(path)
     with pytest.raises(IrregularFileError, match="the index"):
         open_regular(tmp_path, "the index")
+
+
+def test_a_small_file_has_a_limit(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"0123456789")
+    assert read_small(tmp_path / "a", 10) == b"0123456789"
+    with pytest.raises(ValueError, match=r"/a: is larger than 9 bytes, the most that is read$"):
+        read_small(tmp_path / "a", 9)

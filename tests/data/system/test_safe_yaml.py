@@ -1,5 +1,6 @@
 """YAML of strangers: plain values, each key once, bounded, and errors of one line that say where."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -95,3 +96,9 @@ def test_a_byte_order_mark_is_no_key(tmp_path: Path):
     path = tmp_path / "r.yaml"
     path.write_bytes("\ufeffa: 挥手\n".encode())
     assert load_yaml_file(path) == {"a": "挥手"}
+
+
+def test_a_pipe_is_no_recipe(tmp_path: Path):
+    os.mkfifo(tmp_path / "r.yaml")  # it would block whoever opens it
+    with pytest.raises(OSError, match=r"Not a regular file: '.*/r\.yaml'"):
+        load_yaml_file(tmp_path / "r.yaml")

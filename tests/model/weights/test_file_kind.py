@@ -1,6 +1,7 @@
 """Files that are no checkpoints are told in words; archives that torch did not write are refused before they unpack."""
 
 import io
+import os
 import pickle
 import re
 import warnings
@@ -38,6 +39,20 @@ def test_what_a_file_is_instead_is_said(tmp_path: Path, data: bytes, kind: str):
     for read in (read_weight_file, read_state_dict, load_checkpoint):
         with pytest.raises(DamagedCheckpointError, match=rf"^{re.escape(str(path))}: not a checkpoint but {kind}"):
             read(path)
+
+
+def test_only_files_are_opened(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")  # it would block whoever opens it
+    (tmp_path / "zeros").symlink_to("/dev/zero")
+    (tmp_path / "loop").symlink_to("loop")
+    for name, reason in (
+        ("", "not a checkpoint but a folder: name a checkpoint in it"),
+        ("pipe", "not a checkpoint but a pipe or a device, expected a file"),
+        ("zeros", "not a checkpoint but a pipe or a device, expected a file"),
+        ("loop", r"not a readable checkpoint \(Too many levels of symbolic links\)"),
+    ):
+        with pytest.raises(DamagedCheckpointError, match=f"^{re.escape(str(tmp_path / name))}: {reason}$"):
+            load_checkpoint(tmp_path / name)
 
 
 def test_a_checkpoint_may_be_one(tmp_path: Path):

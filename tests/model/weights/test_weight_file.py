@@ -74,13 +74,20 @@ def test_files_that_hold_no_weights_are_refused(tmp_path: Path):
         (torch.zeros(3, dtype=torch.complex64), "a tensor without numbers, of quantised or of complex numbers"),
         (torch.tensor([1.0, float("nan")]), "not finite: it holds NaN or infinity"),
         (torch.tensor([float("inf")], dtype=torch.float16), "not finite"),
+        (torch.tensor([float("inf")]).to(torch.float8_e5m2), "not finite"),
+        (torch.empty(1, dtype=torch.bits8), "of torch.bits8, which cannot be converted to float32"),
     ],
-    ids=["expanded", "sparse", "meta", "complex", "NaN", "infinity"],
+    ids=["expanded", "sparse", "meta", "complex", "NaN", "infinity", "float8", "bits"],
 )
 def test_a_tensor_that_cannot_be_a_weight_is_named(tmp_path: Path, tensor: torch.Tensor, fault: str):
     torch.save({"state_dict": {"good": torch.ones(2), "bad": tensor}}, tmp_path / "w.pth")
     with pytest.raises(ValueError, match=rf"w\.pth: ('bad' is {fault}|not a readable checkpoint)"):
         read_state_dict(tmp_path / "w.pth")
+
+
+def test_numbers_of_8_bits_are_numbers(tmp_path: Path):
+    torch.save({"w": torch.ones(2).to(torch.float8_e4m3fn)}, tmp_path / "w.pth")
+    assert read_state_dict(tmp_path / "w.pth")["w"].float().tolist() == [1, 1]
 
 
 @pytest.mark.parametrize(
