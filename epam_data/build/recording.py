@@ -5,6 +5,7 @@ A model then reads it through the same shards and stream as every other clip.
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ from epam_data.shards.writer import ShardWriter
 
 SPLIT: Split = "test"
 
+_log = logging.getLogger(__name__)
+
 
 @contextmanager
 def recording_shards(video: Path, skeleton: Path, dataset: str, prepare: PrepareSettings) -> Iterator[tuple[Path, str]]:
@@ -41,18 +44,22 @@ def recording_shards(video: Path, skeleton: Path, dataset: str, prepare: Prepare
         dataset: data set whose joints and classes to use, see `find_reader`.
         prepare: settings of the shards that the model was trained on.
 
+    What a build would record as mended is a warning.
+
     Yields:
         The shard directory and the clip's key.
 
     Raises:
         ValueError: no skeleton belongs to the video, or the clip cannot be used; gives the reason.
     """
-    clip = read_recording(video, skeleton)
+    clip, limited = read_recording(video, skeleton)
     with tempfile.TemporaryDirectory(prefix="epam-recording-") as folder:
         root = Path(folder)
         raw = RawSettings(videos=video.parent, skeletons=skeleton)
         plan = BuildPlan(dataset=dataset, raw=raw, prepare=prepare, shard=ShardSettings(), out=root)
-        info, members, _ = make_members(plan, clip)
+        info, members, mended = make_members(plan, clip)
+        for note in filter(None, (limited, mended)):
+            _log.warning("mended: %s: %s", clip.key, note.removeprefix(f"{clip.name}: "))
         with ShardWriter(root, f"{SPLIT}-000000", SPLIT, plan.shard) as writer:
             writer.write_members(info, members)
             shards = [writer.finish()]
@@ -62,8 +69,8 @@ def recording_shards(video: Path, skeleton: Path, dataset: str, prepare: Prepare
         yield root, clip.key
 
 
-def read_recording(video: Path, skeleton: Path) -> Clip:
-    """The clip of one video, its label hidden.
+def read_recording(video: Path, skeleton: Path) -> tuple[Clip, str | None]:
+    """The clip of one video, its label hidden; and a note if its scores were limited, as a build records it.
 
     Args:
         video: the file; a suffix `_rgb` (as in NTU RGB+D) is not part of the clip's name.
@@ -78,15 +85,15 @@ def read_recording(video: Path, skeleton: Path) -> Clip:
     return read_with_limits([skeleton], _read_clip, video, skeleton)
 
 
-def _read_clip(video: Path, skeleton: Path) -> Clip:
+def _read_clip(video: Path, skeleton: Path) -> tuple[Clip, str | None]:
     annotations = _annotations(load_pickle(skeleton), skeleton)
     key = key_from_name(video.stem.removesuffix("_rgb"))
-    named = [each for each in annotations if _is_named(each, key)]
+    named = [each for each in annotations if _is_named(each, {key, video.name})]
     if not named and len(annotations) > 1:
         raise ValueError(f"{skeleton}: none of its {len(annotations)} annotations is named like the video {video.name}")
     annotation = {"frame_dir": key, **(named or annotations)[0]}
-    clip, _ = limit_scores(clip_of(annotation, SPLIT, None))
-    return replace(clip, key=key, video=video)
+    clip, note = limit_scores(clip_of(annotation, SPLIT, None))
+    return replace(clip, key=key, video=video), note
 
 
 def _annotations(content: Any, skeleton: Path) -> list[Any]:
@@ -97,6 +104,6 @@ def _annotations(content: Any, skeleton: Path) -> list[Any]:
     return content
 
 
-def _is_named(annotation: dict[str, Any], key: str) -> bool:
+def _is_named(annotation: dict[str, Any], names: set[str]) -> bool:
     name = annotation.get("frame_dir")
-    return isinstance(name, str) and name.rpartition("/")[2] == key
+    return isinstance(name, str) and name.rpartition("/")[2] in names

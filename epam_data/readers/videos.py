@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -30,13 +30,13 @@ class VideoFinder:
         """The path relative to the root, or None.
 
         Looks for `NAME_rgb.avi`, `NAME_rgb.mp4`, `NAME.avi` and `NAME.mp4` in the folder part of `name`, then in the
-        root.
+        root. A name that has the ending of a video stands for that file, too, or for one with another of ours.
         """
         path = PurePosixPath(name)
         for folder in self._folders(path):
-            for ending in VIDEO_ENDINGS:
-                if path.name + ending in self._listing(folder):
-                    return str(folder / (path.name + ending))
+            for file in _files_of(path.name):
+                if file in self._listing(folder):
+                    return str(folder / file)
         return None
 
     def describe_absence(self, name: str) -> str:
@@ -44,7 +44,7 @@ class VideoFinder:
 
         Looks where `find` does, then everywhere below the root; capital letters and other endings do not matter.
         """
-        path = PurePosixPath(name)
+        path = PurePosixPath(_without_ending(name))
         near = [entry for folder in self._folders(path) for entry in self._alike(folder).get(_plain(path.name), ())]
         for entry in near or self._everywhere.get(_plain(path.name), []):
             is_video = entry.suffix.lower() in (*OTHER_ENDINGS, *VIDEO_ENDINGS)
@@ -84,6 +84,22 @@ class VideoFinder:
             path = self.root / folder
             self._listings[folder] = frozenset(entry.name for entry in path.iterdir()) if path.is_dir() else frozenset()
         return self._listings[folder]
+
+
+def _files_of(name: str) -> Iterator[str]:
+    """The names that the file of a clip may have, the usual ones first."""
+    yield from (name + ending for ending in VIDEO_ENDINGS)
+    plain = _without_ending(name)
+    if plain != name:
+        if name.lower().endswith(VIDEO_ENDINGS):
+            yield name
+        yield from (plain + ending for ending in VIDEO_ENDINGS)
+
+
+def _without_ending(name: str) -> str:
+    """A clip's name without the ending of a video, if it has one."""
+    path = PurePosixPath(name)
+    return str(path.with_suffix("")) if path.suffix.lower() in (*OTHER_ENDINGS, *VIDEO_ENDINGS) else name
 
 
 def _by_plain_name(paths: Iterable[PurePosixPath]) -> dict[str, list[PurePosixPath]]:

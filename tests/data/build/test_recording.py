@@ -46,9 +46,23 @@ def test_the_annotation_is_the_one_that_is_named_like_the_video(raw: Path, tmp_p
     wanted = np.asarray(own["keypoint"])
     nameless = {name: value for name, value in own.items() if name not in ("frame_dir", "label")}
     for content in (annotations, {"annotations": annotations}, own, [nameless], {**own, "frame_dir": "another"}):
-        clip = read_recording(video(raw), write_pickle(tmp_path / "s.pkl", content))
-        assert clip.key == NAME and clip.label is None and clip.video == video(raw)
+        clip, note = read_recording(video(raw), write_pickle(tmp_path / "s.pkl", content))
+        assert note is None and clip.key == NAME and clip.label is None and clip.video == video(raw)
         assert np.array_equal(clip.keypoints, wanted)
+
+
+def test_what_a_build_records_as_mended_is_told(raw: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    annotations = load_pickle(raw / "skeletons.pkl")["annotations"]
+    own = dict(next(each for each in annotations if each["frame_dir"] == NAME))
+    own["frame_dir"] = f"{NAME}_rgb.avi"  # a name with its ending is that of the video, too
+    own["keypoint_score"] = np.asarray(own["keypoint_score"]) * 9
+    own["img_shape"] = own["img_shape"][::-1]
+    skeleton = write_pickle(tmp_path / "s.pkl", [own, *annotations[:1]])
+    with recording_shards(video(raw), skeleton, "ntu60", ntu60_plan(raw, tmp_path).prepare):
+        pass
+    first, second = (record.getMessage() for record in caplog.records)
+    assert first.startswith(f"mended: {NAME}: scores up to ") and first.endswith("were limited to 1")
+    assert second.startswith(f"mended: {NAME}: img_shape")
 
 
 def test_errors(raw: Path, tmp_path: Path):

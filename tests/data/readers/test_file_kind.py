@@ -39,7 +39,7 @@ def zip_file(name: str) -> bytes:
         (b"", "an empty file"),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n",
-            "a pointer of Git LFS, .*: run `git lfs pull`",
+            "a pointer of Git LFS, .*git lfs pull",
         ),
         (b"\n<!DOCTYPE html>\n<html>", "a web page: "),
         (b"<?xml version='1.0'?><Error/>", "an XML document"),
@@ -78,9 +78,7 @@ def test_a_damaged_pickle_is_none_of_them(data: bytes) -> None:
 
 def test_a_tensor_in_a_pickle_is_to_be_saved_as_an_array(tmp_path: Path) -> None:
     (tmp_path / "a.pkl").write_bytes(b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n.")
-    with pytest.raises(
-        ValueError, match=r"refused the global torch\._utils\._rebuild_tensor_v2; .*, tensor\.numpy\(\)$"
-    ):
+    with pytest.raises(ValueError, match=r"refused the global torch\._utils\._reb.*, tensor\.numpy\(\)$"):
         load_pickle(tmp_path / "a.pkl")
     (tmp_path / "a.pkl").write_bytes(b"\x80\x02cos\nsystem\n.")
     with pytest.raises(ValueError, match=r"builtin containers only$"):

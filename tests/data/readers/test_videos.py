@@ -35,6 +35,11 @@ def folder(tmp_path: Path) -> Path:
         ("2024-05-01T10:30:00/t", "2024-05-01T10:30:00/t.mp4"),
         ("c", None),
         ("nowhere/x", "x_rgb.mp4"),
+        ("wave/001.mp4", "wave/001.mp4"),
+        ("wave/001.avi", "wave/001.mp4"),
+        ("wave/001.mov", "wave/001.mp4"),
+        ("x.MP4", "x_rgb.mp4"),
+        ("wave/001.txt", None),
         ("nowhere/y", None),
     ],
 )
@@ -68,6 +73,16 @@ def test_what_lies_there_instead_is_said(tmp_path: Path, lies: str, text: str) -
     finder = VideoFinder(tmp_path)
     assert finder.find("train/clip") is None
     assert finder.describe_absence("train/clip").startswith(text)
+
+
+def test_a_name_with_its_ending_is_told_without(tmp_path: Path) -> None:
+    (tmp_path / "a.mov").touch()
+    finder = VideoFinder(tmp_path)
+    assert finder.find("a.mov") is None
+    assert finder.describe_absence("a.mov") == "a.mov is there: rename or convert it to a.mp4 or a.avi"
+    assert finder.describe_absence("e/b.mp4").startswith(
+        "expected b.avi, b.mp4, or with _rgb before the ending, in e or"
+    )
 
 
 def test_what_lies_near_comes_first(tmp_path: Path) -> None:
