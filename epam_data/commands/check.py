@@ -13,7 +13,7 @@ from typing import Any
 from epam_data.check.check import CheckReport, CheckSettings, check
 from epam_data.recipe import FLAT
 from epam_data.system.executors import ExecutorSettings, on_all_cores
-from epam_data.system.printable import printable_lines
+from epam_data.system.printable import printable
 from epam_data.system.progress import Progress
 
 _MAX_PROBLEMS = 20  # lines on the terminal; --json and the report have all
@@ -79,7 +79,7 @@ def _print_result(command: CheckCommand, report: CheckReport) -> None:
         if len(report.findings) > _MAX_PROBLEMS:
             print(f"... and {len(report.findings) - _MAX_PROBLEMS} more: --json or --report has all")
         for note in report.notes:
-            print(printable_lines(f"note: {note}"))
+            print(printable(f"note: {note}", 1000))
         print(
             f"{len(report.findings)} problems in {report.num_samples} clips; {report.num_deep} in depth, "
             f"{report.num_decoded} with every frame decoded, "

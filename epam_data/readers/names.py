@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from epam_data.schema import MAX_KEY_LENGTH, check_key
+from epam_data.system.printable import printable
 
 MAX_NAME_BYTES = 1024
 """Longest name in UTF-8; a longer one is no name of a file."""
@@ -38,13 +39,20 @@ def check_name(name: object) -> str:
 def key_from_name(name: str) -> str:
     """The shard key of a recording whose key no other recording has: the last part of its name.
 
-    `-` stands for each ASCII character outside `[A-Za-z0-9_-]`. A part with other letters is written in Punycode
-    (RFC 3492, without `xn--`), such as `kpuvs` for 挥手, and then has no two `-` in a row.
+    `-` stands for each ASCII character outside `[A-Za-z0-9_-]`, and `_` for those at the beginning: a key must not look
+    like an option of a command. A part with other letters is written in Punycode (RFC 3492, without `xn--`), such as
+    `kpuvs` for 挥手, and then has no two `-` in a row.
 
     Raises:
         ValueError: the name leaves its folder, is empty, or gives a key over `MAX_KEY_LENGTH` characters.
     """
-    return check_key(_plain(_parts(name)[-1]))
+    key = _plain(_parts(name)[-1])
+    if len(key) > MAX_KEY_LENGTH:
+        raise ValueError(
+            f"{printable(name, 40)}: its key has {len(key)} characters, at most {MAX_KEY_LENGTH}; give the clip a "
+            "shorter frame_dir, and its video the same name"
+        )
+    return check_key(key)
 
 
 def unique_keys(keys: Mapping[str, str], others: Iterable[str] = ()) -> dict[str, str]:
@@ -89,8 +97,10 @@ def _parts(name: str) -> list[str]:
 
 def _plain(part: str) -> str:
     if part.isascii():
-        return re.sub(r"[^A-Za-z0-9_-]", "-", part)
-    return re.sub(r"[^A-Za-z0-9_]+", "-", part.encode("punycode").decode("ascii"))
+        key = re.sub(r"[^A-Za-z0-9_-]", "-", part)
+    else:
+        key = re.sub(r"[^A-Za-z0-9_]+", "-", part.encode("punycode").decode("ascii"))
+    return re.sub("^-+", "_", key)
 
 
 def _path_key(name: str) -> str:

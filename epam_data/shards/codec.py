@@ -95,7 +95,7 @@ def _decode_npy(data: Data, max_bytes: int) -> NDArray[Any]:
         flat = np.frombuffer(data, dtype, offset=start) if num_bytes else np.empty(0, dtype)
         return flat.reshape(shape, order="F" if fortran else "C").copy(order="K")
     except _NPY_ERRORS as error:
-        raise ValueError(f"damaged ({printable(error)})") from error
+        raise ValueError(f"damaged ({printable(error) or type(error).__name__})") from error
 
 
 def _npy_header(data: Data) -> tuple[int, tuple[int, ...], bool, np.dtype[Any]]:
@@ -124,7 +124,7 @@ def _decode_npy_zst(data: Data, max_bytes: int) -> NDArray[np.uint8]:
         # A view of the decompressed bytes: np.load would copy the volume again.
         return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
     except (zstandard.ZstdError, *_NPY_ERRORS) as error:
-        raise ValueError(f"damaged ({printable(error)})") from error
+        raise ValueError(f"damaged ({printable(error) or type(error).__name__})") from error
 
 
 @lru_cache(maxsize=4096)  # NumPy compiles the header as Python source; clips of equal length share it

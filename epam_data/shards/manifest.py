@@ -105,7 +105,7 @@ class Manifest:
         return (json.dumps({"schema": SCHEMA_VERSION, **values}, indent=1, allow_nan=False) + "\n").encode()
 
 
-_MAX_JOINTS = 1000
+_MAX_JOINTS, _MAX_NAME = 1000, 200
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -152,6 +152,10 @@ class _Raw:
 def _check_limits(manifest: Manifest) -> None:
     """Refuse what a stranger's manifest must not contain: names that lead elsewhere, sizes without end."""
     _check_sha256(manifest.index_sha256, "index_sha256")
+    for name in ("dataset", "protocol", "skeleton", "taxonomy"):
+        text = getattr(manifest, name) or ""
+        if len(text) > _MAX_NAME or not text.isprintable():
+            raise ValueError(f"{name} must be {_MAX_NAME} or fewer printable characters, got {brief(text, 80)}")
     last_group = len(manifest.groups) - 1
     for name, group in zip(manifest.classes, manifest.coarse_of, strict=True) if manifest.groups else ():
         if not 0 <= group <= last_group:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,10 @@ def load_yaml(text: str, what: str) -> Any:
         raise ValueError(str(error) if str(error).startswith(what) else f"{what}: {error}") from error
 
 
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_OTHER_BASE = re.compile(r"[-+]?0[0-9_]+|.*:.*")  # 0100 is 64 in YAML 1.1, and 1:30 is 90
+
+
 class _Loader(yaml.SafeLoader):
     """A `SafeLoader` with limits that refuses a key that stands twice: the later value would win in silence."""
 
@@ -82,6 +87,9 @@ class _Loader(yaml.SafeLoader):
         self.depth -= 1
         if isinstance(node, yaml.ScalarNode) and len(node.value) > MAX_CHARACTERS:
             problem = f"a value of {len(node.value)} characters, at most {MAX_CHARACTERS}"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        if isinstance(node, yaml.ScalarNode) and node.tag in _NUMBERS and _OTHER_BASE.fullmatch(node.value):
+            problem = f"{node.value[:40]} would be read to the base 8 or 60; write it in decimal, or in quotes"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
         return node
 

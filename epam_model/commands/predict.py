@@ -16,7 +16,7 @@ from epam_data.show.describe import read_sample
 from epam_data.show.film import write_film
 from epam_data.stream import StreamSettings
 from epam_data.system.checked_fields import check_fields
-from epam_data.system.printable import csv_text, printable_lines
+from epam_data.system.printable import csv_text, printable, printable_lines
 from epam_model.commands.test import TestCommand, predictions_of
 from epam_model.evaluate.metrics import Scores
 from epam_model.evaluate.predict import TOP_CLASSES, Prediction, Predictions, most_probable
@@ -97,7 +97,7 @@ def _predict_video(command: PredictCommand) -> int:
         predictions, shown = predictions_of(_test_of(command, str(shards), SPLIT, stream), ranks)
         manifest = shown.manifest
         lines = [
-            f"{probability:7.2%}  {name}"
+            f"{probability:7.2%}  {printable(name)}"
             for name, probability in most_probable(predictions, manifest.classes, command.scores)[0].top
         ]
         print(printable_lines("\n".join([key, *lines])))
@@ -131,4 +131,4 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
         writer.writerow(["key", "label", *columns])
         for prediction in predictions:
             top = [value for name, share in prediction.top for value in (csv_text(name), f"{share:.6f}")]
-            writer.writerow([prediction.key, csv_text(prediction.label or ""), *top])
+            writer.writerow([csv_text(prediction.key), csv_text(prediction.label or ""), *top])

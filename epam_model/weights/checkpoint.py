@@ -25,6 +25,9 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "best": (float, int, type(None)),
 }
 
+_MOST = {"epoch": 1_000_000, "best_epoch": 1_000_000, "consumed": 2**62, "skipped": 2**62}
+"""Largest counts; `train.epochs` allows no more either."""
+
 _STRUCTURE = ("network", "streams", "attention_type", "interaction", "head")
 """Recipe keys of the section `model` that decide what its weights mean."""
 
@@ -93,6 +96,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     for name, kinds in _KINDS.items():
         if name in values and (not isinstance(values[name], kinds) or isinstance(values[name], bool)):
             raise ValueError(f"{path}: {name} must be a {kinds[0].__name__}, got {type(values[name]).__name__}")
+    for name, most in _MOST.items():
+        if not 0 <= values.get(name, 0) <= most:
+            raise ValueError(f"{path}: {name} must be in 0..{most}, got {brief(values[name], 40)}")
     return Checkpoint(**{name: values[name] for name in Checkpoint.__dataclass_fields__ if name in values})
 
 

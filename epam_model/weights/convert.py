@@ -21,6 +21,8 @@ from epam_model.weights.weight_file import read_state_dict
 
 Value = TypeVar("Value")
 
+_MAX_LISTED, _MAX_NAME = 500, 120  # names of each kind in a table, and characters of one
+
 _UNSAVED = ("coarse_bank.prototypes",)
 """Endings of our names that published checkpoints lack: PCAN's code does not save these tensors."""
 
@@ -74,8 +76,17 @@ class Conversion:
         for kind in ("reshaped", "missing", "unexpected", "misfits", "left_out"):
             entries = misfits if kind == "misfits" else getattr(self, kind)
             lines.append(f"{kind:<11} {len(entries)}")
-            lines += [f"{'':<11} {entry}" for entry in entries]
+            lines += [f"{'':<11} {_shown(entry)}" for entry in entries[:_MAX_LISTED]]
+            if len(entries) > _MAX_LISTED:
+                lines.append(f"{'':<11} and {len(entries) - _MAX_LISTED} more")
         return "\n".join(lines)
+
+
+def _shown(name: str) -> str:
+    """A name from a file, in one line of bounded length: this module must not need `epam_data`."""
+    if len(name) > _MAX_NAME:
+        name = f"{name[:_MAX_NAME]}..."
+    return name if name.isprintable() else name.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def stream_formats(

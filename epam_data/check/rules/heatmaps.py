@@ -145,8 +145,9 @@ def _moment_faults(
     off = np.where(uncut, np.abs(mass - full) - sampling * full - rounding, 0)
     yield from _worst(off, 0, "the mass of a channel is not that of a Gaussian; error beyond rounding:")
     filled = np.maximum(mass, rounding)
-    away = np.maximum(np.abs(mass_x - cx * mass), np.abs(mass_y - cy * mass)) / filled
-    off = np.where(uncut, away - 0.03 - sampling - rounding * 1.5 * sigma / filled, 0)
+    with np.errstate(all="ignore"):  # of a joint that is no number, or a stranger's sigma and scale: a fault if uncut
+        away = np.maximum(np.abs(mass_x - cx * mass), np.abs(mass_y - cy * mass)) / filled
+        off = np.where(uncut, away - 0.03 - sampling - rounding * 1.5 * sigma / filled, 0)
     yield from _worst(off, 0, "the centroid of a channel is off its joint; error in pixels beyond rounding:")
 
 
@@ -180,6 +181,6 @@ def _lacking_at_joints(
 
 def _worst(values: Array, allowed: float, what: str) -> Iterator[str]:
     """A message about the largest of (T, C) values if it exceeds `allowed`."""
-    if values.size and values.max() > allowed:
+    if values.size and not values.max() <= allowed:  # NaN is beyond any limit
         frame, channel = np.unravel_index(values.argmax(), values.shape)
         yield f"{what} {values.max():.4f} at frame {frame}, channel {channel}"

@@ -19,6 +19,10 @@ from epam_data.schema import MAX_KEY_LENGTH, check_key
         ("a/b/c d.e", "c-d-e"),
         ("a\\b", "b"),
         ("a..b", "a--b"),
+        ("-a", "_a"),
+        ("--help", "_help"),
+        ("a/(1) b", "_1--b"),
+        ("-", "_"),
         ("k" * MAX_KEY_LENGTH, "k" * MAX_KEY_LENGTH),
     ],
 )
@@ -42,6 +46,18 @@ def test_a_name_that_leaves_the_folder_is_refused(name: str) -> None:
     message = f"{name!r}: a name must stay inside the video folder, got a path that leaves it"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         key_from_name(name)
+
+
+def test_a_long_name_is_refused_with_what_to_do() -> None:
+    with pytest.raises(
+        ValueError, match=r"^k{40}\.\.\.: its key has 81 characters, at most 80; give the clip a shorter"
+    ):
+        key_from_name("k" * 81)
+
+
+def test_no_key_looks_like_an_option() -> None:
+    keys = keys_of("-a/1", "(a/1", "-1", "x/-1")
+    assert len(set(keys.values())) == 4 and not any(key.startswith("-") for key in keys.values())
 
 
 def test_an_empty_name_is_refused() -> None:

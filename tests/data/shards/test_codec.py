@@ -331,3 +331,12 @@ def test_frames_take_no_memory_that_their_bytes_cannot_fill() -> None:
         ValueError, match=r"^clip-1: rgb\.mjpeg: \d+ bytes cannot be \d+ frames of 60000 pixels square$"
     ):
         decode(members)
+
+
+def test_an_error_without_words_is_named_by_its_kind(monkeypatch: pytest.MonkeyPatch):
+    def fails(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(np.lib.format, "read_magic", fails)
+    with pytest.raises(ValueError, match=r"damaged \(MemoryError\)"):
+        decode(encode(make_sample()))

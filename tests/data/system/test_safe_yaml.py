@@ -102,3 +102,17 @@ def test_a_pipe_is_no_recipe(tmp_path: Path):
     os.mkfifo(tmp_path / "r.yaml")  # it would block whoever opens it
     with pytest.raises(OSError, match=r"Not a regular file: '.*/r\.yaml'"):
         load_yaml_file(tmp_path / "r.yaml")
+
+
+@pytest.mark.parametrize("number", ["0100", "-010", "1:30", "1:30.5", "0_7", "+1:00:00"])
+def test_numbers_of_another_base_are_refused(number: str):
+    """YAML 1.1 reads 0100 as 64, and 1:30 as 90."""
+    message = f"r.yaml: line 2, column 4: not valid YAML ({number} would be read to the base 8 or 60; write"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        load_yaml(f"a: 1\nb: {number}\n", "r.yaml")
+    assert load_yaml(f"b: '{number}'", "r.yaml") == {"b": number}
+
+
+def test_other_numbers_are_as_they_were():
+    read = load_yaml("[0, 10, 0x40, 1_000, 0.5, 00.5, 1e3, '07', a:b]", "r")
+    assert read == [0, 10, 64, 1000, 0.5, 0.5, "1e3", "07", "a:b"]

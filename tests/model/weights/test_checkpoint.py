@@ -238,6 +238,11 @@ def test_a_checkpoint_without_what_it_should_say_is_refused(
         ({"best": "x"}, "best must be a float, got str"),
         ({"skipped": None}, "skipped must be a int, got NoneType"),
         ({"epoch": True}, "epoch must be a int, got bool"),
+        ({"epoch": -5}, r"epoch must be in 0\.\.1000000, got -5"),
+        ({"epoch": 10**9}, r"epoch must be in 0\.\.1000000, got 1000000000"),
+        ({"best_epoch": -1}, r"best_epoch must be in 0\.\.1000000, got -1"),
+        ({"consumed": -1}, r"consumed must be in 0\.\.\d+, got -1"),
+        ({"skipped": 10**30}, r"skipped must be in 0\.\.\d+, got 10+"),
     ],
 )
 def test_a_field_that_need_not_be_there_is_of_its_kind(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

@@ -227,3 +227,11 @@ def test_what_a_file_of_one_stream_lacks_is_the_rest_of_the_network():
         if not name.startswith("backbone.rgb_backbone.") and not name.endswith("num_batches_tracked")
     }
     assert absent and not conversion.absent({name: target[name] for name in conversion.weights})
+
+
+def test_the_table_is_bounded():
+    stream = pose_stream()
+    state = {f"{number}" + "x" * 330 + "\n": torch.zeros(1) for number in range(2000)} | dict(stream.state_dict())
+    table = convert(state, stream.state_dict(), stream_formats("pose", stream.state_dict(), EPAM)).table()
+    assert "unexpected  2000\n" in table and "and 1500 more" in table and len(table) < 100_000
+    assert max(map(len, table.splitlines())) < 200

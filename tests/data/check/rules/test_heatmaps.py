@@ -227,3 +227,13 @@ def test_joints_whose_pixel_is_in_the_heatmap_are_asked_for(axis: int, at: float
     info, keypoints, heatmap = still(*((at, 12) if axis == 0 else (12, at)))
     assert faults(info, keypoints, heatmap) == ""
     assert ("the pixel at a joint is too low by" in faults(info, keypoints, heatmap * 0)) == is_asked
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_joints_that_are_no_numbers_give_no_warning(value: float):
+    info, keypoints = clip()
+    heatmap = drawn(info, keypoints)
+    keypoints = keypoints.astype(np.float32)
+    keypoints[0, 1, 2, :2] = value
+    assert "channel 2" in faults(info, keypoints, heatmap)
