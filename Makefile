@@ -49,6 +49,8 @@ $(MM_STAMP): pyproject.toml constraints-mmaction.txt
 	$(MM_VENV)/bin/python -m pip install --quiet --upgrade pip
 	$(MM_VENV)/bin/python -m pip install --quiet --constraint constraints-mmaction.txt \
 		--editable '.[mmaction]' mmcv-lite openmim pytest hypothesis
+	$(MM_VENV)/bin/python -m pip uninstall --quiet --yes decord  # MMAction2's, in the folder of decord2
+	$(MM_VENV)/bin/python -m pip install --quiet --force-reinstall --no-deps --constraint constraints-mmaction.txt decord2
 	touch $@
 
 clean:

@@ -1,12 +1,14 @@
 # Functions of the train_*.sh scripts, which run from the root of the repository. They train only if the shards are complete.
 #
 # Environment variables: SHARDS, the folder of the shards; VIDEOS and SKELETONS, the raw data, checked if there are no shards
-# yet; GPUS, the number of GPUs (default: all of this machine); BIN, the folder of the console scripts (default: PATH).
+# yet; GPUS, the number of GPUs (default: all that CUDA_VISIBLE_DEVICES shows); BIN, the folder of the console scripts (default: PATH).
 set -euo pipefail
-GPUS=${GPUS:-$(nvidia-smi -L 2>/dev/null | grep -c ^GPU || true)}
 EXTRA=("$@") # --key value of the caller, for every training
 
 command_of() { echo "${BIN:+$BIN/}$1"; }
+
+# torch counts the GPUs that CUDA_VISIBLE_DEVICES shows, of any maker.
+GPUS=${GPUS:-$("$(command_of python)" -c 'import torch; print(torch.cuda.device_count())' 2>/dev/null || echo 0)}
 
 fail() {
     printf '%s\n' "$@" >&2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ _STATES = 3
 def checklist(path: Path | None) -> list[Tick]:
     """The lines for a configuration; without one, for EPAM-Net with PCAN's head on NTU60."""
     DefaultScope.get_instance("epam-model doctor", scope_name="mmaction")
-    ticks = [tick("registered", _registered)]
+    ticks = [tick("registered", _registered), tick("decord", _one_decord)]
     if path is None:
         config = Config({"model": EXAMPLE})
     else:
@@ -68,6 +69,13 @@ def _registered() -> str:
         raise KeyError(f"{', '.join(absent)} is not in the registry")
     head = MODELS.get("RGBPoseHead")
     return f"{', '.join(plugin.__all__)}; RGBPoseHead is {head.__module__}.{head.__name__}"
+
+
+def _one_decord() -> str:
+    installed = sorted(set(packages_distributions().get("decord", ())))
+    if len(installed) > 1:
+        raise ImportError(f"{' and '.join(installed)} are installed, both in the folder decord")
+    return f"{installed[0]} {version(installed[0])}" if installed else "not installed: PyAV decodes"
 
 
 def _custom_imports(config: Config) -> str:
@@ -173,7 +181,17 @@ def _free_memory() -> tuple[int, str]:
 def _datasets(config: Config) -> Iterator[tuple[str, ConfigDict]]:
     for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
         if config.get(name):
-            yield name, config[name].dataset
+            for dataset in _unwrapped(config[name].dataset):
+                yield name, dataset
+
+
+def _unwrapped(dataset: ConfigDict) -> Iterator[ConfigDict]:
+    """The data sets inside `RepeatDataset`, `ConcatDataset` and their like."""
+    inner = dataset.get("datasets") or ([dataset.dataset] if "dataset" in dataset else [])
+    if not inner:
+        yield dataset
+    for each in inner:
+        yield from _unwrapped(each)
 
 
 def _build(settings: ConfigDict) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -38,7 +38,7 @@ class PCANRGBPoseHead(TwoStreamHead):
             the fine and the coarse one; or four: rgb, pose, rgb_coarse, pose_coarse.
         average_clips: how to average the clips of a sample: `prob`: mean of softmax, `score`: mean of the scores,
             None: not at all.
-        dropout: probability of dropping a pooled channel in training.
+        dropout: probability of dropping a pooled channel in training; a dict has one for `rgb` and one for `pose`.
         label_smooth_eps: share of a target that is spread evenly over all classes.
 
     Raises:
@@ -54,7 +54,7 @@ class PCANRGBPoseHead(TwoStreamHead):
         loss_components: Sequence[str] = COMPONENTS,
         loss_weights: float | Sequence[float] = 1.0,
         average_clips: str | None = "prob",
-        dropout: float = 0.5,
+        dropout: float | Mapping[str, float] = 0.5,
         label_smooth_eps: float = 0.0,
     ) -> None:
         if len(in_channels) != 2:

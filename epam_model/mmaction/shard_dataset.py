@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 import torch
 from mmaction.registry import DATASETS
 from mmaction.structures import ActionDataSample
-from torch.utils.data import Dataset
+from mmengine.dataset import BaseDataset
 
 from epam_data.shards.index import load_index
 from epam_data.shards.manifest import load_manifest
@@ -24,8 +26,11 @@ _OF_LOADERS = ("batch_size", "window_shards", "workers", "timeout_seconds", "bal
 
 
 @DATASETS.register_module()
-class ShardDataset(Dataset[dict[str, Any]]):
+class ShardDataset(BaseDataset):
     """The samples of one split: they replace MMAction2's decoding, cropping and generation of heatmaps.
+
+    It is a `BaseDataset` to MMEngine's wrappers (`RepeatDataset`, `ConcatDataset`, `ClassBalancedDataset`), but has no
+    list of annotations: the index of the shards has what they ask for.
 
     The configuration needs no `pipeline`; the data preprocessor still normalises. In training, frames, flips and crops
     are drawn from torch's generator in the loader's worker, which MMEngine seeds, as for its own transforms.
@@ -53,11 +58,43 @@ class ShardDataset(Dataset[dict[str, Any]]):
         if not len(self._rows):
             known = sorted({shard.split for shard in self.manifest.shards})
             raise ValueError(f"{root}: split {split!r} has no sample; the shards hold {', '.join(known)}")
+        self._fully_initialized = True  # what BaseDataset asks before most of its methods
         self._reader = ClipReader(self.root, self.manifest, index, self.settings, training=not test_mode)
-        self.metainfo = {"classes": list(self.manifest.classes)}
+        self._metainfo = {"classes": list(self.manifest.classes)}
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def full_init(self) -> None:
+        """Nothing: the index was read when the data set was made."""
+
+    def get_data_info(self, idx: int) -> dict[str, Any]:
+        """What the index says of a sample: `sample_idx`, `video_id` (its key), `total_frames`, `label` (-1: hidden)."""
+        row = self._reader.index.row(int(self._rows[idx]))
+        return {
+            "sample_idx": idx % len(self),
+            "video_id": row.key,
+            "total_frames": row.num_frames,
+            "label": row.label,
+        }
+
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """The label of a sample in a list, which is empty if the label is hidden."""
+        label = int(self._reader.index.label[self._rows[idx]])
+        return [label] if label >= 0 else []
+
+    def get_subset(self, indices: Sequence[int] | int) -> ShardDataset:
+        """A data set of some samples; n: the first n; -n: the last n."""
+        subset = copy.copy(self)
+        subset.get_subset_(indices)
+        return subset
+
+    def get_subset_(self, indices: Sequence[int] | int) -> None:
+        """Keeps some samples only, see `get_subset`."""
+        if isinstance(indices, int):
+            self._rows = self._rows[:indices] if indices >= 0 else self._rows[indices:]
+        else:
+            self._rows = self._rows[list(indices)]
 
     def __getitem__(self, number: int) -> dict[str, Any]:
         """One sample.

@@ -206,7 +206,7 @@ class TwoStreamHead(nn.Module):
         num_classes: number of classes K.
         rgb_channels: channels of the RGB features.
         pose_channels: channels of the pose features.
-        dropout: probability of dropping a pooled channel in training.
+        dropout: probability of dropping a pooled channel in training; one for both streams, or `rgb` and `pose`.
         num_coarse_classes: number of coarse groups Kc of PCAN's head; 0: plain classifiers.
         rgb_rectification: factor of the prototype similarity in evaluation, for the RGB scores.
         pose_rectification: the same for the pose scores. The published factors are 5 and 1.
@@ -215,7 +215,7 @@ class TwoStreamHead(nn.Module):
         streams: the streams whose features forward takes, in this order.
 
     Raises:
-        ValueError: if num_classes is not positive.
+        ValueError: if num_classes is not positive, or dropout is not one of these.
     """
 
     def __init__(
@@ -223,7 +223,7 @@ class TwoStreamHead(nn.Module):
         num_classes: int,
         rgb_channels: int = 432,
         pose_channels: int = 216,
-        dropout: float = 0.5,
+        dropout: float | Mapping[str, float] = 0.5,
         *,
         num_coarse_classes: int = 0,
         rgb_rectification: float = 5.0,
@@ -231,12 +231,15 @@ class TwoStreamHead(nn.Module):
     ) -> None:
         super().__init__()
         self.streams: tuple[str, ...] = ("rgb", "pose")
+        dropouts = dropout if isinstance(dropout, Mapping) else dict.fromkeys(self.streams, dropout)
+        if set(dropouts) != set(self.streams):
+            raise ValueError(f"dropout must be a probability, or one for each of rgb and pose, got {dropout}")
         self.rgb = StreamHead(
             "rgb",
             rgb_channels,
             num_classes,
             num_coarse_classes=num_coarse_classes,
-            dropout=dropout,
+            dropout=dropouts["rgb"],
             rectification=rgb_rectification,
         )
         self.pose = StreamHead(
@@ -244,7 +247,7 @@ class TwoStreamHead(nn.Module):
             pose_channels,
             num_classes,
             num_coarse_classes=num_coarse_classes,
-            dropout=dropout,
+            dropout=dropouts["pose"],
             rectification=pose_rectification,
         )
 

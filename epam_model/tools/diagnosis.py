@@ -68,6 +68,12 @@ TROUBLES = (
         remedy='use type="PCANRGBPoseHead"; or add epam_model.mmaction.replace to custom_imports to replace theirs',
     ),
     Trouble(
+        message="decord and decord2 are installed, both in the folder decord",
+        pattern=r"both in the folder decord",
+        cause="MMAction2 requires decord, this package decord2: the one that was installed last is imported",
+        remedy="pip uninstall decord; pip install --force-reinstall --no-deps decord2",
+    ),
+    Trouble(
         message="Weights only load failed",
         pattern=r"[Ww]eights.only",
         cause="torch >= 2.6 refuses a checkpoint of MMEngine, since its pickle may run code",

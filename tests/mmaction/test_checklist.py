@@ -34,7 +34,7 @@ def doctor(capsys, *words: str) -> tuple[int, dict[str, str], str]:
 def test_without_a_config(capsys):
     code, lines, text = doctor(capsys)
     assert code == 0, text
-    assert list(lines) == ["imports", "registered", "in_channels", "clip_len", "forward", "memory"]
+    assert list(lines) == ["imports", "registered", "decord", "in_channels", "clip_len", "forward", "memory"]
     assert all(line.startswith("x|") for line in lines.values())
     assert "RGBPoseHead is mmaction.models.heads.rgbpose_head.RGBPoseHead" in lines["registered"]
     assert "features (1, 432, 16, 2, 2) and (1, 216, 48, 2, 2)" in lines["forward"]
@@ -46,8 +46,8 @@ def test_without_a_config(capsys):
 def test_configs_of_the_repository(base, workplace, capsys):
     code, lines, text = doctor(capsys, "--config", str(PIPELINES / f"{base}.py"))
     assert code == 0, text
-    names = ["imports", "registered", "config", "plug-in", "in_channels", "clip_len", "forward", "data paths"]
-    assert list(lines) == [*names, "first sample", "memory"]
+    names = ["imports", "registered", "decord", "config", "plug-in", "in_channels", "clip_len", "forward"]
+    assert list(lines) == [*names, "data paths", "first sample", "memory"]
     assert ("shards/" in lines["data paths"]) == base.endswith("_shards")
     assert "imgs (1, 3, " in lines["first sample"] and "keeps about" in lines["memory"]
 
@@ -109,6 +109,25 @@ def test_what_is_wrong_is_named_with_what_to_do(text, name, message, remedy, wor
     code, lines, whole = doctor(capsys, "--config", config(text))
     assert code == 1, whole
     assert lines[name].startswith(" |") and message in lines[name] and remedy in lines[name], lines[name]
+
+
+def test_two_packages_in_the_folder_of_decord(capsys, monkeypatch):
+    monkeypatch.setattr(module, "packages_distributions", lambda: {"decord": ["decord2", "decord", "decord"]})
+    code, lines, _ = doctor(capsys)
+    assert code == 1 and "decord and decord2 are installed, both in the folder decord" in lines["decord"]
+    assert "pip uninstall decord; pip install --force-reinstall --no-deps decord2" in lines["decord"]
+
+
+def test_data_sets_in_wrappers_are_looked_at(workplace, capsys):
+    """Paths and clip lengths of the inner data sets, as if they stood alone."""
+    inner = 'dict(type="ShardDataset", root="shards/absent", split="train", stream=dict(rgb_frames=8, pose_frames=32))'
+    for wrapped in (
+        f'dict(_delete_=True, type="RepeatDataset", times=2, dataset={inner})',
+        f'dict(_delete_=True, type="ConcatDataset", datasets=[dict(type="RepeatDataset", times=2, dataset={inner})])',
+    ):
+        _, lines, _ = doctor(capsys, "--config", config(f"train_dataloader = dict(dataset={wrapped})"))
+        assert "train_dataloader: expected 16 frames, got 8" in lines["clip_len"]
+        assert "train_dataloader: shards/absent does not exist" in lines["data paths"]
 
 
 def test_a_pipeline_with_the_other_clip_length(workplace, capsys):

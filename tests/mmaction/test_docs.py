@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import mmaction
@@ -101,11 +102,13 @@ def run(line: str, folder: Path, codes: tuple[int, ...] = (0,)) -> str:
 
 def test_install():
     """What it asks for is what this environment has."""
-    (line,) = commands("pip install")
+    line, keep_one = commands("pip install")
     offline = "--dry-run --no-index --no-build-isolation --no-deps"
     text = run(line.replace("pip install", f"pip install {offline}"), ROOT)
     for name in ("mmcv-lite", "openmim"):
         assert f"Requirement already satisfied: {name}" in text
+    assert "uninstall --yes decord " in keep_one and keep_one.endswith(" decord2")  # as the Makefile did here
+    assert set(packages_distributions()["decord"]) == {"decord2"}
 
 
 def test_train_resume_and_test(folder):

@@ -1,5 +1,7 @@
 """Shards in MMEngine's loaders: the layout of `PackActionInputs`, the numbers of our own stream."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from mmengine.runner import Runner
 
 from epam_data.stream import BatchFinisher, Stream, StreamSettings
 from epam_model.mmaction import ShardDataset
+from tests.mmaction.small import NUM_TRAIN, NUM_VAL
 
 PREPROCESSOR = dict(
     type="MultiModalDataPreprocessor",
@@ -96,9 +99,42 @@ def test_crops_and_drawn_heatmaps(data):
     assert inputs["heatmap_imgs"].shape == (1, 28, 32, 16, 16) and inputs["heatmap_imgs"].dtype == torch.float32
 
 
+def test_wrappers_of_mmengine_take_it(root):
+    """As configs build them, and around a data set that exists."""
+    one = dict(type="ShardDataset", root=root, split="train", test_mode=True)
+    plain = DATASETS.build(one)
+    keys = [plain.get_data_info(number)["video_id"] for number in range(len(plain))]
+    for inner in (one, plain):
+        repeated = DATASETS.build(dict(type="RepeatDataset", dataset=inner, times=3))
+        assert len(repeated) == 3 * len(plain) and repeated.metainfo == plain.metainfo
+        assert repeated[len(plain) + 1]["data_samples"].video_id == keys[1]
+        joined = DATASETS.build(dict(type="ConcatDataset", datasets=[inner, {**one, "split": "val"}]))
+        assert len(joined) == NUM_TRAIN + NUM_VAL
+        assert joined[NUM_TRAIN]["data_samples"].video_id == joined.get_data_info(NUM_TRAIN)["video_id"] == "val-0"
+        balanced = DATASETS.build(dict(type="ClassBalancedDataset", dataset=inner, oversample_thr=1.0))
+        labels = [plain.get_cat_ids(number) for number in range(len(plain))]
+        repeats = [math.ceil(math.sqrt(len(plain) / labels.count(label))) for label in labels]
+        assert len(balanced) == sum(repeats) > len(plain)
+        batch = next(iter(loader(balanced)))
+        assert [sample.video_id for sample in batch["data_samples"]] == [keys[0], keys[0]]
+
+
+@pytest.mark.parametrize(("indices", "expected"), [(2, [0, 1]), (-1, [3]), ([2, 0], [2, 0])])
+def test_a_subset_has_the_samples_that_were_asked_for(root, indices, expected):
+    whole = ShardDataset(root, "train", test_mode=True)
+    subset = whole.get_subset(indices)
+    assert [subset[number]["data_samples"].video_id for number in range(len(subset))] == [
+        f"train-{n}" for n in expected
+    ]
+    assert len(whole) == NUM_TRAIN
+    whole.get_subset_(indices)
+    assert [whole.get_data_info(number)["video_id"] for number in range(len(whole))] == keys
+
+
 def test_hidden_labels_are_left_out(root):
     dataset = ShardDataset(root, "test", test_mode=True)
     assert len(dataset) == 2 and "gt_label" not in dataset[0]["data_samples"]
+    assert dataset.get_cat_ids(0) == [] and dataset.get_data_info(1)["label"] == -1
     assert len(dataset.metainfo["classes"]) == 60
 
 

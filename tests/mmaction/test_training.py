@@ -35,7 +35,7 @@ def logged(runner: Runner) -> dict[str, float]:
 
 
 def test_all_configs_are_here():
-    complete = {"epam_ntu60_baseline", "pcan_ntu60", "pcan_ntu60_x3d", "rgbpose_conv3d"}
+    complete = {"epam_ntu60_baseline", "epam_ntu60_plain", "pcan_ntu60", "pcan_ntu60_x3d", "rgbpose_conv3d"}
     assert {name for name in CONFIGS if not name.endswith(("_shards", "_amp"))} == complete
     assert {f"{name}_shards" for name in complete} | {"pcan_ntu60_x3d_amp"} <= set(CONFIGS)
 
@@ -53,14 +53,15 @@ def test_two_iterations_and_a_validation(name, workplace, monkeypatch):
     values = logged(runner)
     assert runner.iter == 2
     terms = {key for key in values if key.startswith("train/loss_")}
-    assert terms == ({"train/loss_rgb", "train/loss_pose"} if "baseline" in name else PCAN_TERMS)
+    assert terms == ({"train/loss_rgb", "train/loss_pose"} if "plain" in name else PCAN_TERMS)
     assert all(math.isfinite(values[key]) for key in values) and 0 < values["train/loss"] < 200
     assert values["train/loss"] == pytest.approx(sum(values[key] for key in terms), rel=1e-4)
     assert any(not torch.equal(*pair) for pair in zip(weights, runner.model.parameters(), strict=True))
     assert {"val/acc/rgb_top1", "val/acc/pose_top1", "val/acc/RGBPose_1:1_top1", "val/acc/RGBPose_2:1_mean1"} <= {
         *values
     }
-    assert len(prototype_banks(runner.model)) == (0 if "baseline" in name else 4)
+    assert len(prototype_banks(runner.model)) == (0 if "plain" in name else 4)
+    assert list(Path(runner.log_dir).glob("vis_data/events.out.tfevents*"))
 
 
 def test_checkpoint_resume_test_and_back(workplace, capsys):

@@ -20,7 +20,7 @@ env_cfg = dict(
     dist_cfg=dict(backend="nccl"),
 )
 log_processor = dict(type="LogProcessor", window_size=20, by_epoch=True)
-vis_backends = [dict(type="LocalVisBackend")]
+vis_backends = [dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")]  # both in WORK_DIR/TIME/vis_data
 visualizer = dict(type="ActionVisualizer", vis_backends=vis_backends)
 log_level = "INFO"
 load_from = None

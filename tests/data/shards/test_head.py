@@ -79,7 +79,7 @@ def with_json(**changes: object) -> bytes:
         (with_json(num_frames=0), "clip-1: KEY.json: num_frames: expected int >= 1, got 0"),
         (with_json(rgb_size_px=-1), "clip-1: KEY.json: rgb_size_px: expected int >= 1, got -1"),
         (with_json(heatmap_size_px=0), "clip-1: KEY.json: heatmap_size_px: expected int >= 1, got 0"),
-        (with_json(sigma_px=0), "clip-1: KEY.json: sigma_px: expected float > 0.0, got 0"),
+        (with_json(sigma_px=0), "clip-1: KEY.json: sigma_px: expected float >= 0.001, got 0"),
         (with_json(heatmap_scale=0.5), "clip-1: KEY.json: heatmap_scale: expected float >= 1.0, got 0.5"),
         (with_json(key=3), "3: KEY.json: key: expected str, got 3"),
         (b"[1]", "KEY.json: expected object, got [1]"),

@@ -27,6 +27,14 @@ def test_dropout_acts_in_training_only():
     assert (head.eval()(*ones).rgb != 0).any()
 
 
+def test_each_stream_may_have_a_dropout_of_its_own():
+    head = TwoStreamHead(5, dropout={"rgb": 1.0, "pose": 0.0})
+    scores = head(torch.ones(2, 432, 1, 1, 1), torch.ones(2, 216, 1, 1, 1))
+    assert (scores.rgb == 0).all() and (scores.pose != 0).any()
+    with pytest.raises(ValueError, match=r"dropout must be a probability, or one for each of rgb and pose, got \{'rgb"):
+        TwoStreamHead(5, dropout={"rgb": 0.5})
+
+
 def test_initialisation_is_the_published_one():
     head = TwoStreamHead(60, num_coarse_classes=8)
     for layer in (head.rgb.fc, head.pose.fc, head.rgb.fc_coarse, head.pose.fc_coarse):

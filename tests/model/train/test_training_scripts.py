@@ -77,6 +77,18 @@ def test_an_interrupted_run_goes_on_and_gpus_have_a_process_each(folder: Path):
     ]
 
 
+def test_gpus_are_those_that_torch_sees(folder: Path):
+    """torch knows CUDA_VISIBLE_DEVICES; a list of all cards, as a driver's tool gives, does not."""
+    write_shards(folder / "shards" / "ntu60_epam_pcan", taxonomy="ntu60", test=0)
+    (folder / "torch.py").write_text("class cuda:\n    device_count = staticmethod(lambda: 3)\n")
+    path = f"{folder}{os.pathsep}{PIPELINES.parent}"
+    assert run("train_ntu60_x3d.sh", folder, PYTHONPATH=path, GPUS="").returncode == 0
+    assert calls(folder)[0].startswith("torchrun --standalone --nproc-per-node 3 ")
+    (folder / "torch.py").write_text("raise ImportError")
+    assert run("train_ntu60_x3d.sh", folder, PYTHONPATH=path, GPUS="").returncode == 0
+    assert calls(folder)[0].startswith("epam-model train ")
+
+
 def test_what_is_missing_is_said_before_anything_runs(folder: Path):
     result = run("train_ntu60_x3d.sh", folder, VIDEOS=str(folder))
     assert result.returncode == 1

@@ -1,0 +1,6 @@
+# epam_ntu60_baseline.py with plain heads, without coarse groups and prototypes.
+#
+#   bash tools/dist_train.sh pipelines/mmaction2/epam_ntu60_plain.py 1
+_base_ = ["./epam_ntu60_baseline.py"]
+
+model = dict(cls_head=dict(num_coarse_classes=0, loss_components=["rgb", "pose"], loss_weights=[1.0, 1.0]))
