@@ -182,4 +182,9 @@ def first_of(entries: Sequence[str], *others: Sequence[str]) -> str:
     kinds = [list(kind) for kind in (entries, *others) if kind]
     in_turn = [kind[place] for place in range(_SHOWN) for kind in kinds if place < len(kind)][:_SHOWN]
     more = sum(len(kind) for kind in kinds) - len(in_turn)
-    return "; ".join([entry[:_MAX_ENTRY] for entry in in_turn] + ([f"and {more} more"] if more else []))
+    return "; ".join([*map(_shown, in_turn), *([f"and {more} more"] if more else [])])
+
+
+def _shown(entry: str) -> str:
+    """An entry, which may have a name from a file, in one line of bounded length."""
+    return "".join(char if char.isprintable() else "?" for char in entry[:_MAX_ENTRY])

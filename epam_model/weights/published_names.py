@@ -98,6 +98,13 @@ class PublishedNames:
             head = weight_bias("cls_head.fc_cls", "head.fc")
         return prefixed(self.streams[stream], "backbone.", "backbone.") | head
 
+    def recogniser(self, stream: str = "both") -> Names:
+        """All names by which the weights of a recogniser of both streams, or of one, are known."""
+        if stream != "both":
+            return self.alone(stream) | self.alone(stream, pcan_head=True)
+        backbone = prefixed(self.backbone, "", "backbone.")
+        return {**backbone, **self.mmaction2, **{k: v for names in self.releases.values() for k, v in names.items()}}
+
     def heads_alone(self, stream: str) -> Names:
         """All names by which the head of one stream is known, several for a tensor; ours are without prefix.
 
