@@ -109,7 +109,7 @@ def test_a_whole_checkpoint_starts_another_run(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("before", "after"), [("linear", "pcan"), ("pcan", "linear")])
-def test_another_kind_of_head_starts_anew_where_it_must(before, after, tmp_path: Path):
+def test_another_kind_of_head_starts_anew_but_for_its_classifiers(before, after, tmp_path: Path):
     start = build(seed=9, head=before)
     told: list[str] = []
     model = build_model(
@@ -121,9 +121,17 @@ def test_another_kind_of_head_starts_anew_where_it_must(before, after, tmp_path:
     )
     for name, value in start.backbone.state_dict().items():
         assert torch.equal(model.backbone.state_dict()[name], value), name
-    taken = torch.equal(model.head.rgb.fc.weight, start.head.rgb.fc.weight)
-    assert taken == (after == "linear")  # a plain head is part of PCAN's, but not the other way round
-    assert " not (heads, other classes)" in told[0]
+    for stream in ("rgb", "pose"):
+        ours, theirs = (getattr(each.head, stream).fc.weight for each in (model, start))
+        assert torch.equal(ours, theirs)
+    if after == "linear":
+        assert " not (heads, other classes)" in told[0]
+        assert "NOT LOADED: 16 tensors of the file that have no place in the model: head.rgb.fc_coarse.we" in told[1]
+    else:
+        layers = [f"head.{stream}.{layer}" for stream in ("pose", "rgb") for layer in ("coarse_bank", "fc_coarse")]
+        assert told[1].startswith("NOT LOADED: no file of model.init_from has head.pose.coarse_bank, head.pose.fc_coar")
+        assert told[1].endswith("they start with random weights") and all(layer in told[1] for layer in layers)
+    assert len(told) == 2
 
 
 def test_an_interaction_that_has_no_place_is_refused(tmp_path: Path):
