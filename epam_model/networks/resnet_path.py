@@ -87,8 +87,8 @@ class ResNetPath(PublishedWeights):
                 nn.init.zeros_(module.expand.norm.weight)
 
     def published_names(self) -> Names:
-        """The names of MMAction2, of the deeper path: the other has some of them."""
-        return RGBPOSE_CONV3D.streams["rgb"]
+        """The names of MMAction2."""
+        return RGBPOSE_CONV3D.either_stream
 
     def start(self, x: Tensor) -> Tensor:
         """Stem and pooling: a clip (B, C, T, H, W), float, to (B, base_channels, T, H / stem_stride^2, ...).

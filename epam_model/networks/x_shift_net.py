@@ -71,8 +71,8 @@ class XShiftNet(PublishedWeights):
                 nn.init.zeros_(module.project.norm.weight)
 
     def published_names(self) -> Names:
-        """The names of EPAM-Net's code, of the deeper stream: the other has some of them."""
-        return EPAM.streams["rgb"]
+        """The names of EPAM-Net's code."""
+        return EPAM.either_stream
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps a clip (B, C, T, H, W), float, to features (B, out_channels, T, H / stride, W / stride).

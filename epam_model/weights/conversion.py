@@ -29,7 +29,9 @@ class Conversion:
     unexpected: list[str] = field(default_factory=list)  # names in the file that the format lacks
     misfits: dict[str, str] = field(default_factory=dict)  # name of the target -> both shapes; no rule converts them
     left_out: list[str] = field(default_factory=list)  # names in the file that the target does not have
-    reasons: list[str] = field(default_factory=list)  # why classifiers were left out, one sentence each
+    classifiers: dict[str, list[str]] = field(
+        default_factory=dict
+    )  # why classifiers were left out -> their names there
     sources: dict[str, str] = field(default_factory=dict)  # name of the target -> name in the file
 
     @property
@@ -61,11 +63,14 @@ class Conversion:
 
     def warnings(self) -> list[str]:
         """What of the file was not loaded, in a line for each reason; empty if nothing was left out."""
-        lines = [f"NOT LOADED: {reason}" for reason in self.reasons]
-        if self.left_out:
-            number, names = len(self.left_out), first_of(self.left_out)
-            lines.append(f"NOT LOADED: {number} tensors of the file that have no place in the model: {names}")
-        return lines
+        others = set(self.left_out).difference(*self.classifiers.values())
+        left_out = {f"the {why}": names for why, names in self.classifiers.items()}
+        left_out["no place in the model"] = [name for name in self.left_out if name in others]
+        return [
+            f"NOT LOADED: {len(names)} tensors of the file ({first_of(names)}): {why}"
+            for why, names in left_out.items()
+            if names
+        ]
 
     def table(self) -> str:
         """A readable table: the count of each kind, and the names of tensors that were not simply loaded."""
@@ -90,7 +95,7 @@ def apply_format(state: Mapping[str, Tensor], target: Mapping[str, Tensor], form
             result.left_out.append(name)
         else:
             result.unexpected.append(name)
-    known, may_lack = set(form.names.values()), _absence(target, result.sources, new_head)
+    known, may_lack = set(form.names.values()), _absence(target, result.sources)
     result.missing.extend(
         name
         for name in target
@@ -108,23 +113,20 @@ def part_of(name: str) -> str:
     return ".".join(names[: 3 if in_head(name) and names[1] in STREAMS else 2])
 
 
-def _absence(target: Iterable[str], found: Iterable[str], new_head: bool) -> Callable[[str], bool]:
-    """Whether a file may lack a weight: a part of a pair if it has nothing of it, and a head or a layer of a new one.
+def _absence(target: Iterable[str], found: Iterable[str]) -> Callable[[str], bool]:
+    """Whether a file may lack a weight: it may if the file has nothing of its part, and the part is not the only one.
 
     Args:
         target: names of the target.
         found: those that the file has.
-        new_head: see `convert`.
     """
     found = set(found)
-    present, has_head = set(map(part_of, found)), any(map(in_head, found))
+    present = set(map(part_of, found))
     is_pair = all(any(name.startswith(f"backbone.{stream}_") for name in target) for stream in STREAMS)
     has_backbone = any(name.startswith("backbone.") for name in found)
 
     def may_lack(name: str) -> bool:
-        if in_head(name):
-            return part_of(name) not in present if new_head else not has_head
-        return is_pair and has_backbone and part_of(name) not in present
+        return part_of(name) not in present and (in_head(name) or (is_pair and has_backbone))
 
     return may_lack
 
@@ -156,12 +158,13 @@ def _leave_out_misfits(result: Conversion) -> None:
 def leave_out(result: Conversion, units: set[str], why: str) -> None:
     """Leave classifiers (`unit_of`) out of a conversion, and say why."""
     for unit in sorted(units):
-        result.reasons.append(f"the classifier {unit} of the file, whose classes are others or not all there: {why}")
-    gone = [name for name in result.sources if in_head(name) and unit_of(name) in units]
-    for name in gone:
-        result.left_out.append(result.sources.pop(name))
-        result.weights.pop(name, None)
-        result.misfits.pop(name, None)
+        gone = [name for name in result.sources if in_head(name) and unit_of(name) == unit]
+        names = result.classifiers.setdefault(f"classifier {unit} does not fit, {why}", [])
+        for name in gone:
+            names.append(result.sources.pop(name))
+            result.weights.pop(name, None)
+            result.misfits.pop(name, None)
+        result.left_out.extend(names)
     result.matched[:] = [name for name in result.matched if name in result.sources]
     result.missing[:] = [name for name in result.missing if not in_head(name) or unit_of(name) not in units]
 

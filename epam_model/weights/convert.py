@@ -43,15 +43,15 @@ def convert(
 ) -> Conversion:
     """Convert weights to the names and shapes of a target, by the format that gives the fewest problems.
 
-    A file may lack a whole stream of two, or a whole module that joins them (attention, lateral connections,
-    interaction); `Conversion.absent` lists what it lacks.
+    A file may lack a whole stream of two, a whole module that joins them (attention, lateral connections, interaction),
+    or a whole layer of a head (prototypes, coarse classes): `Conversion.absent` lists what it lacks.
 
     Args:
         state: name in the file -> tensor.
         target: the state dict to fill; a format may cover only a part of it.
         formats: the possible formats, besides the target's own names.
-        new_head: the classifier of a stream that does not fit (other classes) is left out, and layers that the file's
-            lacks (another kind of head) keep their weights; else both are problems.
+        new_head: the classifier of a stream that does not fit (other classes), and layers that a head of another kind
+            has, are left out; else they are problems.
     """
     formats = [Format(name="epam checkpoint", names={name: name for name in target}), *formats]
     if new_head:

@@ -143,9 +143,10 @@ def nearest_layout(names: Iterable[str]) -> str:
 def _pairs(target: Iterable[str], published: PublishedNames | None) -> Iterator[Format]:
     """Both streams in one file, besides our own recogniser."""
     if published is not None:
+        heads = published.heads
         for name, names in published.releases.items():
-            yield Format(name=name, names=names)
-        yield Format(name=f"MMAction2 {published.network}", names=published.mmaction2)
-        yield Format(name=f"{published.network} backbone", names=prefixed(published.backbone, "", "backbone."))
+            yield Format(name=name, names=names | heads)
+        yield Format(name=f"MMAction2 {published.network}", names=published.mmaction2 | heads)
+        yield Format(name=f"{published.network} backbone", names=prefixed(published.backbone, "", "backbone.") | heads)
     ours = [name for name in target if name.startswith("backbone.")]
     yield Format(name="epam backbone", names={name.removeprefix("backbone."): name for name in ours})

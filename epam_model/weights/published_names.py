@@ -90,6 +90,11 @@ class PublishedNames:
         """The recogniser as MMAction2 saves it, with PCAN's head or the plain one."""
         return prefixed(self.backbone, "backbone.", "backbone.") | prefixed(PCAN_HEAD, "cls_head.", "head.")
 
+    @property
+    def either_stream(self) -> Names:
+        """The names of all streams in one table: they number blocks alike, but have other numbers of them."""
+        return {theirs: ours for names in self.streams.values() for theirs, ours in names.items()}
+
     def alone(self, stream: str, *, pcan_head: bool = False) -> Names:
         """A single stream with MMAction2's plain head (`I3DHead`), or with this stream's half of PCAN's head."""
         if pcan_head:
@@ -102,8 +107,13 @@ class PublishedNames:
         """All names by which the weights of a recogniser of both streams, or of one, are known."""
         if stream != "both":
             return self.alone(stream) | self.alone(stream, pcan_head=True)
-        backbone = prefixed(self.backbone, "", "backbone.")
-        return {**backbone, **self.mmaction2, **{k: v for names in self.releases.values() for k, v in names.items()}}
+        return prefixed(self.backbone, "", "backbone.") | self.mmaction2 | self.heads
+
+    @property
+    def heads(self) -> Names:
+        """All names by which heads of both streams are known: MMAction2's and PCAN's, and the authors' plain ones."""
+        plain = [weight_bias(f"{stream}_cls_head.fc_cls", f"head.{stream}.fc") for stream in self.streams]
+        return {**prefixed(PCAN_HEAD, "cls_head.", "head."), **plain[0], **plain[1]}
 
     def heads_alone(self, stream: str) -> Names:
         """All names by which the head of one stream is known, several for a tensor; ours are without prefix.
