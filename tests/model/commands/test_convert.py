@@ -56,8 +56,9 @@ def test_a_converted_file_serves_all_commands_but_a_resume(published: Path, name
     assert main(["predict", RECIPE, *given, "--out", str(tmp_path / "p.csv")]) == 0
     assert len((tmp_path / "p.csv").read_text().splitlines()) == 2
     assert main(["features", RECIPE, *given, "--out", str(tmp_path / "f.h5")]) == 0
-    small = ["--prepare.rgb_size_px", "32", "--prepare.heatmap_size_px", "8", *CLIPS]
-    assert main(["export", RECIPE, "--checkpoint", str(ours), "--out", str(tmp_path / "m.pt2"), *small]) == 0
+    if name.endswith(".safetensors"):  # once: it takes longest
+        small = ["--prepare.rgb_size_px", "32", "--prepare.heatmap_size_px", "8", *CLIPS]
+        assert main(["export", RECIPE, "--checkpoint", str(ours), "--out", str(tmp_path / "m.pt2"), *small]) == 0
     capsys.readouterr()
     assert main(["test", RECIPE, *given, "--model.head", "linear"]) == 2
     assert "its model.head is pcan, the recipe has linear" in capsys.readouterr().err
