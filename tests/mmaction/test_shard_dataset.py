@@ -122,10 +122,8 @@ def test_wrappers_of_mmengine_take_it(root):
 @pytest.mark.parametrize(("indices", "expected"), [(2, [0, 1]), (-1, [3]), ([2, 0], [2, 0])])
 def test_a_subset_has_the_samples_that_were_asked_for(root, indices, expected):
     whole = ShardDataset(root, "train", test_mode=True)
-    subset = whole.get_subset(indices)
-    assert [subset[number]["data_samples"].video_id for number in range(len(subset))] == [
-        f"train-{n}" for n in expected
-    ]
+    subset, keys = whole.get_subset(indices), [f"train-{number}" for number in expected]
+    assert [subset[number]["data_samples"].video_id for number in range(len(subset))] == keys
     assert len(whole) == NUM_TRAIN
     whole.get_subset_(indices)
     assert [whole.get_data_info(number)["video_id"] for number in range(len(whole))] == keys

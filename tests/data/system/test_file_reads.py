@@ -34,7 +34,7 @@ def test_only_files_are_opened(tmp_path: Path) -> None:
     for path, reason in (
         (tmp_path, "Is a directory"),
         (tmp_path / "pipe", "Not a regular file"),
-        (Path("/dev/null"), ""),
+        (Path("/dev/null"), "Not a regular file"),
     ):
         with pytest.raises(IrregularFileError, match=reason):
             open_regular(path)
