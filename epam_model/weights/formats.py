@@ -149,4 +149,4 @@ def _pairs(target: Iterable[str], published: PublishedNames | None) -> Iterator[
         yield Format(name=f"MMAction2 {published.network}", names=published.mmaction2 | heads)
         yield Format(name=f"{published.network} backbone", names=prefixed(published.backbone, "", "backbone.") | heads)
     ours = [name for name in target if name.startswith("backbone.")]
-    yield Format(name="epam backbone", names={name.removeprefix("backbone."): name for name in ours})
+    yield Format(name="epam pair without head", names={name.removeprefix("backbone."): name for name in ours})
