@@ -13,8 +13,6 @@ from epam_model.weights.formats import HEADS, nearest_layout
 from epam_model.weights.published_names import Names
 from epam_model.weights.wrappers import plain_names
 
-_log = logging.getLogger(__name__)
-
 
 class WeightsMismatchError(ValueError, RuntimeError):
     """Weights that do not fit a module: torch raises a RuntimeError for these, this package a ValueError."""
@@ -60,7 +58,9 @@ class PublishedWeights(nn.Module):
                 f"{nearest_layout(plain_names(state_dict))}"
             )
         if strict and heads:
-            _log.warning("%s: NOT LOADED, it has no classifier: %s", type(self).__name__, first_of(list(heads)))
+            logging.getLogger(__name__).warning(
+                "%s: NOT LOADED, it has no classifier: %s", type(self).__name__, first_of(list(heads))
+            )
         keys = super().load_state_dict(renamed, strict=False, assign=assign)
         keys.unexpected_keys.extend([] if strict else heads)
         return keys

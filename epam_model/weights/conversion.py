@@ -13,7 +13,7 @@ from epam_model.weights.reshape import reshaped
 _UNSAVED = ("coarse_bank.prototypes",)
 """Endings of our names that published checkpoints lack: PCAN's code does not save these tensors."""
 _NOT_SAVED = (*_UNSAVED, "num_batches_tracked")
-_SHOWN = 5  # entries that a message lists
+_ENTRIES_SHOWN = 5  # entries that a message lists
 _MAX_ENTRY = 160  # characters of an entry
 
 
@@ -183,11 +183,11 @@ def unit_of(name: str) -> str:
 def first_of(entries: Sequence[str], *others: Sequence[str]) -> str:
     """The first five entries, in turn of each kind, and how many more there are; of bounded length."""
     kinds = [list(kind) for kind in (entries, *others) if kind]
-    in_turn = [kind[place] for place in range(_SHOWN) for kind in kinds if place < len(kind)][:_SHOWN]
+    in_turn = [kind[place] for place in range(_ENTRIES_SHOWN) for kind in kinds if place < len(kind)][:_ENTRIES_SHOWN]
     more = sum(len(kind) for kind in kinds) - len(in_turn)
-    return "; ".join([*map(_shown, in_turn), *([f"and {more} more"] if more else [])])
+    return "; ".join([*map(_in_one_line, in_turn), *([f"and {more} more"] if more else [])])
 
 
-def _shown(entry: str) -> str:
+def _in_one_line(entry: str) -> str:
     """An entry, which may have a name from a file, in one line of bounded length."""
     return "".join(char if char.isprintable() else "?" for char in entry[:_MAX_ENTRY])

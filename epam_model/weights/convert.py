@@ -35,7 +35,7 @@ __all__ = [
 Value = TypeVar("Value")
 
 _log = logging.getLogger(__name__)
-_MAX_NAME = 50  # characters of a class in a message
+_MAX_CLASS = 50  # characters of a class in a message
 
 
 def convert(
@@ -172,7 +172,7 @@ def _other_class(values: Mapping[str, Any], classes: Sequence[str]) -> str | Non
         return None
     for label, (its, ours) in enumerate(zip(theirs, classes, strict=True)):
         if its != ours:
-            return f"its class {label} is {str(its)[:_MAX_NAME]!r}, here it is {ours!r}"
+            return f"its class {label} is {str(its)[:_MAX_CLASS]!r}, here it is {ours!r}"
     return None
 
 

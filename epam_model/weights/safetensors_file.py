@@ -23,9 +23,9 @@ _DTYPES = {
         *(("I64", "int64"), ("I32", "int32"), ("I16", "int16"), ("I8", "int8"), ("U8", "uint8"), ("BOOL", "bool")),
     )
 }
-_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_DTYPE_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _MAX_DIMENSIONS = 64  # as in torch
-_SHOWN = 100  # characters of a name in a message
+_NAME_SHOWN = 100  # characters of a name in a message
 
 
 def is_safetensors(path: Path) -> bool:
@@ -55,7 +55,9 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         end = 0
         for name, (_, _, start, stop) in sorted(places.items(), key=lambda place: place[1][2:]):
             if start != end:
-                raise ValueError(f"{_shown(name)} begins at byte {start}, expected {end}: gaps and overlaps are damage")
+                raise ValueError(
+                    f"{_start_of(name)} begins at byte {start}, expected {end}: gaps and overlaps are damage"
+                )
             end = stop
         if 8 + length + end != size:
             raise ValueError(f"its tensors have {end} bytes, the file has {size - 8 - length} for them")
@@ -72,7 +74,9 @@ def write_safetensors(file: IO[bytes], state: Mapping[str, Tensor], metadata: Ma
     Raises:
         ValueError: a tensor is of a dtype that the format does not have here.
     """
-    unknown = [f"{_shown(name)} is of {value.dtype}" for name, value in state.items() if value.dtype not in _NAMES]
+    unknown = [
+        f"{_start_of(name)} is of {value.dtype}" for name, value in state.items() if value.dtype not in _DTYPE_NAMES
+    ]
     if unknown:
         raise ValueError(f"safetensors files have no such tensors: {unknown[0]}")
     header: dict[str, Any] = {_METADATA: dict(metadata)}
@@ -81,7 +85,7 @@ def write_safetensors(file: IO[bytes], state: Mapping[str, Tensor], metadata: Ma
     for name in ordered:
         value = state[name]
         stop = end + value.numel() * value.element_size()
-        header[name] = {"dtype": _NAMES[value.dtype], "shape": list(value.shape), "data_offsets": [end, stop]}
+        header[name] = {"dtype": _DTYPE_NAMES[value.dtype], "shape": list(value.shape), "data_offsets": [end, stop]}
         end = stop
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
@@ -114,12 +118,12 @@ def _place(name: str, entry: Any) -> tuple[torch.dtype, tuple[int, ...], int, in
     values = entry if isinstance(entry, dict) else {}
     shape, offsets, dtype = values.get("shape"), values.get("data_offsets"), values.get("dtype")
     if not isinstance(dtype, str) or dtype not in _DTYPES:
-        raise ValueError(f"the dtype of {_shown(name)} must be one of {', '.join(_DTYPES)}")
+        raise ValueError(f"the dtype of {_start_of(name)} must be one of {', '.join(_DTYPES)}")
     if not _are_sizes(shape) or len(shape) > _MAX_DIMENSIONS or not _are_sizes(offsets) or len(offsets) != 2:
-        raise ValueError(f"{_shown(name)} must have a shape and two offsets, whole numbers of at least 0")
+        raise ValueError(f"{_start_of(name)} must have a shape and two offsets, whole numbers of at least 0")
     num_bytes = math.prod(shape) * _DTYPES[dtype].itemsize
     if offsets[1] - offsets[0] != num_bytes:
-        raise ValueError(f"{_shown(name)} needs {num_bytes} bytes, its offsets give {offsets[1] - offsets[0]}")
+        raise ValueError(f"{_start_of(name)} needs {num_bytes} bytes, its offsets give {offsets[1] - offsets[0]}")
     return _DTYPES[dtype], tuple(shape), offsets[0], offsets[1]
 
 
@@ -133,5 +137,5 @@ def _tensor(numbers: bytearray, dtype: torch.dtype, shape: tuple[int, ...]) -> T
     return torch.frombuffer(numbers, dtype=dtype).reshape(shape)
 
 
-def _shown(name: str) -> str:
-    return repr(name[:_SHOWN])
+def _start_of(name: str) -> str:
+    return repr(name[:_NAME_SHOWN])
