@@ -9,7 +9,8 @@ from epam_model.weights.formats import Format
 
 PAIR = {
     **{f"backbone.{part}.weight": torch.zeros(2) for part in ("rgb_backbone.a", "rgb_backbone.b", "pose_backbone.a")},
-    "backbone.attention.a.weight": torch.zeros(2), "backbone.attention.a.bias": torch.zeros(2),
+    "backbone.attention.a.weight": torch.zeros(2),
+    "backbone.attention.a.bias": torch.zeros(2),
     **{f"head.{stream}.fc.{name}": torch.zeros(3) for stream in ("rgb", "pose") for name in ("weight", "bias")},
     "head.rgb.coarse_bank.prototypes": torch.zeros(2),
     "backbone.rgb_backbone.n.num_batches_tracked": torch.tensor(0),
