@@ -67,6 +67,20 @@ def test_a_new_head_leaves_out_the_classifier_of_one_stream_alone(change: dict[s
     assert line.endswith(f"): the classifier head.pose does not fit, {why}")
 
 
+def test_what_a_new_head_has_no_place_for_is_left_out_and_listed():
+    form = Format(name="pcan", names={**OWN.names, "theirs": "head.rgb.fc_coarse.weight"}, left_out=("fc.",))
+    state = {**PAIR, "theirs": torch.zeros(1), "fc.weight": torch.zeros(1)}
+    assert read(state, form=form).unexpected == ["theirs"]
+    conversion = read(state, new_head=True, form=form)
+    assert conversion.unexpected == [] and conversion.matched == list(PAIR)
+    assert conversion.warnings() == ["NOT LOADED: 2 tensors of the file (theirs; fc.weight): no place in the model"]
+    assert conversion.table().splitlines()[-3:] == [
+        "left_out    2",
+        "            theirs",
+        "            fc.weight",
+    ]
+
+
 def test_of_two_names_for_one_tensor_the_second_is_reported():
     form = Format(name="two", names={"a": "backbone.rgb_backbone.a.weight", "b": "backbone.rgb_backbone.a.weight"})
     assert read({"a": torch.ones(2), "b": torch.zeros(2)}, form=form).unexpected == ["b"]

@@ -59,6 +59,11 @@ def test_the_bytes_of_the_definition_are_read(tmp_path: Path):
     (tmp_path / "w").write_bytes(packed(entry(), b"\0\0\x80\x3f\0\0\0\x40"))
     state, metadata = read_safetensors(tmp_path / "w")
     assert state["w"].tolist() == [1.0, 2.0] and metadata == {}
+    header = {"last": {"dtype": "U8", "shape": [], "data_offsets": [1, 2]}}
+    header["first"] = {"dtype": "U8", "shape": [1, 1], "data_offsets": [0, 1]}
+    (tmp_path / "w").write_bytes(packed(header, b"\x05\x06"))  # in another order than that of the numbers
+    state, _ = read_safetensors(tmp_path / "w")
+    assert (state["last"].tolist(), state["first"].tolist()) == (6, [[5]])
 
 
 def test_the_package_of_the_format_agrees(tmp_path: Path):

@@ -72,3 +72,11 @@ def test_no_tensor_is_lost_where_two_would_get_one_name():
 def test_names_that_only_look_alike_stay():
     names = ["se_module.fc1.weight", "attention_module.spatial.weight", "modules.a", "models.a", "module_a.b"]
     assert list(plain_names({name: torch.ones(1) for name in names})) == names
+
+
+def test_entries_are_sought_three_deep():
+    assert find_state({"model": {"net": {"ema": STATE}}}) == STATE
+    assert find_state({"model": {"net": {"ema": {"model": STATE}}}}) == {}
+    endless: dict[str, object] = {}
+    endless["model"] = endless
+    assert find_state(endless) == {}
