@@ -25,7 +25,7 @@ from benchmarks.reference_epam import ReferenceEPAM
 from epam_model import EPAMBackbone
 from epam_model.layers.frame_conv import FrameConv
 from epam_model.networks.fold import fold_batch_norms
-from epam_model.tools.profile import activation_bytes
+from epam_model.tools.profile import activation_bytes, wait_for
 
 Clips = tuple[Tensor, Tensor]
 TOLERANCE = 1e-9  # of features, gradients and statistics in float64, relative to their largest value
@@ -93,10 +93,10 @@ def take_turns(runs: dict[str, Callable[[], object]], rounds: int, device: torch
     fastest = dict.fromkeys(runs, float("inf"))
     for number in range(rounds + 1):
         for name, run in runs.items():
+            wait_for(device)
             start = time.perf_counter()
             run()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
+            wait_for(device)
             if number:
                 fastest[name] = min(fastest[name], time.perf_counter() - start)
     return fastest

@@ -9,14 +9,15 @@ The last two are interpreters of environments with other libraries; without them
     python -m venv /tmp/streaming && /tmp/streaming/bin/pip install torch mosaicml-streaming simplejpeg zstandard
 
 An epoch consists of copies of the clips of a shard directory. Each way delivers batches of 16 clips (16 frames of
-224 x 224, 48 heatmaps of 56 x 56 per joint) as torch tensors in the training process, with random frames. Three tables,
+224 x 224, 48 heatmaps of 56 x 56 per joint) as torch tensors in the training process, with random frames. Four tables,
 each with a JSON file:
 
 - `stream`: clips per second from the page cache. The floor is one process that repeatedly decodes the same bytes into
   the same memory, without reading, shuffling or transfer. The ways run in turns; the ratios are medians over the turns,
   each within one turn.
-- `stream_start`: seconds from the import of torch to the first batch, with an index of 60,000 samples, and the memory
-  of a worker above that of an idle interpreter (without the slots that all processes share), over a part of an epoch.
+- `stream_start`: seconds from the import of torch to the first batch, with an index of 60,000 samples.
+- `stream_memory`: memory of a worker above that of an idle interpreter (without the slots that all processes share),
+  over a part of an epoch, with an index of 60,672 and of 2,000,000 samples.
 - `stream_cold`: one process, with and without the page cache; kilobytes read from the disk per clip of about 790 kB.
 """
 
@@ -52,8 +53,8 @@ from epam_data.stream.order.draws import draw_training
 from epam_data.system import file_reads
 
 NUM_CLIPS, SHARD_CLIPS, TURNS = 768, 64, 7
-INDEX_SAMPLES = 60_000
-TABLES = ("stream", "stream_start", "stream_cold")
+INDEX_SAMPLES, MANY_SAMPLES = 60_000, 2_000_000
+TABLES = ("stream", "stream_start", "stream_memory", "stream_cold")
 FLOOR, OURS_ONE, OURS_TWO = "floor: bare decoding, one process", "ours, 1 worker", "ours, 2 workers"
 WEBDATASET_TWO = "webdataset, 2 workers"
 
@@ -142,16 +143,30 @@ def start_rows(root: Path, folder: Path) -> Iterator[dict[str, object]]:
     folder.mkdir()
     link_copies(root, folder, times=-(-INDEX_SAMPLES // NUM_CLIPS))
     for workers in (0, 1, 2):
-        runs = []
-        for _ in range(TURNS):
-            command = [sys.executable, "-m", "benchmarks.stream_start", str(folder), str(workers)]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            runs.append(json.loads(done.stdout))
-        yield {
-            "workers": workers,
-            "samples": runs[0]["samples"],
-            **{name: median(run[name] for run in runs) for name in runs[0] if name != "samples"},
-        }
+        runs = [started(folder, workers) for _ in range(TURNS)]
+        seconds = median(run["seconds to first batch"] for run in runs)
+        yield {"workers": workers, "samples": runs[0]["samples"], "seconds to first batch": seconds}
+
+
+def started(folder: Path, workers: int) -> dict[str, float]:
+    """What a new process measures, see `stream_start`."""
+    command = [sys.executable, "-m", "benchmarks.stream_start", str(folder), str(workers)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    measured: dict[str, float] = json.loads(done.stdout)
+    return measured
+
+
+def memory_rows(shards: Path, folder: Path) -> Iterator[dict[str, object]]:
+    """Workers with indexes of two sizes, of shards of `NUM_CLIPS` clips, which are created in `folder`."""
+    source = folder / "source"
+    source.mkdir(parents=True)
+    write_copies(shards, source, clips=NUM_CLIPS, shard_clips=NUM_CLIPS)
+    for samples in (INDEX_SAMPLES, MANY_SAMPLES):
+        links = folder / str(samples)
+        links.mkdir()
+        link_copies(source, links, times=-(-samples // NUM_CLIPS))
+        for workers in (1, 2):
+            yield {"workers": workers, **started(links, workers)}
 
 
 def cold_rows(root: Path) -> Iterator[dict[str, object]]:
@@ -216,6 +231,7 @@ def main() -> None:
         tables: dict[str, Callable[[], Iterator[dict[str, object]]]] = {
             "stream": lambda: throughput_rows(root, {name: path for name, path in pythons.items() if path}),
             "stream_start": lambda: start_rows(root, Path(temporary) / "links"),
+            "stream_memory": lambda: memory_rows(arguments.shards, Path(temporary) / "memory"),
             "stream_cold": lambda: cold_rows(root),
         }
         for name in arguments.tables:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,3 +130,21 @@ def joint_is_missing(keypoints: NDArray[np.floating], scores: NDArray[np.floatin
     missing: NDArray[np.bool_] = ~(scores.astype(np.float64) >= MISSING_SCORE) | np.isinf(scores)
     missing = missing | ~np.isfinite(keypoints).all(axis=-1) | (keypoints == 0).all(axis=-1)
     return missing
+
+
+def posture(keypoints: NDArray[np.floating]) -> Literal["stands", "lies"] | None:
+    """Whether people are taller than wide, or wider than tall, most of the time; None: there are too few joints.
+
+    Standing people lie in a picture that lies on its side, or whose x and y are exchanged.
+
+    Args:
+        keypoints: (M, T, V, 2) x and y; joints that are not finite or at (0, 0) are missing.
+    """
+    found = np.isfinite(keypoints).all(-1) & keypoints.any(-1)  # (M, T, V)
+    enough = found.sum(-1) >= 3
+    if not enough.any():
+        return None
+    low = np.where(found[..., None], keypoints, np.inf).astype(np.float64).min(2)[enough]
+    high = np.where(found[..., None], keypoints, -np.inf).astype(np.float64).max(2)[enough]
+    width, height = (high - low).T
+    return "lies" if np.median(width - height) > 0 else "stands"

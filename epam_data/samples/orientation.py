@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from epam_data.schema import Clip
-from epam_data.skeleton import joint_is_missing
+from epam_data.skeleton import joint_is_missing, posture
 
 _MOST_STRETCH = 0.03
 """Aspect ratios may differ by this share: sizes are rounded when pictures are resized, and codecs pad to 16 pixels."""
@@ -35,7 +35,8 @@ def fit_to_video(clip: Clip, shape: VideoShape) -> tuple[Clip, str | None]:
 
     Pictures of the video's aspect ratio, at any scale, are as they must be; so are those that a player shows of a video
     whose pixels are not square. An `img_shape` of exchanged height and width is exchanged back. A skeleton made in the
-    stored, lying frames of a turned video is turned with them.
+    stored, lying frames of a turned video is turned with them. Where the joints fit both, the people tell: in lying
+    frames, they are wider than tall.
 
     Raises:
         ValueError: the shapes differ in another way; names both.
@@ -46,7 +47,7 @@ def fit_to_video(clip: Clip, shape: VideoShape) -> tuple[Clip, str | None]:
     if _fits((width, height), shape.size):
         lies = _share_inside(clip, height, width) >= _LEAST_INSIDE
         stands = _share_inside(clip, width, height) >= _LEAST_INSIDE
-        if lies and shape.turns % 2:
+        if lies and shape.turns % 2 and not (stands and posture(clip.keypoints) == "stands"):
             return _turned(clip, shape.turns), (
                 f"img_shape {clip.image_size} is that of the stored frames of a turned video, the skeleton was turned"
             )

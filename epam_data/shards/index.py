@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from epam_data.schema import SCHEMA_VERSION
-from epam_data.shards.index_file import COLUMNS, ColumnsInFile, find_columns, map_file
+from epam_data.shards.index_file import COLUMNS, ColumnsInFile, OpenColumns, find_columns, forget_pages, map_file
 from epam_data.shards.index_values import check_values
 from epam_data.shards.layout import INDEX, MANIFEST, IndexRow, ShardSummary
 from epam_data.shards.manifest import Manifest, read_small_file
@@ -43,20 +44,23 @@ class Index:
         return len(self.keys)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        file = self.__dict__.get("_file")
-        columns = {name: getattr(self, name) for name in COLUMNS}
-        return (_mapped, (file,)) if file is not None else (_of_columns, (columns,))
+        if "_file" in self.__dict__:
+            return _opened, (self.__dict__["_file"],)
+        return _of_columns, ({name: getattr(self, name) for name in COLUMNS},)
 
     def row(self, number: int) -> IndexRow:
         """One row."""
-        return IndexRow(
-            key=self.keys[number].decode(),
-            label=int(self.label[number]),
-            coarse_label=int(self.coarse_label[number]),
-            num_frames=int(self.num_frames[number]),
-            offset=int(self.offset[number]),
-            member_bytes=tuple(self.member_bytes[number].tolist()),
-        )
+        return self.shard_and_row(number)[1]
+
+    def shard_and_row(self, number: int) -> tuple[int, IndexRow]:
+        """The number of a row's shard in the manifest, and the row."""
+        opened: OpenColumns | None = self.__dict__.get("_open")
+        if opened is not None:
+            values = opened.row(number)
+        else:
+            values = {name: getattr(self, name)[number].tolist() for name in COLUMNS}
+        key, sizes = values.pop("keys").decode(), tuple(values.pop("member_bytes"))
+        return values.pop("shard"), IndexRow(key=key, member_bytes=sizes, **values)
 
     def rows_of(self, shards: Sequence[int]) -> NDArray[np.int64]:
         """Numbers of the rows of these shards (see `Manifest.shards_of`)."""
@@ -72,8 +76,11 @@ def _of_columns(columns: dict[str, NDArray[Any]]) -> Index:
     return Index(**columns)
 
 
-def _mapped(file: ColumnsInFile) -> Index:
-    return _with_file(Index(**file.map_again()), file)
+def _opened(file: ColumnsInFile) -> Index:
+    opened = OpenColumns(file)
+    index = _with_file(Index(**opened.views()), file)
+    index.__dict__["_open"] = opened  # for `row`: loader workers use nothing else
+    return index
 
 
 def _with_file(index: Index, file: ColumnsInFile, keep: object = None) -> Index:
@@ -124,6 +131,9 @@ def load_index(root: Path | str, manifest: Manifest | None = None) -> Index:
         return index
     index = _load(root, sum(shard.num_samples for shard in manifest.shards), manifest.index_sha256)
     check_values(index, manifest, f"{root}/{INDEX}")
+    mapped: object = index.keys.base
+    if isinstance(mapped, mmap.mmap):  # all of it was looked at
+        forget_pages(mapped)
     return index
 
 

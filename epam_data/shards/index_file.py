@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from epam_data.schema import MAX_KEY_LENGTH
-from epam_data.system.file_reads import open_regular
+from epam_data.system.file_reads import open_regular, read_exactly
 from epam_data.system.isolated import CallFailedError, IsolatedProcess
 from epam_data.system.printable import printable
 
@@ -61,27 +62,13 @@ _STRUCTURE = "c503e298ed26436e46c66c2a224fc1263584a6b14d6ef269996735e62d77b1ed"
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnsInFile:
-    """An index whose columns are memory-mapped. Picklable: another process maps the same file again."""
+    """An index whose columns are memory-mapped. Picklable: another process opens the same file again."""
 
     path: str
     what: str  # its name in errors
-    identity: tuple[int, int, int]  # of the validated file, see `map_file`
+    identity: tuple[int, int, int]  # of the validated file, see `open_file`
     num_rows: int
     offsets: Mapping[str, int]  # of each column, bytes
-
-    def map_again(self) -> dict[str, NDArray[Any]]:
-        """The columns, read-only.
-
-        Raises:
-            ValueError: the validated file is gone, or another one has taken its place.
-        """
-        try:
-            data, identity = map_file(self.path, self.what)
-        except FileNotFoundError:
-            raise ValueError(f"{self.what}: was removed while it was in use") from None
-        if identity != self.identity:
-            raise ValueError(f"{self.what}: was replaced while it was in use; start again")
-        return self.views(data)
 
     def views(self, data: mmap.mmap) -> dict[str, NDArray[Any]]:
         """The columns over the mapped file, read-only."""
@@ -94,6 +81,46 @@ class ColumnsInFile:
         return views
 
 
+class OpenColumns:
+    """The validated file of an index, open: single rows are read from it, which keeps no page of it in memory.
+
+    A row of a mapped column takes up to 2 MB of a process, for the kernel maps what lies around it, too.
+
+    Raises:
+        ValueError: the validated file is gone, or another one has taken its place.
+    """
+
+    def __init__(self, file: ColumnsInFile) -> None:
+        self._file = file
+        try:
+            self._descriptor, identity = open_file(file.path, file.what)
+        except FileNotFoundError:
+            raise ValueError(f"{file.what}: was removed while it was in use") from None
+        weakref.finalize(self, os.close, self._descriptor)
+        if identity != file.identity:
+            raise ValueError(f"{file.what}: was replaced while it was in use; start again")
+
+    def row(self, number: int) -> dict[str, Any]:
+        """The values of a row, as Python's own.
+
+        Raises:
+            IndexError: there is no such row.
+            ValueError: the file was cut short since.
+        """
+        if not 0 <= number < self._file.num_rows:
+            raise IndexError(f"{self._file.what}: row {number} of {self._file.num_rows}")
+        values: dict[str, Any] = {}
+        for name, (dtype, shape) in COLUMNS.items():
+            size = ROW_BYTES[name]
+            data = read_exactly(self._descriptor, self._file.offsets[name] + number * size, size, what=self._file.what)
+            values[name] = np.frombuffer(data, dtype).reshape(shape).tolist()
+        return values
+
+    def views(self) -> dict[str, NDArray[Any]]:
+        """All columns, memory-mapped, read-only."""
+        return self._file.views(mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Columns:
     """Where the columns of an index are."""
@@ -103,22 +130,34 @@ class Columns:
     contents: Mapping[str, NDArray[Any]] | None = None  # instead, of an index that is chunked or compressed
 
 
-def map_file(path: str, what: str) -> tuple[mmap.mmap, tuple[int, int, int]]:
-    """A file's bytes, memory-mapped, and what tells it from another of its name: inode, size, time of its last change.
+def open_file(path: str, what: str) -> tuple[int, tuple[int, int, int]]:
+    """A file's descriptor, and what tells the file from another of its name: inode, size, time of its last change.
 
     Raises:
         ValueError: it is empty; starts with `what`.
         OSError: it does not exist, is not a regular file, or cannot be read.
     """
     descriptor = open_regular(path, what)
+    status = os.fstat(descriptor)
+    if not status.st_size:
+        os.close(descriptor)
+        raise ValueError(f"{what}: not a readable index (it is empty)")
+    return descriptor, (status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def map_file(path: str, what: str) -> tuple[mmap.mmap, tuple[int, int, int]]:
+    """A file's bytes, memory-mapped, and what `open_file` says; raises as it does."""
+    descriptor, identity = open_file(path, what)
     try:
-        status = os.fstat(descriptor)
-        if not status.st_size:
-            raise ValueError(f"{what}: not a readable index (it is empty)")
-        data = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
-        return data, (status.st_ino, status.st_size, status.st_mtime_ns)
+        return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ), identity
     finally:
         os.close(descriptor)
+
+
+def forget_pages(data: mmap.mmap) -> None:
+    """Take the pages of a mapped file out of this process's memory; they stay in the page cache."""
+    if hasattr(mmap, "MADV_DONTNEED"):
+        data.madvise(mmap.MADV_DONTNEED)
 
 
 def find_columns(path: str, what: str, data: mmap.mmap, num_rows: int | None) -> Columns:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
@@ -13,11 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from epam_data.stream.loading.clip_reader import ClipReader
-from epam_data.stream.loading.slots import SharedSlots
 from epam_data.stream.order.draws import Draw
-
-_IN_FLIGHT: deque[tuple[torch.cuda.Event, Batch]] = deque()
-"""Batches that a GPU is still copying; their memory must not be reused until it is done."""
+from epam_data.stream.page_lock import keep_until_copied
 
 _OF_SAMPLES = ("position", "label", "coarse_label")
 """Tensors with one row per sample; the others have one per clip."""
@@ -77,14 +73,12 @@ class Batch:
         return len(self.rgb) // len(self)
 
     def to(self, device: torch.device | str) -> Batch:
-        """The batch on another device; if the batch is pinned, the copy overlaps with work there."""
-        moved = self._map(lambda tensor: tensor.to(device, non_blocking=True))
-        if moved.label.is_cuda and not self.label.is_cuda:
-            copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            copied.record()
-            while _IN_FLIGHT and _IN_FLIGHT[0][0].query():  # type: ignore[no-untyped-call]
-                _IN_FLIGHT.popleft()
-            _IN_FLIGHT.append((copied, self))
+        """The batch on another device; if the batch is page-locked, the copy to a GPU overlaps with work there."""
+        # Other copies wait: only CUDA is asked below when it has read the memory, which is reused after that.
+        to_gpu = torch.device(device).type == "cuda" and not self.label.is_cuda
+        moved = self._map(lambda tensor: tensor.to(device, non_blocking=to_gpu))
+        if to_gpu:
+            keep_until_copied(self, moved.label.device)
         return moved
 
     def pin_memory(self) -> Batch:
@@ -118,17 +112,3 @@ def read_batch(reader: ClipReader, rows: NDArray[np.int64], positions: NDArray[n
         for number, (row, position) in enumerate(zip(rows.tolist(), positions.tolist(), strict=True))
     ]
     return Batch.of(keys, arrays, (decoder.rgb_size_px, decoder.heatmap_size_px))
-
-
-def page_lock(slots: SharedSlots) -> None:
-    """Page-lock shared memory until it is unmapped, so that copies from it to a GPU overlap with work there.
-
-    Raises:
-        RuntimeError: CUDA cannot lock it.
-    """
-    address, num_bytes = slots.address_and_size
-    cuda = torch.cuda.cudart()  # type: ignore[no-untyped-call]
-    code = int(cuda.cudaHostRegister(address, num_bytes, 0))
-    if code:
-        raise RuntimeError(f"{num_bytes} bytes of batches cannot be page-locked (cudaHostRegister: {code})")
-    slots.before_unmapping(cuda.cudaHostUnregister, address)

@@ -10,11 +10,12 @@ from torch import distributed as dist
 
 from epam_data.shards.index import Index
 from epam_data.shards.manifest import load_manifest
-from epam_data.stream.batch import Batch, page_lock
+from epam_data.stream.batch import Batch
 from epam_data.stream.damage import Damage
 from epam_data.stream.launch import find_launch
 from epam_data.stream.loading.loader import SlotLoader
 from epam_data.stream.loading.step_reader import StepReader
+from epam_data.stream.page_lock import page_lock, tell_refused, wait_for_copies
 from epam_data.stream.settings import StreamSettings
 from epam_data.system.remote import is_url
 
@@ -38,7 +39,7 @@ class Stream:
         rank: of this process, 0 ... world - 1. None, together with `world`: as `torch.distributed` says if it is
             initialised, else the variables of torchrun or srun, else 0 of 1.
         world: number of ranks.
-        pin_memory: page-lock the batches, for a GPU.
+        pin_memory: page-lock the batches, for a GPU. If CUDA refuses, a warning says so, and they are plain memory.
 
     Attributes:
         damage: with `on_damage: skip`, the damaged samples among the last epoch's batches of this rank.
@@ -188,10 +189,20 @@ class Stream:
                 continue
             batch = Batch.of(keys, arrays, self.clip_sizes_px)
             del arrays  # only the batch keeps the memory alive
-            yield batch.pin_memory() if self._pin_memory and not self.settings.workers else batch
+            yield self._page_locked(batch)
             del batch
         if self._running is running:
             self._epoch, self._consumed = epoch + 1, 0
+
+    def _page_locked(self, batch: Batch) -> Batch:
+        """The batch in page-locked memory, if that is wanted and possible; the slots of workers already are."""
+        if self._pin_memory and not self.settings.workers:
+            try:
+                return batch.pin_memory()
+            except (RuntimeError, AssertionError) as error:
+                self._pin_memory = False
+                tell_refused(str(error))
+        return batch
 
     def _check_consumed(self, consumed: int) -> None:
         batch_size = self.settings.batch_size
@@ -206,8 +217,12 @@ class Stream:
         return Batch.of(keys, arrays, self.clip_sizes_px)
 
     def close(self) -> None:
-        """End the loader's processes and close the shards; another epoch opens them again. All ends with the stream."""
+        """End the loader's processes and close the shards; another epoch opens them again. All ends with the stream.
+
+        Batches stay valid, but are no longer page-locked.
+        """
         if self._opened is not None:
+            wait_for_copies()
             self._opened.close()
             self._opened = None
         self._reader.close()

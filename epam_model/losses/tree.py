@@ -25,6 +25,7 @@ class TreeLoss(nn.Module):
     def __init__(self, coarse_of: Sequence[int]) -> None:
         super().__init__()
         self.register_buffer("coarse_of", torch.tensor(coarse_of), persistent=False)
+        self.sizes = len(coarse_of), max(coarse_of) + 1  # numbers: to read the tensor would wait for the GPU
 
     def forward(self, logits: Tensor, coarse_logits: Tensor, labels: Tensor) -> Tensor:
         """The loss of a batch, a scalar.
@@ -37,7 +38,7 @@ class TreeLoss(nn.Module):
         Raises:
             ValueError: the logits do not fit the taxonomy.
         """
-        num_classes, num_groups = len(self.coarse_of), int(self.coarse_of.max()) + 1
+        num_classes, num_groups = self.sizes
         if logits.shape[1] != num_classes or coarse_logits.shape[1] != num_groups:
             raise ValueError(
                 f"logits must be (B, {num_classes}) and (B, {num_groups}) for this taxonomy, "

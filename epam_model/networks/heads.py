@@ -192,8 +192,9 @@ class StreamHead(nn.Module):
             return StreamScores(fine=fine)
         coarse: Tensor = self.fc_coarse(pooled)
         if self.training:
-            # The maximum over the mean frame; among equal pixels the first gets the gradient, as published.
-            peak = functional.adaptive_max_pool2d(features.mean(dim=2), 1).flatten(1)  # (B, C)
+            # The maximum over the mean frame; among equal pixels the first gets the gradient, as published. Not
+            # `adaptive_max_pool2d`: it has no deterministic backward pass on CUDA.
+            peak = features.mean(dim=2).flatten(2).max(dim=2).values  # (B, C)
             embeddings = {bank.name: bank(peak) for bank in (self.fine_bank, self.coarse_bank)}
             return StreamScores(fine=fine, coarse=coarse, embeddings=embeddings)
         return StreamScores(fine=fine + self.rectification * self.fine_bank.similarity(pooled), coarse=coarse)

@@ -34,6 +34,8 @@ class RanksBatchNorm(nn.BatchNorm3d):
     def of(cls, norm: _BatchNorm) -> RanksBatchNorm:
         """A replacement for another batch norm, with its weights, statistics and mode."""
         made = cls(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+        if norm.running_mean is not None:
+            made.to(norm.running_mean.device, norm.running_mean.dtype)
         made.load_state_dict(norm.state_dict())
         if norm.affine:
             made.weight, made.bias = norm.weight, norm.bias  # the same objects: frozen weights stay frozen

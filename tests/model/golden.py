@@ -2,7 +2,7 @@
 
 The numbers come from the published code, run on weights drawn by a rule from the published parameter names,
 so no checkpoint has to be shared. `golden_epam.json` holds a sample of them, for a bare clone; the full set
-is looked for in the folder `shared/goldens` beside the repository, and tests that need it skip without it.
+is looked for in the folder `shared/goldens` beside the repository. Without pytest: `benchmarks.gpu` needs it, too.
 """
 
 import json
@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from torch import Tensor, nn
 
@@ -22,11 +21,6 @@ from tests.paths import SHARED
 
 GOLDENS = SHARED / "goldens"
 FIXTURE = Path(__file__).with_name("golden_epam.json")
-
-needs_goldens = pytest.mark.skipif(
-    not GOLDENS.is_dir(),
-    reason="the published models' full outputs (shared/goldens) are not beside the repository",
-)
 
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-9}
 SMALL_SHAPES = (2, 3, 16, 64, 64), (2, 17, 48, 16, 16)

@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from epam_data.shards.manifest import load_manifest
 from epam_model.build import build_for, build_model
+from epam_model.losses.objective import OBJECTIVES, total
+from epam_model.losses.settings import LossSettings
 from epam_model.networks.heads import prototype_banks
 from epam_model.networks.recogniser import TwoStreamRecogniser
 from epam_model.networks.rgbpose_conv3d import RGBPoseConv3D
@@ -16,6 +19,7 @@ from epam_model.networks.table import NETWORKS
 from epam_model.weights.checkpoint import Checkpoint, save_checkpoint
 from epam_model.weights.convert import to_mmaction2
 from epam_model.weights.rgbpose_names import RGBPOSE_CONV3D
+from tests.model.on_cuda import Operations
 
 CLIPS = {"epam": (4, 12), "rgbpose_conv3d": (2, 8)}
 
@@ -322,3 +326,27 @@ def test_what_cannot_be_built_is_named(tmp_path: Path):
         r"backbone\.pose_backbone\.stem\.conv\.weight must be \(24, 17, 1, 3, 3\), got \(24, 28,",
     ):
         build(init_from=[str(path)])
+
+
+@pytest.mark.parametrize("head", ["linear", "pcan"])
+@pytest.mark.parametrize("network", CLIPS)
+def test_losses_and_gradients_are_deterministic_on_cuda_and_wait_for_nothing(network: str, head: str):
+    """Fake tensors have no values: code that reads one, for which a GPU would have to be waited for, fails."""
+    with FakeTensorMode(), Operations() as operations:
+        model = build(network=network, head=head, num_joints=5)
+        clips = (torch.rand(2, *shape) for shape in ((3, CLIPS[network][0], 32, 32), (5, CLIPS[network][1], 8, 8)))
+        objective = OBJECTIVES[head](model, LossSettings(), (0, 0, 1, 1, 2, 2))
+        loss = total(objective.terms(model(*clips), torch.tensor([0, 3])))
+        loss.backward()
+        objective.end_step(True)
+        with pytest.raises(DataDependentOutputException):
+            loss.item()
+    assert "convolution_backward" in operations.names
+    assert operations.not_deterministic() == set()
+
+
+def test_the_operations_that_are_not_deterministic_are_seen():
+    x = torch.rand(1, 2, 4, 4, requires_grad=True)
+    with Operations() as operations:
+        torch.nn.functional.adaptive_max_pool2d(x, 1).sum().backward()
+    assert operations.not_deterministic() == {"adaptive_max_pool2d_backward"}

@@ -44,6 +44,7 @@ class ClipReader:
     ) -> None:
         self.index, self.shards = index, open_shards(root, manifest, settings)
         self._names = [shard.name for shard in manifest.shards]
+        self._found: dict[int, tuple[int, IndexRow]] = {}
         try:
             self.decoder = ClipDecoder(manifest, settings, training=training)
         except ValueError as error:
@@ -51,7 +52,13 @@ class ClipReader:
 
     def expect(self, rows: list[int]) -> None:
         """Announce the index rows that are read next, so that a remote store is asked for all of them at once."""
-        self.shards.expect_samples(Span.of(int(self.index.shard[row]), self.index.row(row)) for row in rows)
+        self.shards.expect_samples(Span.of(*self.index.shard_and_row(row)) for row in rows)
+
+    def find(self, row: int) -> tuple[int, IndexRow]:
+        """The shard and the content of an index row; the last one is kept."""
+        if row not in self._found:
+            self._found = {row: self.index.shard_and_row(row)}
+        return self._found[row]
 
     def fill_sample(self, batch_row: int, row: int, position: int, draws: list[Draw], arrays: Arrays) -> str:
         """Read the C clips of one sample, cut as drawn.
@@ -70,13 +77,13 @@ class ClipReader:
             DamageError: the shard is missing, damaged or from another build; names shard and key.
             ValueError: the sample does not fit the settings.
         """
+        number, where = self.find(row)
         arrays["position"][batch_row] = position
-        arrays["label"][batch_row] = self.index.label[row]
-        arrays["coarse_label"][batch_row] = self.index.coarse_label[row]
+        arrays["label"][batch_row] = where.label
+        arrays["coarse_label"][batch_row] = where.coarse_label
         clips = slice(batch_row * len(draws), (batch_row + 1) * len(draws))
         out = {name: array[clips] for name, array in arrays.items()}
         self.decoder.put_draws(draws, out)
-        where, number = self.index.row(row), int(self.index.shard[row])
         shard = f"{self._names[number]}.tar"
         frames = where.member_offsets()[FRAMES]
         try:

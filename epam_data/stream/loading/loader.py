@@ -159,7 +159,7 @@ class SlotLoader:
         if self._workers:
             self._end()
             self._workers = []
-            self.slots.close()
+            self.slots.close(self._free.lent)
 
     def _start(self, number: int) -> _Worker:
         ours, theirs = socket.socketpair()

@@ -11,7 +11,8 @@ import mmap
 import os
 import tempfile
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +70,9 @@ class SharedSlots:
         if descriptor is None:
             os.ftruncate(self.descriptor, size)
         self._memory = mmap.mmap(self.descriptor, size)
+        # Whatever is lent refers to this object, so that its end is that of the last use of the memory.
+        self._used = (ctypes.c_char * size).from_buffer(self._memory)
+        self._owner, self._before_unmapping = os.getpid(), list[Callable[[], object]]()
         # An open descriptor keeps all pages allocated, so close it even if nobody calls `close`.
         self._close = weakref.finalize(self, os.close, self.descriptor)
 
@@ -79,22 +83,45 @@ class SharedSlots:
     def lend(self, slot: int, on_return: Callable[[int], None]) -> Arrays:
         """The arrays of a slot; `on_return(slot)` is called when nothing refers to any of them."""
         num_bytes = self.layout.num_bytes
-        lease = (ctypes.c_char * num_bytes).from_buffer(self._memory, slot * num_bytes)
+        lease = (ctypes.c_char * num_bytes).from_buffer(self._used, slot * num_bytes)
         weakref.finalize(lease, on_return, slot).atexit = False
         return self.layout.views(lease)
 
     @property
     def address_and_size(self) -> tuple[int, int]:
         """Address of the block in this process and its size in bytes, for page-locking."""
-        return ctypes.addressof(ctypes.c_char.from_buffer(self._memory)), len(self._memory)
-
-    def close(self) -> None:
-        """Close the descriptor; the memory is freed with the last array that uses it."""
-        self._close()
+        return ctypes.addressof(self._used), len(self._memory)
 
     def before_unmapping(self, function: Callable[..., object], *arguments: Any) -> None:
-        """Register `function(*arguments)` to be called before the memory is unmapped."""
-        weakref.finalize(self._memory, function, *arguments).atexit = False
+        """Have `function(*arguments)` called once while the memory is still there: by `close`, or after its last use.
+
+        Not in a forked process, and not when the interpreter ends.
+        """
+        # It holds the memory: at the end of an mmap object itself, its callbacks would come after the unmapping.
+        call = weakref.finalize(self._used, _call_in, self._owner, self._memory, function, *arguments)
+        call.atexit = False
+        self._before_unmapping.append(call)
+
+    def close(self, lent: Collection[int] = ()) -> None:
+        """Close the descriptor and free the memory, except that of `lent` slots: it goes with the last array."""
+        if self._owner == os.getpid():  # a fork shares the memory with the process that uses it
+            for call in self._before_unmapping:
+                call()
+            for slot in set(range(self.num_slots)).difference(lent):
+                self._free(slot)
+        self._close()
+
+    def _free(self, slot: int) -> None:
+        start, end = (edge * self.layout.num_bytes // mmap.PAGESIZE for edge in (slot, slot + 1))
+        start += slot * self.layout.num_bytes % mmap.PAGESIZE > 0  # a page larger than 4096 bytes may be of two slots
+        if end > start and hasattr(mmap, "MADV_REMOVE"):
+            with suppress(OSError):  # not on every file system: then it goes with the last array of any slot
+                self._memory.madvise(mmap.MADV_REMOVE, start * mmap.PAGESIZE, (end - start) * mmap.PAGESIZE)
+
+
+def _call_in(owner: int, _memory: mmap.mmap, function: Callable[..., object], *arguments: Any) -> None:
+    if owner == os.getpid():
+        function(*arguments)
 
 
 def _unnamed_file() -> int:

@@ -18,6 +18,7 @@ from epam_data.stream.loading.slots import Arrays, SlotLayout
 from epam_data.stream.order.balance import BalancedSamples, balanced_samples
 from epam_data.stream.order.draws import draw_evaluation, draw_training
 from epam_data.stream.order.order import EpochOrder, evaluation_positions, evaluation_steps, training_positions
+from epam_data.stream.order.runs import Runs
 from epam_data.stream.settings import StreamSettings
 
 MAX_STAND_INS = 1000
@@ -42,7 +43,8 @@ class StepReader:
         self.settings, self.training, self.seed, self.rank, self.world = settings, training, seed, rank, world
         index = load_index(root, manifest)
         in_split = manifest.shards_of(split)
-        self._rows = index.rows_of(in_split)
+        rows = index.rows_of(in_split)
+        self._rows = Runs(rows)
         self._shards: NDArray[np.int64] = np.array(in_split, np.int64)
         self._shard_sizes = [manifest.shards[number].num_samples for number in in_split]
         self._shard_ends = np.cumsum(self._shard_sizes)
@@ -51,7 +53,7 @@ class StepReader:
         self._balanced: BalancedSamples | None = None
         if training:
             self._balanced = balanced_samples(
-                index.label[self._rows],
+                index.label[rows],
                 self._shard_sizes,
                 len(manifest.classes),
                 balance=settings.balance,
@@ -157,7 +159,7 @@ class StepReader:
 
     def _fill_sample(self, batch_row: int, row: int, epoch: int, position: int, arrays: Arrays) -> str:
         """Draw and read one sample; returns its key."""
-        num_frames = int(self.index.num_frames[row])
+        num_frames = self._reader.find(row)[1].num_frames
         if self.training:
             draws = [draw_training(num_frames, self.settings, seed=self.seed, epoch=epoch, position=position)]
         else:

@@ -92,6 +92,19 @@ def test_a_skeleton_of_the_stored_frames_is_turned_with_them(turns: int, scale: 
     )
 
 
+@pytest.mark.parametrize("turns", [1, 3])
+def test_where_the_joints_fit_both_the_people_tell(turns: int):
+    """In the upper part of a phone's video: the points fit into the stored frames, too."""
+    standing = [[30, 5], [25, 30], [35, 55]]
+    upright = replace(clip_in(100, 60, standing), image_size=(60, 100))
+    clip, note = fit_to_video(upright, VideoShape((100, 60), turns))
+    assert clip.keypoints is upright.keypoints and clip.image_size == (100, 60)
+    assert note is not None and "exchanged" in note
+    lying = clip_in(60, 100, [[y, x] for x, y in standing])
+    clip, note = fit_to_video(lying, VideoShape((100, 60), turns))
+    assert note is not None and "the skeleton was turned" in note and clip.image_size == (100, 60)
+
+
 def test_missing_joints_are_not_turned():
     lying = clip_in(60, 100, [[0, 0], [20, 30], [np.nan, 5]])
     clip, _ = fit_to_video(lying, VideoShape((100, 60), 1))

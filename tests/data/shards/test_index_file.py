@@ -184,6 +184,59 @@ def test_another_process_maps_the_same_file(tmp_path: Path, scheme: str) -> None
     assert copy.keys.tolist() == index.keys.tolist() and not copy.keys.flags.owndata
 
 
+def test_rows_in_another_process_are_read_from_the_open_file(tmp_path: Path) -> None:
+    (tmp_path / INDEX).write_bytes(index_bytes(SHARDS))
+    index = load_index(tmp_path)
+    copy: Index = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(index))))
+    (tmp_path / INDEX).unlink()
+    for number in range(len(index)):
+        assert copy.shard_and_row(number) == index.shard_and_row(number) == (index.shard[number], index.row(number))
+    for number in (-1, len(index)):
+        with pytest.raises(IndexError, match=rf"index\.h5: row {number} of {len(index)}$"):
+            copy.row(number)
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="/proc is Linux")
+def test_rows_of_another_process_take_no_memory(tmp_path: Path) -> None:
+    """The bytes of the mapped file that are in memory, after the check of a load, and after all rows were read."""
+    values = {"label": 1, "coarse_label": -1, "num_frames": 3, "member_bytes": (1, 2, 3, 4)}
+    rows = tuple(IndexRow(key=f"clip-{number}", offset=number * 4096, **values) for number in range(20_000))
+    shard = ShardSummary(name="a", split="train", num_bytes=2**33, sha256="0" * 64, rows=rows)
+    index = load_index(tmp_path, with_index(tmp_path, index_bytes([shard]), (shard,)))
+    assert resident_bytes(tmp_path / INDEX) == 0
+    copy: Index = pickle.loads(pickle.dumps(index))
+    assert all(copy.row(number) == row for number, row in enumerate(rows))
+    assert resident_bytes(tmp_path / INDEX) == 0
+    assert index.label[7] == 1
+    assert resident_bytes(tmp_path / INDEX) > 0
+
+
+def resident_bytes(path: Path) -> int:
+    parts = re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text(), flags=re.MULTILINE)
+    sizes = [re.search(r"^Rss:\s+(\d+) kB", part, re.MULTILINE) for part in parts if str(path) in part]
+    assert sizes
+    return sum(1024 * int(size[1]) for size in sizes if size)
+
+
+def test_an_index_that_is_cut_short_later_is_an_error_and_no_crash(tmp_path: Path) -> None:
+    (tmp_path / INDEX).write_bytes(index_bytes(SHARDS))
+    copy: Index = pickle.loads(pickle.dumps(load_index(tmp_path)))
+    os.truncate(tmp_path / INDEX, 100)
+    with pytest.raises(ValueError, match=r"index\.h5: cut short, expected \d+ bytes at \d+, got \d+$"):
+        copy.row(len(copy) - 1)
+
+
+def test_the_file_of_another_process_is_closed_with_its_index(tmp_path: Path) -> None:
+    (tmp_path / INDEX).write_bytes(index_bytes(SHARDS))
+    data = pickle.dumps(load_index(tmp_path))
+    before = len(list(Path("/dev/fd").iterdir()))
+    for _ in range(5):
+        copy: Index = pickle.loads(data)
+        assert copy.row(0) == SHARDS[0].rows[0]
+        del copy
+    assert len(list(Path("/dev/fd").iterdir())) == before
+
+
 def test_a_file_that_took_its_place_is_refused(tmp_path: Path) -> None:
     path = tmp_path / INDEX
     path.write_bytes(index_bytes(SHARDS))

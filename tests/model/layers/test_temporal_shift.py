@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from epam_model.layers.temporal_shift import temporal_shift
-from tests.model.golden import GOLDENS, needs_goldens
+from tests.model.golden import GOLDENS
+from tests.model.shared_goldens import needs_goldens
 
 
 def slow_shift(x: torch.Tensor, fold: int) -> torch.Tensor:

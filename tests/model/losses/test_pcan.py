@@ -12,7 +12,8 @@ from epam_model.losses.prototype import diversity
 from epam_model.losses.settings import LossSettings
 from epam_model.networks.heads import Logits, TwoStreamHead, prototype_banks
 from epam_model.weights.published_names import PCAN_HEAD, inverse
-from tests.model.golden import GOLDENS, draw_features, draw_tensor, needs_goldens, sample_positions
+from tests.model.golden import GOLDENS, draw_features, draw_tensor, sample_positions
+from tests.model.shared_goldens import needs_goldens
 
 COARSE_OF = (0, 0, 1)
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from epam_model.losses.prototype import CoarsePrototypeLoss, FinePrototypeLoss, diversity
-from tests.model.golden import GOLDENS, needs_goldens
+from tests.model.golden import GOLDENS
+from tests.model.shared_goldens import needs_goldens
 
 COARSE_OF = (0, 0, 1, 1)
 

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from epam_model.losses.tree import TreeLoss
-from tests.model.golden import GOLDENS, needs_goldens
+from tests.model.golden import GOLDENS
+from tests.model.shared_goldens import needs_goldens
 
 COARSE_OF = (0, 0, 1)
 

@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 import torch
+from torch.nn import functional
 
 from epam_model.networks.heads import Logits, StreamHead, TwoStreamHead, prototype_banks
 
@@ -65,6 +66,18 @@ def test_coarse_logits_and_embeddings_in_training():
     torch.testing.assert_close(logits.embeddings["pose_coarse"], head.pose.coarse_bank.embed(peak))
     plain = rgb.mean(dim=(2, 3, 4)) @ head.rgb.fc.weight.T + head.rgb.fc.bias
     torch.testing.assert_close(logits.rgb, plain)  # no correction by prototypes in training
+
+
+def test_the_peak_is_published_maximum_pooling():
+    """Of `adaptive_max_pool2d`: the same values, and among equal pixels the first gets the gradient."""
+    head = StreamHead("rgb", 4, 5, num_coarse_classes=2)
+    clip = torch.randint(0, 3, (6, 4, 2, 3, 5)).float().requires_grad_()  # many equal pixels
+    weights = torch.randn(6, 256)
+    (head(clip).embeddings["rgb_fine"] * weights).sum().backward()
+    ours, clip.grad = clip.grad, None
+    published = functional.adaptive_max_pool2d(clip.mean(dim=2), 1).flatten(1)
+    (head.fine_bank(published) * weights).sum().backward()
+    assert torch.equal(ours, clip.grad)
 
 
 def test_evaluation_is_corrected_by_the_prototypes():

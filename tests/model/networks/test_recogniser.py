@@ -17,12 +17,12 @@ from tests.model.golden import (
     TOLERANCE,
     draw_clips,
     fill,
-    needs_goldens,
     published_outputs,
     read_fixture,
     recorded_stages,
     sample_positions,
 )
+from tests.model.shared_goldens import needs_goldens
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 CBAM = "CBAM_spatial_efficient_temporal"

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from epam_model.networks.rgbpose_conv3d import RGBPoseConv3D
 from epam_model.weights.published_names import inverse
 from epam_model.weights.rgbpose_names import RGBPOSE_CONV3D
-from tests.model.golden import draw_tensor, needs_goldens, published_outputs, sample_positions
+from tests.model.golden import draw_tensor, published_outputs, sample_positions
+from tests.model.shared_goldens import needs_goldens
 
 ATOL = {torch.float32: 5e-4, torch.float64: 1e-9}
 

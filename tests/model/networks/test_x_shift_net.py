@@ -7,7 +7,8 @@ from torch import nn
 from epam_model.networks.x_shift_net import XShiftNet, pose_stream, rgb_stream
 from epam_model.weights.convert import rename
 from epam_model.weights.epam_names import EPAM
-from tests.model.golden import GOLDENS, needs_goldens
+from tests.model.golden import GOLDENS
+from tests.model.shared_goldens import needs_goldens
 
 
 def count_parameters(module: nn.Module) -> int:

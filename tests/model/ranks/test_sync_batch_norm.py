@@ -103,6 +103,15 @@ def test_it_replaces_a_norm_with_its_weights_and_mode():
         made(x[0, :, 0, 0])
 
 
+def test_it_keeps_the_dtype_and_the_device_of_a_norm():
+    for norm in (nn.BatchNorm3d(3).double(), nn.BatchNorm3d(3, affine=False).half(), nn.BatchNorm3d(3, device="meta")):
+        made = RanksBatchNorm.of(norm)
+        for name, tensor in norm.state_dict().items():
+            own = made.state_dict()[name]
+            assert (own.dtype, own.device) == (tensor.dtype, tensor.device), name
+    assert RanksBatchNorm.of(nn.BatchNorm3d(3, track_running_stats=False)).running_mean is None
+
+
 def test_gradients_agree_with_finite_differences():
     def normalise(x: Tensor) -> Tensor:
         return RanksBatchNorm(2).double()(x)

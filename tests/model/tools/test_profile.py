@@ -1,5 +1,6 @@
 import json
 import re
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -10,6 +11,7 @@ from epam_model.build import build_model
 from epam_model.cli import main
 from epam_model.networks.heads import Logits
 from epam_model.networks.settings import ModelSettings
+from epam_model.tools import profile
 from epam_model.tools.profile import activation_bytes, measure_speed, multiply_adds, part_costs
 from tests.paths import PIPELINES
 
@@ -65,6 +67,29 @@ def test_activation_bytes_are_what_the_backward_pass_needs():
     assert activation_bytes(run, torch.device("cpu"), training=False) is None
 
 
+def test_the_clock_of_a_gpu_runs_from_idle_to_idle(monkeypatch: pytest.MonkeyPatch):
+    """A GPU that takes 2 s for each run, which begins when the run before is done; giving it work takes no time."""
+    now, idle_at, waits = 0.0, 7.0, []  # it has 7 s of other work at first
+
+    def run() -> None:
+        nonlocal idle_at
+        idle_at = max(idle_at, now) + 2.0
+
+    def synchronize(device: torch.device) -> None:
+        nonlocal now
+        waits.append(device)
+        now = max(now, idle_at)
+
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    monkeypatch.setattr(profile, "time", SimpleNamespace(perf_counter=lambda: now))
+    gpu = torch.device("cuda", 1)
+    for seconds, runs in ((0.5, 1), (9.0, 5)):
+        monkeypatch.setattr(profile, "_SECONDS", seconds)
+        assert profile._seconds_per_run(run, gpu, budget_seconds=100.0) == 2.0
+        assert waits == [gpu] * (runs + 1)
+        waits.clear()
+
+
 def test_folded_norms_are_not_trained():
     row = measure_speed(Layers(), *CLIPS, variant="fp32-folded", training=True, budget_seconds=0.01)
     assert row.clips_per_second is None and row.left_out == "cannot train"
@@ -81,7 +106,11 @@ def test_the_command_prints_and_writes_every_row(tmp_path, capsys):
     assert rows["fp32", "training", 1]["activation_mb"] > rows["bf16", "training", 1]["activation_mb"] > 0
     assert rows["fp32", "evaluation", 4]["left_out"] == "over 0.0001 s"  # judged by the row before
     assert {part["name"]: part["parameters"] for part in content["parts"]}["head"] == 293_800
-    assert re.search(r"^fp32 +evaluation +4 +over 0\.0001 s$", capsys.readouterr().out, re.MULTILINE)
+    out = capsys.readouterr().out
+    assert re.search(r"^fp32 +evaluation +4 +over 0\.0001 s$", out, re.MULTILINE)
+    # Nothing but what was measured here: figures of other cards are of other networks and sizes.
+    assert len(out.splitlines()) == len(content["parts"]) + len(rows) + 3
+    assert re.findall(r"(?i)gpu|nvidia|geforce|rtx|tesla|a100|h100", out) == []
 
 
 def test_unknown_variants_and_batches_are_one_line(capsys):

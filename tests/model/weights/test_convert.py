@@ -22,7 +22,8 @@ from epam_model.weights.convert import (
 from epam_model.weights.epam_names import EPAM
 from epam_model.weights.published_names import inverse
 from epam_model.weights.rgbpose_names import RGBPOSE_CONV3D
-from tests.model.golden import ATTENTION_FILES, GOLDENS, needs_goldens
+from tests.model.golden import ATTENTION_FILES, GOLDENS
+from tests.model.shared_goldens import needs_goldens
 
 PUBLISHED_EPAM = EPAM.releases["published EPAM-Net"]
 

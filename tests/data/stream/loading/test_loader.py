@@ -74,6 +74,12 @@ def test_batches_come_in_the_order_of_the_tasks(loader: SlotLoader):
         assert results == [(task, task, True) for task in range(100)]
 
 
+def test_batches_that_are_kept_outlive_the_loader(two_workers: SlotLoader):
+    kept = [arrays for task, (_, arrays) in enumerate(two_workers.run(range(8))) if task in (5, 7)]
+    two_workers.close()
+    assert holds(5, kept[0]) and holds(7, kept[1])
+
+
 def test_no_task_no_batch(loader: SlotLoader):
     assert list(loader.run([])) == []
 
