@@ -182,7 +182,7 @@ def cold_rows(root: Path) -> Iterator[dict[str, object]]:
             file_reads._HAS_FADVISE = file_reads._HAS_NOWAIT = advises
             reader = StepReader(
                 root,
-                load_manifest(root),
+                settings.clips(load_manifest(root), load_index(root)),
                 split="train",
                 settings=settings,
                 training=True,

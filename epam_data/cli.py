@@ -1,4 +1,4 @@
-"""`epam-data synth | pilot | build | status | finalise | check | inspect`: the command line of the data half."""
+"""`epam-data synth | pilot | build | status | finalise | check | view | inspect`: the command line of the data half."""
 
 from __future__ import annotations
 
@@ -40,6 +40,12 @@ COMMANDS = {
         command="epam_data.commands.check:CheckCommand",
         function="epam_data.commands.check:check_command",
         positionals=("shards",),
+    ),
+    "view": Entry(
+        summary="Show a view of shards: clips per split and class, and what its splits have in common.",
+        command="epam_data.commands.view:ViewCommand",
+        function="epam_data.commands.view:view_command",
+        positionals=("shards", "view"),
     ),
     "inspect": Entry(
         summary="Show what shards contain, or one clip of them.",

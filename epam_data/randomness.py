@@ -31,6 +31,8 @@ class Purpose(IntEnum):
     CLASS_START = 9  # first sample of each class in balanced epochs; (seed)
     STAND_IN = 10  # for a damaged sample; (seed, epoch, position)
     SHUFFLE_BUFFER = 11  # of a sequential stream; (seed, epoch, reader)
+    FOLDS = 12  # of a view; (seed)
+    FRACTION = 13  # of the training clips of a class in a view; (seed, label + 1)
 
 
 def generator(purpose: Purpose, *key: int) -> np.random.Generator:

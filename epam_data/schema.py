@@ -32,6 +32,12 @@ MAX_LABEL = 2**31 - 1
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[str, str, str] = get_args(Split)
 
+ALL = "all"
+"""Protocol and split of clips that no protocol has split: a view does (`epam_data.views`)."""
+
+STORED_SPLITS = (*SPLITS, ALL)
+"""Splits that shards may be of."""
+
 _KEY = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_KEY_LENGTH}}}")
 
 
@@ -81,7 +87,7 @@ class Clip:
 
     key: str  # shard key, see `readers.names`
     name: str  # the data set's own name (`frame_dir`), may hold a folder
-    split: str  # one of SPLITS
+    split: str  # one of STORED_SPLITS
     label: int | None  # 0-based; None: hidden
     keypoints: NDArray[np.floating]  # (M, T, V, 2) float16 | float32, x and y in pixels of `image_size`
     scores: NDArray[np.floating]  # (M, T, V) same dtype; low or NaN: the joint is missing
@@ -90,7 +96,8 @@ class Clip:
 
     def __post_init__(self) -> None:
         check_key(self.key)
-        _expect(self.split in SPLITS, self.key, "split", f"one of {', '.join(SPLITS)}", repr(self.split))
+        allowed = f"one of {', '.join(STORED_SPLITS)}"
+        _expect(self.split in STORED_SPLITS, self.key, "split", allowed, repr(self.split))
         _expect(
             self.label is None or 0 <= self.label <= MAX_LABEL, self.key, "label", f"None or 0..{MAX_LABEL}", self.label
         )

@@ -1,4 +1,4 @@
-"""`epam-model train | test | predict | report | features | profile | convert | export | doctor`: the command line.
+"""`epam-model train | folds | test | predict | report | features | profile | convert | export | doctor`: the commands.
 
 Several GPUs or processes: `torchrun --nproc-per-node 2 -m epam_model.cli train RECIPE.yaml ...`, or the plain command
 under Slurm's `srun`.
@@ -16,6 +16,12 @@ COMMANDS = {
         summary="Train on the split `train`, evaluate on `val` after each epoch, keep the best and last checkpoints.",
         command="epam_model.commands.train:TrainCommand",
         function="epam_model.commands.train:train_command",
+        takes_argv=True,
+    ),
+    "folds": Entry(
+        summary="Train each fold of a view, and print the mean over people.",
+        command="epam_model.commands.folds:FoldsCommand",
+        function="epam_model.commands.folds:folds_command",
         takes_argv=True,
     ),
     "test": Entry(

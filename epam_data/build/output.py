@@ -7,11 +7,13 @@ object is written to a staging folder of this machine and uploaded in one piece.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import uuid
 from pathlib import Path
 from typing import Protocol
 
+from epam_data.system.file_reads import IrregularFileError, open_regular
 from epam_data.system.files import PARTIAL, atomic_write_bytes, file_sha256
 from epam_data.system.remote import RemoteFolder, is_url
 
@@ -20,6 +22,9 @@ WORK_FOLDER = ".build"
 
 OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "memory")
 """Protocols of fsspec whose objects appear whole."""
+
+MAX_SMALL_BYTES = 1 << 28
+"""Largest receipt or other small file that is read."""
 
 _ATTEMPTS = 5
 _PART_BYTES = 16 << 20  # an upload holds two parts in memory
@@ -44,7 +49,7 @@ class Output(Protocol):
         """The content of a small file; None where there is none."""
 
     def read_folder(self, folder: str) -> dict[str, bytes]:
-        """The content of every small file of a folder, by its name in the folder."""
+        """The content of every small file of a folder, by its name in the folder; without those that are too large."""
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
@@ -71,10 +76,18 @@ def open_output(out: Path | str, work_folder: Path) -> Output:
 
 
 class FolderOutput:
-    """A folder of this machine or of a shared file system."""
+    """A folder of this machine or of a shared file system.
+
+    Raises:
+        ValueError: the work folder, or a folder in it, is a link: a build writes and removes files there.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = self.staging = root
+        work = root / WORK_FOLDER
+        for path in (work, *work.glob("*")):
+            if path.is_symlink():
+                raise ValueError(f"{path}: must not be a link, since a build writes and removes files there; remove it")
 
     def publish(self, name: str) -> str | None:
         return None  # `ShardWriter` has renamed it
@@ -91,13 +104,20 @@ class FolderOutput:
 
     def read(self, name: str) -> bytes | None:
         try:
-            return (self.root / name).read_bytes()
+            data = _read_small(self.root / name)
         except FileNotFoundError:
             return None
+        if data is None:
+            raise ValueError(f"{self.root / name}: larger than {MAX_SMALL_BYTES} bytes, the most that is read")
+        return data
 
     def read_folder(self, folder: str) -> dict[str, bytes]:
-        paths = (self.root / folder).glob("[!.]*")  # dots: being written
-        return {path.name: path.read_bytes() for path in paths if path.is_file()}
+        contents = {}
+        for path in (self.root / folder).glob("[!.]*"):  # dots: being written
+            with contextlib.suppress(FileNotFoundError, IrregularFileError):  # another process has removed it
+                if (data := _read_small(path)) is not None:
+                    contents[path.name] = data
+        return contents
 
     def remove(self, name: str) -> None:
         (self.root / name).unlink(missing_ok=True)
@@ -109,6 +129,13 @@ class FolderOutput:
         for pattern in (f".*{PARTIAL}", f"{WORK_FOLDER}/.*{PARTIAL}", f"{WORK_FOLDER}/*/.*{PARTIAL}"):
             for leftover in self.root.glob(pattern):
                 leftover.unlink()
+
+
+def _read_small(path: Path) -> bytes | None:
+    """The content of a file; None if it is too large."""
+    with os.fdopen(open_regular(path), "rb") as file:
+        data = file.read(MAX_SMALL_BYTES + 1)
+    return data if len(data) <= MAX_SMALL_BYTES else None
 
 
 class UrlOutput:
@@ -154,7 +181,7 @@ class UrlOutput:
         self._remote.retry("written", name, lambda: self._remote.fs.pipe_file(self._remote.path(name), data))
 
     def read(self, name: str) -> bytes | None:
-        return self._remote.read(name)
+        return self._remote.read(name, MAX_SMALL_BYTES)
 
     def read_folder(self, folder: str) -> dict[str, bytes]:
         fs, contents = self._remote.fs, dict[str, bytes]()
@@ -162,9 +189,11 @@ class UrlOutput:
         def fetch() -> dict[str, bytes]:
             """What an attempt has read is kept: of many objects, one or another fails each time."""
             try:
-                left = [path for path in fs.ls(self._remote.path(folder), detail=False) if path not in contents]
+                listing = fs.ls(self._remote.path(folder), detail=True)
             except FileNotFoundError:
                 return {}
+            small = [entry["name"] for entry in listing if int(entry["size"] or 0) <= MAX_SMALL_BYTES]
+            left = [path for path in small if path not in contents]
             found = fs.cat(left, on_error="return") if left else {}  # all at once, not one round trip each
             contents.update({path: bytes(data) for path, data in found.items() if not isinstance(data, Exception)})
             for failure in found.values():

@@ -22,7 +22,7 @@ from epam_data.randomness import Purpose, generator
 from epam_data.readers import RawSettings, find_reader
 from epam_data.readers.videos import VideoFinder
 from epam_data.samples.settings import PrepareSettings
-from epam_data.schema import SCHEMA_VERSION, SPLITS, Problem, Split
+from epam_data.schema import SCHEMA_VERSION, STORED_SPLITS, Problem, Split
 from epam_data.shards.layout import PROBLEMS
 from epam_data.shards.settings import ShardSettings
 from epam_data.skeleton import SkeletonLayout
@@ -154,7 +154,7 @@ def plan_tasks(plan: BuildPlan, store: SkeletonStore, sources: dict[str, str]) -
     inputs = json.dumps(plan.inputs(sources), sort_keys=True)
     chosen = select(plan, store)
     tasks = []
-    for number, split in enumerate(SPLITS):
+    for number, split in enumerate(STORED_SPLITS):
         rows = store.rows_of_split(split)
         generator(Purpose.SHARD_ASSIGNMENT, plan.shard.shuffle_seed, number).shuffle(rows)
         rows = rows[chosen[rows]]
@@ -186,7 +186,7 @@ def plan_tasks(plan: BuildPlan, store: SkeletonStore, sources: dict[str, str]) -
 
 def _refused(plan: BuildPlan, store: SkeletonStore) -> str:
     """Why there is no clip, if every record of the selected splits was refused; else nothing."""
-    splits = [split for split in SPLITS if plan.selection.split in (None, split)]
+    splits = [split for split in STORED_SPLITS if plan.selection.split in (None, split)]
     problems = [problem for problem in store.problems if problem.split in splits]
     if not problems or any(len(store.rows_of_split(split)) for split in splits):
         return ""

@@ -15,11 +15,14 @@ from dataclasses import dataclass
 import msgspec
 
 from epam_data.build.output import WORK_FOLDER, Output
-from epam_data.schema import Problem
+from epam_data.schema import STORED_SPLITS, Problem
 from epam_data.shards.layout import ShardSummary
 from epam_data.system.typed_json import decode_json
 
 _FOLDER = f"{WORK_FOLDER}/receipts"
+
+_SHARD_NAME = re.compile(rf"({'|'.join(STORED_SPLITS)})-\d{{6,}}")
+"""Names of our shards: a shard of another name, which a stranger's receipt claims, is never touched."""
 
 _SEALED = re.compile(rb'\{"sha256":"([0-9a-f]{64})","result":(.*)\}', re.DOTALL)
 
@@ -57,11 +60,15 @@ def read_receipts(output: Output) -> dict[str, ShardResult]:
     receipts = {}
     for file, data in output.read_folder(_FOLDER).items():
         name, sealed = file.removesuffix(".json"), _SEALED.fullmatch(data)
-        if sealed is None or hashlib.sha256(sealed[2]).hexdigest().encode() != sealed[1]:
+        if (
+            sealed is None
+            or not _SHARD_NAME.fullmatch(name)
+            or hashlib.sha256(sealed[2]).hexdigest().encode() != sealed[1]
+        ):
             continue
         with suppress(ValueError):
             result = decode_json(sealed[2], ShardResult, file)
-            if result.summary.name == name:  # it becomes the name of a file
+            if result.summary.name == name:
                 receipts[name] = result
     return receipts
 
@@ -75,10 +82,9 @@ def is_intact(output: Output, receipt: ShardResult) -> bool:
 
 
 def remove_others(output: Output, names: Iterable[str]) -> None:
-    """Remove shards of an earlier plan: those with a receipt (so a build wrote them) that are not in `names`."""
+    """Remove shards of an earlier plan: those with a whole receipt (so a build wrote them) that are not in `names`."""
     wanted = set(names)
-    for file in output.read_folder(_FOLDER):
-        name = file.removesuffix(".json")
+    for name in read_receipts(output):
         if name not in wanted:
             output.remove(f"{name}.tar")
-            output.remove(f"{_FOLDER}/{file}")
+            output.remove(f"{_FOLDER}/{name}.json")

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from epam_data.readers.names import unique_keys
-from epam_data.schema import SPLITS, Clip, Problem, label_from_stored, stored_label
+from epam_data.schema import STORED_SPLITS, Clip, Problem, label_from_stored, stored_label
 from epam_data.system.files import atomic_write, temporary_path
 
 _CHUNK_CLIPS = 1024
@@ -113,7 +113,7 @@ class SkeletonStore:
 
     def rows_of_split(self, split: str) -> NDArray[np.int64]:
         """Rows of a split's clips, in the order of the source files."""
-        return np.flatnonzero(self._columns["split"] == SPLITS.index(split))
+        return np.flatnonzero(self._columns["split"] == STORED_SPLITS.index(split))
 
     @property
     def num_frames(self) -> NDArray[np.int64]:
@@ -123,7 +123,7 @@ class SkeletonStore:
 
     def split(self, row: int) -> str:
         """The split of a clip."""
-        return SPLITS[self._columns["split"][row]]
+        return STORED_SPLITS[self._columns["split"][row]]
 
     def clip(self, row: int, video: Path | None) -> Clip:
         """One clip, with the given video."""
@@ -186,7 +186,7 @@ class _Columns:
         values = {
             "key": clip.key.encode(),
             "name": clip.name.encode(),
-            "split": SPLITS.index(clip.split),
+            "split": STORED_SPLITS.index(clip.split),
             "label": stored_label(clip.label),
             "image_size": clip.image_size,
             "shape": clip.scores.shape,

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from epam_data.check.check import CheckReport
 from epam_data.check.rules.motion import MAX_LAG
 from epam_data.check.rules.splits import split_of_clips
-from epam_data.schema import SPLITS
+from epam_data.schema import STORED_SPLITS
 from epam_data.shards.codec import HEATMAP_TOLERANCE
-from epam_data.show.page import BLUE, GREEN, ORANGE, STYLE, Plot, finish_plot, new_axes
+from epam_data.show.page import BLUE, GREEN, GREY, ORANGE, STYLE, Plot, finish_plot, new_axes
 
-_SPLIT_COLOURS = dict(zip(SPLITS, (BLUE, ORANGE, GREEN), strict=True))
+_SPLIT_COLOURS = dict(zip(STORED_SPLITS, (BLUE, ORANGE, GREEN, GREY), strict=True))
 
 
 def plots(report: CheckReport) -> list[Plot]:
@@ -56,7 +56,7 @@ def _classes(report: CheckReport) -> Plot:
     splits, num_classes = split_of_clips(manifest, index), len(manifest.classes)
     axes = new_axes("label", "clips")
     below, words = np.zeros(num_classes), []
-    for split in SPLITS:
+    for split in STORED_SPLITS:
         labels = index.label[(splits == split) & (index.label >= 0) & (index.label < num_classes)]
         counts = np.bincount(labels, minlength=num_classes)
         if counts.any():

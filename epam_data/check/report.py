@@ -11,7 +11,7 @@ from epam_data.check.check import CheckReport
 from epam_data.check.plots import plots
 from epam_data.check.ranking import Ranking, rankings
 from epam_data.check.rules.splits import protocol_of, split_of_clips
-from epam_data.schema import SPLITS, Sample
+from epam_data.schema import STORED_SPLITS, Sample
 from epam_data.shards.codec import HEATMAP_TOLERANCE, decode
 from epam_data.shards.reader import ShardReader
 from epam_data.show.page import environment, image_url
@@ -123,7 +123,7 @@ def _split_table(report: CheckReport) -> list[tuple[str, int, int, int | None]]:
     manifest = report.manifest
     published = protocol_of(manifest, report.reader).num_clips
     rows = []
-    for split in SPLITS:
+    for split in STORED_SPLITS:
         shards = [shard for shard in manifest.shards if shard.split == split]
         if shards or split in published:
             rows.append((split, len(shards), sum(shard.num_samples for shard in shards), published.get(split)))
@@ -131,12 +131,12 @@ def _split_table(report: CheckReport) -> list[tuple[str, int, int, int | None]]:
 
 
 def _class_table(report: CheckReport) -> list[tuple[int, str, str, list[int]]]:
-    """(label, class, group, clips per split) of each class."""
+    """(label, class, group, clips in each split of `_split_table`) of each class."""
     manifest, index = report.manifest, report.index
     splits = split_of_clips(manifest, index)
     counts = [
         np.bincount(index.label[(splits == split) & (index.label >= 0)], minlength=len(manifest.classes))
-        for split in SPLITS
+        for split, *_ in _split_table(report)
     ]
     groups = dict(enumerate(manifest.groups))
     coarse_of = manifest.coarse_of or (-1,) * len(manifest.classes)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from epam_data.recipe import ConfigError, parse_command
+from epam_data.system.child_process import import_path
 from epam_data.system.executors import WorkersDiedError
 from epam_data.system.printable import printable_lines
 
@@ -85,15 +86,27 @@ def run_command(prog: str, commands: CommandTable, argv: Sequence[str]) -> int:
 
 
 def _parse_and_run(name: str, entry: Entry, argv: Sequence[str]) -> int:
-    command, function = entry.load()
     words = [word for word in argv[1:] if word not in ("--quiet", "--verbose", "--allow-code-here")]
-    if "--allow-code-here" in argv:
-        sys.path.append(str(Path.cwd()))
-    settings = parse_command(command, name, words, entry.positionals)
     level = logging.WARNING if "--quiet" in argv else logging.DEBUG if "--verbose" in argv else logging.INFO
-    with logs_on_stderr(level):
+    with _importing_from(here="--allow-code-here" in argv), logs_on_stderr(level):
+        command, function = entry.load()
+        settings = parse_command(command, name, words, entry.positionals)
         _log.debug("%s", settings)
         return function(settings, argv) if entry.takes_argv else function(settings)
+
+
+@contextmanager
+def _importing_from(*, here: bool) -> Iterator[None]:
+    """Inside, modules are found in the current folder only if the user wants that: strangers' files may lie there.
+
+    `python -m`, and an empty entry of PYTHONPATH, put that folder on the path.
+    """
+    before = sys.path[:]
+    sys.path[:] = [*before, str(Path.cwd())] if here else import_path()
+    try:
+        yield
+    finally:
+        sys.path[:] = before
 
 
 class _PrintableFormatter(logging.Formatter):

@@ -34,7 +34,7 @@ def find_reader(dataset: str) -> Reader:
         known: Reader = import_module(f"{__name__}.{dataset}").READER
         return known
     module, colon, name = dataset.partition(":")
-    if not (module and colon and name):
+    if not (colon and name.isidentifier() and all(part.isidentifier() for part in module.split("."))):
         allowed = f"{', '.join(DATASETS)}, or module:NAME of a reader of your own"
         raise ValueError(f"dataset must be one of {allowed}, got {dataset!r}")
     try:

@@ -17,7 +17,7 @@ from epam_data.readers.names import check_name
 from epam_data.readers.pickles import load_pickle
 from epam_data.readers.plausible import limit_scores
 from epam_data.readers.records import Annotation, clip_of
-from epam_data.schema import SPLITS, Clip, Problem
+from epam_data.schema import ALL, SPLITS, Clip, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,8 @@ class RawSettings:
     skeletons: Path
     """A skeleton pickle, or a folder of one pickle per split (`*_train.pkl`, `*_val.pkl`, `*_test.pkl`)."""
     protocol: str | None = None
-    """Protocol of the data set, as docs/raw-data.md names it; null if it has only one."""
+    """Protocol of the data set, as docs/raw-data.md names it; null if it has only one. `all`: store each clip once, for
+    any protocol to choose from later, see docs/views.md."""
 
 
 def skeleton_files(raw: RawSettings) -> list[Path]:
@@ -109,6 +110,8 @@ def _from_split_lists(
         if not isinstance(value, kind):
             raise ValueError(f"{path.name}: {what} must be a {kind.__name__}, got {type(value).__name__}")
     wanted = {f"{protocol}_{split}" if protocol else split: split for split in SPLITS}
+    if protocol == ALL:
+        wanted = {name: ALL for name in lists if isinstance(name, str)}
     found = {name: split for name, split in wanted.items() if name in lists}
     if not found:
         known = ", ".join(sorted(str(name)[:40] for name in lists)[:20])
@@ -129,9 +132,9 @@ def _from_split_lists(
         record = _checked(path, number, annotation, next(iter(found.values())), canonical)
         if isinstance(record, Problem):
             yield record.split, record
-        elif (name := record["frame_dir"]) in split_of:
+        elif (name := record["frame_dir"]) in split_of or protocol == ALL:
             unseen.pop(name, None)
-            yield split_of[name], record
+            yield split_of.get(name, ALL), record
     for frame_dir, split in unseen.items():
         reason = f"{frame_dir}: listed in split {split}, but {path.name} has no annotation of that name"
         yield split, _skipped(frame_dir, split, reason)

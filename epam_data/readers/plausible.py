@@ -74,7 +74,8 @@ def limit_scores(clip: Clip) -> tuple[Clip, str | None]:
 def _seen(keypoints: NDArray[np.floating]) -> NDArray[np.float64]:
     """(N, 2) the joints that were found: finite, and neither (0, 0) nor (-1, -1)."""
     points = keypoints.reshape(-1, 2).astype(np.float64)
-    return points[np.isfinite(points).all(1) & points.any(1) & (points != -1).any(1)]
+    seen: NDArray[np.float64] = points[np.isfinite(points).all(1) & points.any(1) & (points != -1).any(1)]
+    return seen
 
 
 def _check_units(clip: Clip) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import io
 import mmap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ class Index:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if "_file" in self.__dict__:
-            return _opened, (self.__dict__["_file"],)
+            return _opened, (self.__dict__["_file"], self.__dict__.get("_labels"))
         return _of_columns, ({name: getattr(self, name) for name in COLUMNS},)
 
     def row(self, number: int) -> IndexRow:
@@ -59,8 +59,17 @@ class Index:
             values = opened.row(number)
         else:
             values = {name: getattr(self, name)[number].tolist() for name in COLUMNS}
+        if (labels := self.__dict__.get("_labels")) is not None:
+            values |= {"label": int(labels[number]), "coarse_label": -1}
         key, sizes = values.pop("keys").decode(), tuple(values.pop("member_bytes"))
         return values.pop("shard"), IndexRow(key=key, member_bytes=sizes, **values)
+
+    def with_labels(self, label: NDArray[np.int32]) -> Index:
+        """The same samples with other labels (N,), and without coarse ones."""
+        index = replace(self, label=label, coarse_label=np.full_like(label, -1))
+        index.__dict__.update({name: value for name, value in self.__dict__.items() if name.startswith("_")})
+        index.__dict__["_labels"] = label
+        return index
 
     def rows_of(self, shards: Sequence[int]) -> NDArray[np.int64]:
         """Numbers of the rows of these shards (see `Manifest.shards_of`)."""
@@ -76,11 +85,11 @@ def _of_columns(columns: dict[str, NDArray[Any]]) -> Index:
     return Index(**columns)
 
 
-def _opened(file: ColumnsInFile) -> Index:
+def _opened(file: ColumnsInFile, labels: NDArray[np.int32] | None) -> Index:
     opened = OpenColumns(file)
     index = _with_file(Index(**opened.views()), file)
     index.__dict__["_open"] = opened  # for `row`: loader workers use nothing else
-    return index
+    return index if labels is None else index.with_labels(labels)
 
 
 def _with_file(index: Index, file: ColumnsInFile, keep: object = None) -> Index:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge, Gt, Interval
 
 from epam_data.system.checked_fields import Factor, Share, check_fields
+
+if TYPE_CHECKING:
+    from epam_data.shards.index import Index
+    from epam_data.shards.manifest import Manifest
+    from epam_data.views.resolve import ResolvedView
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamSettings:
     """How clips are cut from samples and put into batches."""
 
+    view: str = ""
+    """Which clips to use, in which split: a protocol (`xview`) or a YAML file, see docs/views.md; empty: as built."""
+    fold: Annotated[int, Ge(0)] = 0
+    """Of a view with folds: the one that is val."""
     batch_size: Annotated[int, Ge(1)] = 16
     """Samples per batch, over all ranks together."""
     rgb_frames: Annotated[int, Ge(1)] = 16
@@ -91,6 +100,17 @@ class StreamSettings:
         low, high = self.crop_area
         if not 0 < low <= high <= 1:
             raise ValueError(f"stream.crop_area must be two shares, 0 < least <= largest <= 1, got {self.crop_area}")
+
+    def clips(self, manifest: Manifest, index: Index) -> ResolvedView:
+        """The clips of each split: those of the view, or as the shards were built.
+
+        Raises:
+            ValueError: the view cannot be read, or does not fit the shards.
+        """
+        from epam_data.views.resolve import resolve_view  # here: `--help` needs none of it
+        from epam_data.views.view import load_view
+
+        return resolve_view(load_view(self.view), manifest, index, self.fold)
 
     def crop(self, training: bool) -> str:
         """The kind of crop in training or evaluation."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import distributed as dist
 
-from epam_data.shards.index import Index
+from epam_data.shards.index import Index, load_index
 from epam_data.shards.manifest import load_manifest
 from epam_data.stream.batch import Batch
 from epam_data.stream.damage import Damage
@@ -18,6 +18,7 @@ from epam_data.stream.loading.step_reader import StepReader
 from epam_data.stream.page_lock import page_lock, tell_refused, wait_for_copies
 from epam_data.stream.settings import StreamSettings
 from epam_data.system.remote import is_url
+from epam_data.views.resolve import ResolvedView
 
 
 class Stream:
@@ -42,6 +43,8 @@ class Stream:
         pin_memory: page-lock the batches, for a GPU. If CUDA refuses, a warning says so, and they are plain memory.
 
     Attributes:
+        view: the clips of each split, and their labels.
+        manifest: of the shards, with the classes of the view.
         damage: with `on_damage: skip`, the damaged samples among the last epoch's batches of this rank.
 
     Raises:
@@ -64,10 +67,10 @@ class Stream:
         self.root, self.split, self.settings = root if is_url(root) else Path(root).absolute(), split, settings
         self.training, self.seed = training, seed
         self.rank, self.world = _rank_and_world(rank, world)
-        self.manifest = load_manifest(self.root)
+        self.view = self._resolve_view()
         self._reader = StepReader(
             self.root,
-            self.manifest,
+            self.view,
             split=split,
             settings=settings,
             training=training,
@@ -75,11 +78,20 @@ class Stream:
             rank=self.rank,
             world=self.world,
         )
+        self.manifest = self.view.manifest
         self._pin_memory = pin_memory
         self.damage: list[Damage] = []
         self._epoch, self._consumed, self._is_restored = 0, 0, False
         self._opened: SlotLoader | None = None
         self._running: object = None
+
+    def _resolve_view(self) -> ResolvedView:
+        manifest = load_manifest(self.root)
+        index = load_index(self.root, manifest)
+        try:
+            return self.settings.clips(manifest, index)
+        except ValueError as error:
+            raise ValueError(f"{self.root}: {error}") from error
 
     def __getstate__(self) -> dict[str, Any]:  # another process starts its own loader
         return {**self.__dict__, "_opened": None, "_running": None}
@@ -94,6 +106,11 @@ class Stream:
     def index(self) -> Index:
         """Location and labels of the samples of all splits."""
         return self._reader.index
+
+    @property
+    def view_sha256(self) -> str:
+        """Of the clips of `stream.view`, see `ResolvedView.sha256`; empty without a view."""
+        return self.view.sha256 if self.settings.view else ""
 
     @property
     def clip_sizes_px(self) -> tuple[int, int]:
@@ -154,6 +171,7 @@ class Stream:
             **order,
             "class_weights": list(settings.class_weights) if self.training else None,
             "index_sha256": self.manifest.index_sha256,
+            **({"view_sha256": self.view_sha256} if self.settings.view else {}),
         }
 
     def epoch(self, epoch: int = 0, *, consumed: int = 0) -> Iterator[Batch]:

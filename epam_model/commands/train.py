@@ -48,13 +48,14 @@ def train_command(command: TrainCommand, argv: Sequence[str]) -> int:
 
 
 def _train(command: TrainCommand, out: Path, argv: Sequence[str]) -> int:
-    from epam_data.shards.manifest import load_manifest
+    from epam_data.views.labels import view_manifest
+    from epam_data.views.view import load_view
     from epam_model.build import build_for
     from epam_model.ranks.distributed import distributed, gather
     from epam_model.train.preemption import REQUEUE_EXIT_CODE, StopRequest, ignore_signals
     from epam_model.train.trainer import Trainer
 
-    manifest = load_manifest(command.shards)
+    manifest = view_manifest(command.shards, load_view(command.stream.view))
     with distributed(command.train.device, timeout_seconds=command.train.timeout_seconds) as ranks:
         resume = command.resume or (command.auto_resume and gather(has_checkpoint(out))[0])
         settings = replace(command.model, init_from=[]) if resume else command.model

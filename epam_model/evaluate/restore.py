@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from epam_model.build import build_for
 from epam_model.networks.settings import ModelSettings
 from epam_model.ranks.agreement import check_ranks_agree, file_facts, settings_facts, stream_facts
 from epam_model.ranks.distributed import Ranks
-from epam_model.weights.checkpoint import check_same, check_same_clips, load_checkpoint, load_weights
+from epam_model.weights.checkpoint import Checkpoint, check_same, check_same_clips, load_checkpoint, load_weights
+
+_log = logging.getLogger(__name__)
 
 
 def restore(
@@ -41,7 +44,16 @@ def restore(
     check_ranks_agree(stream_facts(stream) | file_facts(checkpoint_path) | model_facts)
     checkpoint, manifest = load_checkpoint(checkpoint_path), stream.manifest
     check_same(checkpoint, str(checkpoint_path), manifest, asdict(model_settings))
+    warn_of_another_view(checkpoint, str(checkpoint_path), stream)
     check_same_clips(checkpoint, str(checkpoint_path), asdict(stream_settings))
     model = build_for(replace(model_settings, init_from=[]), manifest)  # the checkpoint has all weights
     load_weights(model, checkpoint.evaluated, str(checkpoint_path))
     return model.to(ranks.device), stream, BatchFinisher.for_shards(manifest).to(ranks.device)
+
+
+def warn_of_another_view(checkpoint: Checkpoint, what: str, stream: Stream) -> None:
+    """Tell the user if clips of the training may be among those of the evaluation."""
+    if checkpoint.shards.get("view_sha256", "") != stream.view_sha256:
+        _log.warning(
+            "%s was trained on another view of the shards: clips of its training may be in %s", what, stream.split
+        )

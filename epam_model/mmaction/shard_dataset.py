@@ -54,10 +54,10 @@ class ShardDataset(BaseDataset):
         self.settings = _settings(stream or {})
         self.manifest = load_manifest(self.root)
         index = load_index(self.root, self.manifest)
-        self._rows = index.rows_of(self.manifest.shards_of(split))
-        if not len(self._rows):
-            known = sorted({shard.split for shard in self.manifest.shards})
-            raise ValueError(f"{root}: split {split!r} has no sample; the shards hold {', '.join(known)}")
+        view = self.settings.clips(self.manifest, index)
+        if split not in view.rows:
+            raise ValueError(f"{root}: split {split!r} has no sample; there are {', '.join(view.rows)}")
+        self.manifest, index, self._rows = view.manifest, view.index, view.rows[split]
         self._fully_initialized = True  # what BaseDataset asks before most of its methods
         self._reader = ClipReader(self.root, self.manifest, index, self.settings, training=not test_mode)
         self._metainfo = {"classes": list(self.manifest.classes)}

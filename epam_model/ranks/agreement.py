@@ -60,6 +60,7 @@ def stream_facts(stream: Stream) -> dict[str, Any]:
         "manifest.json of the shards (SHA-256)": hashlib.sha256(stream.manifest.to_json()).hexdigest()[:16],
         "split": stream.split,
         f"clips of {stream.split}": stream.num_samples,
+        "clips of the view (SHA-256)": stream.view_sha256[:16],
         **settings_facts("stream", asdict(stream.settings)),
         "seed of the stream": stream.seed,
     }

@@ -14,18 +14,18 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from epam_data.randomness import Purpose, generator
 from epam_data.shards.index import Index
-from epam_data.shards.manifest import Manifest
 from epam_data.stream import Batch, Stream
 from epam_model.train.settings import TrainSettings
 
 
-def shuffled_labels(manifest: Manifest, index: Index, split: str, seed: int) -> dict[str, int]:
-    """A label for each key of a split: the split's labels, permuted with the seed, evenly over each true class."""
+def shuffled_labels(index: Index, rows: NDArray[np.int64], seed: int) -> dict[str, int]:
+    """A label for each key of these rows: their labels, permuted with the seed, evenly over each true class."""
     rng = generator(Purpose.LABEL_SHUFFLE, seed)
-    rows = rng.permutation(index.rows_of(manifest.shards_of(split)))
+    rows = rng.permutation(rows)
     rows = rows[np.argsort(index.label[rows], kind="stable")]  # sorted by class, in random order inside a class
     # Spread the occurrences of each label evenly over this list: the i-th of n is at about (i + 1/2) / n of its length.
     labels = index.label[rows]
@@ -48,7 +48,8 @@ def training_labels(stream: Stream, settings: TrainSettings) -> dict[str, int]:
         ValueError: a training clip has no label, or no evaluation clip has one.
     """
     shards, manifest, index = stream.root, stream.manifest, stream.index
-    train, val = (index.rows_of(manifest.shards_of(split)) for split in ("train", "val"))
+    clips = stream.view.rows
+    train, val = clips["train"], clips.get("val", clips["train"][:0])
     hidden = index.keys[train[index.label[train] < 0]]
     if len(hidden):
         raise ValueError(f"{shards}: training needs labels, but that of {hidden[0].decode()} is hidden")
@@ -56,4 +57,4 @@ def training_labels(stream: Stream, settings: TrainSettings) -> dict[str, int]:
         raise ValueError(f"{shards}: every label of val is hidden, so the best checkpoint cannot be found")
     if index.label.max() >= len(manifest.classes):
         raise ValueError(f"{shards}: a label is {index.label.max()}, the shards have {len(manifest.classes)} classes")
-    return shuffled_labels(manifest, index, "train", settings.seed) if settings.shuffle_labels else {}
+    return shuffled_labels(index, train, settings.seed) if settings.shuffle_labels else {}

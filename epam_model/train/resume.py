@@ -18,7 +18,9 @@ _ORDER = (
 )
 
 
-def check_can_resume(checkpoint: Checkpoint, what: str, manifest: Manifest, recipe: dict[str, Any]) -> None:
+def check_can_resume(
+    checkpoint: Checkpoint, what: str, manifest: Manifest, recipe: dict[str, Any], *, view_sha256: str
+) -> None:
     """Refuse to resume with other shards, another model or another order of samples.
 
     Args:
@@ -26,6 +28,7 @@ def check_can_resume(checkpoint: Checkpoint, what: str, manifest: Manifest, reci
         what: its file, for the message.
         manifest: of the current shards.
         recipe: settings by section: stream, model, train.
+        view_sha256: of the current view, see `Stream.view_sha256`.
 
     Raises:
         ValueError: shards or a recipe key differ that must not.
@@ -35,6 +38,8 @@ def check_can_resume(checkpoint: Checkpoint, what: str, manifest: Manifest, reci
     check_same(checkpoint, what, manifest, recipe["model"])
     if checkpoint.shards.get("index_sha256") != manifest.index_sha256:
         raise ValueError(f"{what}: cannot resume, the shards were rebuilt since")
+    if checkpoint.shards.get("view_sha256", "") != view_sha256:
+        raise ValueError(f"{what}: cannot resume, the view has other clips or splits since")
     before = _completed(checkpoint)
     for section, name in _ORDER:
         if before[section][name] != recipe[section][name]:

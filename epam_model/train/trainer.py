@@ -267,7 +267,7 @@ class Trainer:
             optimizer=optimizer_state(step.optimizer),
             epoch=self.epoch,
             consumed=self.consumed,
-            shards=shards_identity(self.manifest),
+            shards=shards_identity(self.manifest, self._train_stream.view_sha256),
             recipe=self.recipe,
             averaged=None if step.average is None else step.average.state(),
             scaler=step.scaler.state_dict(),
@@ -284,7 +284,8 @@ class Trainer:
         chosen = gather(path)[0]
         if path != chosen:  # a network file system may show ranks different files
             path, checkpoint = chosen, load_checkpoint(chosen)
-        check_can_resume(checkpoint, str(path), self.manifest, self.recipe)
+        view_sha256 = self._train_stream.view_sha256
+        check_can_resume(checkpoint, str(path), self.manifest, self.recipe, view_sha256=view_sha256)
         load_weights(self.model, checkpoint.weights, str(path))
         self._gradient_step.load(checkpoint, str(path))
         self.epoch, self.consumed, self.skipped = checkpoint.epoch, checkpoint.consumed, checkpoint.skipped

@@ -61,14 +61,15 @@ class Checkpoint:
         return self.weights if self.averaged is None else self.averaged
 
 
-def shards_identity(manifest: Manifest) -> dict[str, Any]:
-    """What a checkpoint stores about the shards: the meaning of classes and heatmap channels, and the build."""
+def shards_identity(manifest: Manifest, view_sha256: str = "") -> dict[str, Any]:
+    """What a checkpoint stores about the shards: the meaning of classes and heatmap channels, the build, the view."""
     return {
         "dataset": manifest.dataset,
         "classes": list(manifest.classes),
         "skeleton": manifest.skeleton,
         "heatmap_kind": manifest.prepare.heatmap_kind,
         "index_sha256": manifest.index_sha256,
+        "view_sha256": view_sha256,
     }
 
 

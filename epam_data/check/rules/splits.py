@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from epam_data.check.rules.finding import Finding
 from epam_data.check.rules.shard_balance import NUM_DRAWS, shard_balance
 from epam_data.readers import Protocol, Reader
-from epam_data.schema import SPLITS
+from epam_data.schema import ALL, STORED_SPLITS
 from epam_data.shards.index import Index
 from epam_data.shards.manifest import Manifest
 
@@ -36,12 +36,12 @@ def split_findings(manifest: Manifest, index: Index, reader: Reader | None) -> I
         reader: of the data set, with its protocols and name pattern; None: unknown, see `notes`.
     """
     for shard in manifest.shards:
-        if shard.split not in SPLITS:
-            what = f"split must be one of {', '.join(SPLITS)}, got {shard.split!r}"
+        if shard.split not in STORED_SPLITS:
+            what = f"split must be one of {', '.join(STORED_SPLITS)}, got {shard.split!r}"
             yield Finding(check="split", shard=shard.name, what=what)
     if reader is None:
         return
-    if manifest.protocol is not None and manifest.protocol not in reader.protocols:
+    if manifest.protocol not in (None, ALL, *reader.protocols):
         known = ", ".join(name for name in reader.protocols if name) or "none"
         got = f"got {manifest.protocol!r}: leaks between the splits cannot be checked"
         yield Finding(check="split", what=f"protocol must be one of those of {manifest.dataset} ({known}), {got}")
@@ -59,10 +59,10 @@ def _leaks(manifest: Manifest, index: Index, reader: Reader) -> Iterator[Finding
     seen: dict[tuple[str, int], list[str]] = {}  # (split, subject or camera) -> keys
     for split, key in zip(split_of_clips(manifest, index).tolist(), index.keys.tolist(), strict=True):
         fields = reader.name_fields(key.decode())
-        if part in fields and split in SPLITS:  # `split_findings` or `index_findings` reports other splits
+        if part in fields and split in STORED_SPLITS:  # `split_findings` or `index_findings` reports other splits
             seen.setdefault((split, fields[part]), []).append(key.decode())
     for (split, number), keys in seen.items():
-        for other in SPLITS[SPLITS.index(split) + 1 :]:
+        for other in STORED_SPLITS[STORED_SPLITS.index(split) + 1 :]:
             if (other, number) in seen:
                 what = (
                     f"{part} {number} is in {split} ({len(keys)} clips, e.g. {keys[0]}) and in {other} "
@@ -75,7 +75,7 @@ def label_findings(manifest: Manifest, index: Index) -> Iterator[Finding]:
     """Labels of a split must be all hidden or all known; hidden ones must not be stored as a class."""
     splits = split_of_clips(manifest, index)
     one_class = len(np.unique(index.label[index.label >= 0])) == 1  # in all of the set
-    for split in SPLITS:
+    for split in STORED_SPLITS:
         labels = index.label[splits == split]
         num_hidden = int((labels < 0).sum())
         if 0 < num_hidden < len(labels):
@@ -89,7 +89,7 @@ def label_findings(manifest: Manifest, index: Index) -> Iterator[Finding]:
 def balance_findings(manifest: Manifest, index: Index, seed: int) -> Iterator[Finding]:
     """A split whose classes are not shuffled over its shards; see `Balance.badly_shuffled` for the false-alarm rate."""
     splits = split_of_clips(manifest, index)
-    for split in SPLITS:
+    for split in STORED_SPLITS:
         mine = (splits == split) & (index.label >= 0) & (index.label < len(manifest.classes))
         balance = shard_balance(index.shard[mine], index.label[mine], seed)
         if balance is not None and balance.badly_shuffled:
@@ -117,7 +117,7 @@ def notes(manifest: Manifest, index: Index, reader: Reader | None) -> Iterator[s
     """Notes for the user that are not findings; arguments as in `split_findings`."""
     splits = split_of_clips(manifest, index)
     protocol = protocol_of(manifest, reader)
-    for split in SPLITS:
+    for split in STORED_SPLITS:
         labels = index.label[splits == split]
         if split in protocol.num_clips:
             yield f"{split}: {len(labels):,} clips, the published files have {protocol.num_clips[split]:,}"
@@ -141,7 +141,7 @@ def notes(manifest: Manifest, index: Index, reader: Reader | None) -> Iterator[s
 
 
 def protocol_of(manifest: Manifest, reader: Reader | None) -> Protocol:
-    """The protocol of the shards; an empty one if it is unknown."""
+    """The protocol of the shards; an empty one if it is unknown, or if they hold the clips of all protocols."""
     return reader.protocols.get(manifest.protocol, Protocol()) if reader else Protocol()
 
 

@@ -6,11 +6,13 @@ from contextlib import suppress
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from epam_data.shards.index import Index, load_index
+from epam_data.schema import ALL
+from epam_data.shards.index import Index
 from epam_data.shards.manifest import Manifest
 from epam_data.stream.damage import Damage, DamageError
 from epam_data.stream.loading.clip_reader import ClipReader
@@ -21,17 +23,20 @@ from epam_data.stream.order.order import EpochOrder, evaluation_positions, evalu
 from epam_data.stream.order.runs import Runs
 from epam_data.stream.settings import StreamSettings
 
+if TYPE_CHECKING:
+    from epam_data.views.resolve import ResolvedView  # workers need none of its code
+
 MAX_STAND_INS = 1000
 """Replacements to try for a damaged sample. If this many are damaged too, something else is wrong."""
 
 
 class StepReader:
-    """Reads the batches of one rank; takes the arguments of `Stream`. Picklable."""
+    """Reads the batches of one rank; takes the arguments of `Stream`, and its view. Picklable."""
 
     def __init__(
         self,
         root: Path | str,
-        manifest: Manifest,
+        view: ResolvedView,
         *,
         split: str,
         settings: StreamSettings,
@@ -41,15 +46,15 @@ class StepReader:
         world: int,
     ) -> None:
         self.settings, self.training, self.seed, self.rank, self.world = settings, training, seed, rank, world
-        index = load_index(root, manifest)
-        in_split = manifest.shards_of(split)
-        rows = index.rows_of(in_split)
+        manifest, index = view.manifest, view.index
+        rows = view.rows.get(split, np.empty(0, np.int64))
         self._rows = Runs(rows)
-        self._shards: NDArray[np.int64] = np.array(in_split, np.int64)
-        self._shard_sizes = [manifest.shards[number].num_samples for number in in_split]
+        # The shards of the split, with the samples that are used. All of an order is computed on these.
+        shards, sizes = np.unique(index.shard[rows], return_counts=True)
+        self._shards, self._shard_sizes = shards.astype(np.int64), sizes.tolist()
         self._shard_ends = np.cumsum(self._shard_sizes)
         self._reader = ClipReader(root, manifest, index, settings, training=training)
-        self._check(root, manifest, split)
+        self._check(root, manifest, split, list(view.rows))
         self._balanced: BalancedSamples | None = None
         if training:
             self._balanced = balanced_samples(
@@ -61,11 +66,12 @@ class StepReader:
                 seed=seed,
             )
 
-    def _check(self, root: Path | str, manifest: Manifest, split: str) -> None:
+    def _check(self, root: Path | str, manifest: Manifest, split: str, known: list[str]) -> None:
         batch_size = self.settings.batch_size
         if not len(self._rows):
-            known = sorted({shard.split for shard in manifest.shards})
-            raise ValueError(f"{root}: split {split!r} has no sample; the shards hold {', '.join(known)}")
+            held = f"the view {self.settings.view} has" if self.settings.view else "the shards hold"
+            hint = "; choose a protocol with stream.view" if ALL in known else ""
+            raise ValueError(f"{root}: split {split!r} has no sample; {held} {', '.join(known)}{hint}")
         if not 0 <= self.rank < self.world:
             raise ValueError(f"rank must be in 0..{self.world - 1}, got {self.rank}")
         if batch_size % self.world:

@@ -1,5 +1,6 @@
 """Where a build writes: a folder and an object store behave alike, and nothing is ever half there."""
 
+import os
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,3 +138,39 @@ def test_a_build_to_a_url_equals_a_build_to_a_folder(memory: Any, tmp_path: Path
     assert published == folder_bytes(tmp_path / "folder")
     assert build(plan).num_reused == 2
     assert not (tmp_path / "work" / "staging").exists()
+
+
+@pytest.mark.parametrize("what", [".build", ".build/receipts"])
+def test_a_work_folder_that_is_a_link_is_refused(tmp_path: Path, what: str):
+    """A stranger's folder of shards could name any folder there, whose files a build would replace or remove."""
+    victim, out = tmp_path / "documents", tmp_path / "out"
+    victim.mkdir()
+    (victim / "thesis.json").write_text("{}")
+    (out / what).parent.mkdir(parents=True, exist_ok=True)
+    (out / what).symlink_to(victim)
+    with pytest.raises(ValueError, match=rf"out/{what}: must not be a link, since a build writes and removes files"):
+        build(ntu60_plan(write_ntu60(tmp_path / "raw", 2, 1), out))
+    assert [path.name for path in victim.iterdir()] == ["thesis.json"]
+
+
+def test_files_that_are_none_or_too_large_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    output = FolderOutput(tmp_path)
+    output.write("a/small.json", b"12345")
+    output.write("a/large.json", b"123456")
+    os.mkfifo(tmp_path / "a" / "pipe.json")
+    monkeypatch.setattr("epam_data.build.output.MAX_SMALL_BYTES", 5)
+    assert output.read_folder("a") == {"small.json": b"12345"} and output.read("a/small.json") == b"12345"
+    with pytest.raises(ValueError, match=r"a/large\.json: larger than 5 bytes, the most that is read"):
+        output.read("a/large.json")
+    with pytest.raises(OSError, match="Not a regular file"):
+        output.read("a/pipe.json")
+
+
+def test_large_objects_are_not_read(memory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    output = open_output(URL, tmp_path / "work")
+    output.write("a/small.json", b"12345")
+    output.write("a/large.json", b"123456")
+    monkeypatch.setattr("epam_data.build.output.MAX_SMALL_BYTES", 5)
+    assert output.read_folder("a") == {"small.json": b"12345"}
+    with pytest.raises(OSError, match="larger than 5 bytes, the most that is read"):
+        output.read("a/large.json")

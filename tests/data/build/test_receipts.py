@@ -58,3 +58,15 @@ def test_shards_of_another_plan_are_removed_and_foreign_ones_stay(output: Folder
     remove_others(output, ["train-000000"])
     assert sorted(path.name for path in tmp_path.glob("*.tar")) == ["foreign.tar", "train-000000.tar"]
     assert list(read_receipts(output)) == ["train-000000"]
+
+
+def test_no_receipt_makes_a_build_remove_other_files(output: FolderOutput, tmp_path: Path):
+    """Neither one that is damaged, nor a whole one of a name that no shard has."""
+    result = finish(output, "train-000000")
+    write_receipt(output, replace(result, summary=replace(result.summary, name="mydata")))
+    output.write(".build/receipts/thesis.json", b"{}")
+    for name in ("mydata.tar", "thesis.tar"):
+        (tmp_path / name).write_text("precious")
+    remove_others(output, [])
+    assert sorted(path.name for path in tmp_path.glob("*.tar")) == ["mydata.tar", "thesis.tar"]
+    assert (tmp_path / ".build" / "receipts" / "thesis.json").is_file()

@@ -136,6 +136,10 @@ def test_a_changed_reader_is_another_input(module: Path) -> None:
     [
         ("kinetics", "^dataset must be one of ma52, ntu60, synthetic, or module:NAME of a reader of your own, got "),
         ("no_such_module:X", "^dataset 'no_such_module:X': no_such_module cannot be imported "),
+        (
+            "..planted:READER",
+            "^dataset must be one of ma52, ntu60, synthetic, or module:NAME of a reader of your own, got ",
+        ),
         ("own_reader:ABSENT", "^dataset 'own_reader:ABSENT': own_reader must define a Reader ABSENT, got NoneType$"),
         ("own_reader:NUMBER", "^dataset 'own_reader:NUMBER': own_reader must define a Reader NUMBER, got int$"),
     ],
@@ -146,10 +150,14 @@ def test_what_is_no_reader_is_refused(module: Path, dataset: str, message: str) 
         find_reader(dataset)
 
 
+@pytest.mark.parametrize("on_path", [None, "", "here"])
 def test_the_current_folder_runs_code_only_if_it_is_allowed_to(
-    module: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    module: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], on_path: str | None
 ) -> None:
-    monkeypatch.setattr(sys, "path", [folder for folder in sys.path if folder not in ("", str(module.parent))])
+    """Also where `python -m` or an empty entry of PYTHONPATH have put it on the path."""
+    others = [folder for folder in sys.path if folder not in ("", str(module.parent))]
+    here = {None: [], "": [""], "here": [str(module.parent)]}[on_path]
+    monkeypatch.setattr(sys, "path", [*here, *others])
     words = [
         "build",
         "--dataset",
@@ -167,3 +175,4 @@ def test_the_current_folder_runs_code_only_if_it_is_allowed_to(
     assert "own_reader" not in sys.modules
     assert main([*words, "--allow-code-here"]) == 2
     assert "own_reader" in sys.modules and "cannot be imported" not in capsys.readouterr().err
+    assert sys.path == [*here, *others]

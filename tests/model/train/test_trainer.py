@@ -1,7 +1,6 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -245,12 +244,13 @@ def test_a_loss_that_is_not_finite_names_the_clips_and_spares_the_weights(shards
 def test_shuffled_labels_are_a_permutation_of_the_training_labels(shards: Path):
     manifest, index = load_manifest(shards), load_index(shards)
     own = {key.decode(): int(label) for key, label in zip(index.keys, index.label, strict=True)}
-    labels = shuffled_labels(manifest, index, "train", seed=0)
+    rows = index.rows_of(manifest.shards_of("train"))
+    labels = shuffled_labels(index, rows, seed=0)
     assert set(labels) == {key for key in own if key.startswith("train")}
     assert sorted(labels.values()) == sorted(own[key] for key in labels)
     assert labels != {key: own[key] for key in labels}
-    assert labels == shuffled_labels(manifest, index, "train", seed=0)
-    assert labels != shuffled_labels(manifest, index, "train", seed=1)
+    assert labels == shuffled_labels(index, rows, seed=0)
+    assert labels != shuffled_labels(index, rows, seed=1)
     batch = next(iter(Stream(shards, split="train", settings=STREAM, training=True).epoch()))
     changed = relabel(batch, labels, manifest.coarse_of)
     assert changed.label.tolist() == [labels[key] for key in batch.keys]
@@ -279,8 +279,7 @@ def test_shuffled_labels_are_spread_evenly_over_each_class():
         coarse_label=labels,
         num_frames=labels,
     )
-    manifest = SimpleNamespace(shards_of=lambda split: [0])
-    given = shuffled_labels(manifest, index, "train", seed=3)
+    given = shuffled_labels(index, np.arange(count), seed=3)
     table = np.zeros((7, 7))
     for number, label in enumerate(labels):
         table[label, given[f"k{number}"]] += 1
@@ -305,7 +304,8 @@ def test_training_on_shuffled_labels_uses_them(shards: Path, tmp_path: Path, mon
     trainer._take_step = taken  # type: ignore[method-assign]
     monkeypatch.setattr(trainer._gradient_step, "objective", Objective(terms=spy))
     trainer.fit()
-    expected = shuffled_labels(load_manifest(shards), load_index(shards), "train", seed=0)
+    index = load_index(shards)
+    expected = shuffled_labels(index, index.rows_of(load_manifest(shards).shards_of("train")), seed=0)
     assert seen == {key: expected[key] for key in seen} and len(seen) > 8
 
 

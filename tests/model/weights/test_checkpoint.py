@@ -261,7 +261,9 @@ def test_a_checkpoint_without_what_it_should_say_is_refused(
     with pytest.raises(ValueError, match=r"c\.pt: it was trained with stream\.rgb_frames None, the recipe has 8"):
         check_same_clips(odd, "c.pt", {"rgb_frames": 8, "pose_frames": 32, "sampling": "uniform"})
     with pytest.raises(ValueError, match=expected):
-        check_can_resume(odd, "c.pt", manifest, {"model": MODEL, "stream": {}, "train": {"ema_decay": 0}})
+        check_can_resume(
+            odd, "c.pt", manifest, {"model": MODEL, "stream": {}, "train": {"ema_decay": 0}}, view_sha256=""
+        )
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,4 @@
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,40 +16,10 @@ from epam_data.check.rules.splits import (
 from epam_data.readers import Protocol, find_reader
 from epam_data.shards.index import Index
 from epam_data.shards.manifest import Manifest, ShardEntry
-from epam_data.skeleton import COCO17, MA52_28
 from epam_data.taxonomy import TAXONOMIES
+from tests.data.catalogue import index, manifest, name
 
 NTU60 = find_reader("ntu60")
-
-
-def manifest(dataset: str = "ntu60", protocol: str | None = "xsub", **changes: Any) -> Manifest:
-    """Two shards of train, one of val."""
-    table = TAXONOMIES[dataset]
-    entries = [("train-000000", "train"), ("train-000001", "train"), ("val-000000", "val")]
-    shards = tuple(ShardEntry(name=n, split=s, num_samples=0, num_bytes=0, sha256="") for n, s in entries)
-    values: dict[str, Any] = dict.fromkeys(Manifest.__dataclass_fields__)
-    skeleton = COCO17 if dataset == "ntu60" else MA52_28
-    values |= {"skeleton": skeleton.name, "joints": skeleton.joints}
-    values |= {"dataset": dataset, "protocol": protocol, "shards": shards, "problems": {}, "taxonomy": dataset}
-    values |= {name: getattr(table, name) for name in ("classes", "groups", "coarse_of")}
-    return Manifest(**{**values, **changes})
-
-
-def index(keys: list[str], shard: list[int], label: list[int]) -> Index:
-    n = len(keys)
-    return Index(
-        keys=np.array([key.encode() for key in keys], "S80"),
-        shard=np.array(shard, np.int32),
-        label=np.array(label, np.int32),
-        coarse_label=np.full(n, -1, np.int32),
-        offset=np.zeros(n, np.int64),
-        member_bytes=np.zeros((n, 4), np.int64),
-        num_frames=np.ones(n, np.int32),
-    )
-
-
-def name(camera: int = 1, subject: int = 1, action: int = 1) -> str:
-    return f"S001C{camera:03d}P{subject:03d}R001A{action:03d}"
 
 
 def findings(manifest: Manifest, index: Index) -> list[Finding]:
@@ -219,7 +188,7 @@ def test_a_stray_shard_number_and_an_unknown_split_crash_nothing():
     assert not findings(manifest(), found)  # `index_findings` names the stray number
     shards = (*manifest().shards[:2], ShardEntry(name="dev-000000", split="dev", num_samples=0, num_bytes=0, sha256=""))
     (finding,) = findings(manifest(shards=shards), index([name(), name()], [0, 2], [0, 0]))
-    assert (finding.shard, finding.what) == ("dev-000000", "split must be one of train, val, test, got 'dev'")
+    assert (finding.shard, finding.what) == ("dev-000000", "split must be one of train, val, test, all, got 'dev'")
 
 
 def test_a_clip_is_not_its_own_twin():

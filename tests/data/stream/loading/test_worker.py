@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from epam_data.shards.index import load_index
 from epam_data.shards.manifest import load_manifest
 from epam_data.stream import StreamSettings
 from epam_data.stream.loading.step_reader import StepReader
@@ -23,7 +24,8 @@ print(json.dumps([keys, len(damage), sorted(sys.modules)]))
 def test_a_worker_loads_clips_without_the_heavy_packages(ntu60_shards: Path) -> None:
     settings = StreamSettings(batch_size=4, rgb_frames=2, pose_frames=4)
     arguments = {"split": "train", "settings": settings, "training": True, "seed": 0, "rank": 0, "world": 1}
-    reader = StepReader(ntu60_shards, load_manifest(ntu60_shards), **arguments)
+    manifest = load_manifest(ntu60_shards)
+    reader = StepReader(ntu60_shards, settings.clips(manifest, load_index(ntu60_shards, manifest)), **arguments)
     command = [sys.executable, "-c", FILL]
     done = subprocess.run(command, input=pickle.dumps(reader), stdout=subprocess.PIPE, check=True, timeout=120)
     keys, num_damaged, modules = json.loads(done.stdout)
