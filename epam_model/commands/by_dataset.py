@@ -33,6 +33,7 @@ def identity_of_dataset(dataset: str, prepare: PrepareSettings) -> dict[str, Any
         "skeleton": reader.layout.name,
         "heatmap_kind": prepare.heatmap_kind,
         "index_sha256": "",
+        "view_sha256": "",
     }
 
 

@@ -69,7 +69,7 @@ def test_a_converted_file_serves_all_commands_but_a_resume(published: Path, name
     with pytest.raises(
         ValueError, match=r"cannot resume, it has converted weights and no run; start from model\.init_"
     ):
-        check_can_resume(checkpoint, "c", load_manifest(shards), {})
+        check_can_resume(checkpoint, "c", load_manifest(shards), {}, view_sha256="")
 
 
 def test_safetensors_hold_the_recipe_and_start_a_run(published: Path, tmp_path: Path):
