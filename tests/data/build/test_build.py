@@ -334,7 +334,9 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Broken, BuildRepor
     clips.add(11, "NAME: no person, got 0 persons and 20 frames", **nobody)
     video = clips.add(12, "NAME: the video gives 8 frames, the skeleton has 20; at least 50% must overlap")
     video.write_bytes(cut_avi(video.read_bytes(), 8))
-    video = clips.add(18, "the video gives 14 frames, the skeleton has 20; the first 14 are used", action="mended")
+    video = clips.add(
+        18, "NAME: the video gives 14 frames, the skeleton has 20; the first 14 are used", action="mended"
+    )
     video.write_bytes(cut_avi(video.read_bytes(), 14))
     video = clips.add(19, r"NAME_rgb\.avi: decoding failed \(.*\)")
     video.write_bytes(cut_avi(video.read_bytes(), 14)[:-60])  # inside a frame
@@ -342,7 +344,9 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Broken, BuildRepor
     video.unlink()
     os.mkfifo(video)  # it would block whoever opens it
     longer = {"keypoint": np.tile(person(15, seed=13), (1, 2, 1, 1)), "keypoint_score": None}
-    clips.add(13, "the video gives 20 frames, the skeleton has 30; the first 20 are used", action="mended", **longer)
+    clips.add(
+        13, "NAME: the video gives 20 frames, the skeleton has 30; the first 20 are used", action="mended", **longer
+    )
     clips.add(14, "NAME: the name says label 13, the annotation says 5", label=5)
     clips.add(
         15,
