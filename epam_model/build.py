@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -14,7 +14,8 @@ from epam_model.networks.recogniser import TwoStreamRecogniser
 from epam_model.networks.settings import ModelSettings
 from epam_model.networks.single_stream import SingleStreamRecogniser
 from epam_model.networks.table import HEADS, NETWORKS
-from epam_model.weights.convert import load_foreign, model_formats
+from epam_model.weights.conversion import part_of
+from epam_model.weights.convert import load_recogniser
 
 
 def build_model(
@@ -23,6 +24,7 @@ def build_model(
     num_classes: int,
     num_joints: int,
     num_coarse_classes: int = 0,
+    classes: Sequence[str] = (),
     seed: int = 0,
     tell: Callable[[str], None] = lambda line: None,
 ) -> nn.Module:
@@ -33,8 +35,10 @@ def build_model(
         num_classes: number of classes.
         num_joints: channels of the heatmaps.
         num_coarse_classes: number of coarse groups; only the head `pcan` needs them.
+        classes: names of the classes; a classifier of `init_from` that names others is left out.
         seed: seed of the weights. With the same seed, all ranks have the same weights.
-        tell: called with one line for each file of `init_from`, which says what was loaded.
+        tell: called with lines about the files of `init_from`: what of each was loaded, what was NOT LOADED, and which
+            parts of the network no file had.
 
     Raises:
         ValueError: a file of `init_from` is missing or does not fit, the head `pcan` has fewer than two groups, or no
@@ -53,7 +57,7 @@ def build_model(
         model = SingleStreamRecogniser(alone, make_head(settings, channels, num_classes, num_coarse_classes))
     if settings.checkpoint_activations:
         _checkpoint_activations(model, settings.network)
-    _start_from(model, settings, tell)
+    _start_from(model, settings, classes, tell)
     return model
 
 
@@ -66,6 +70,7 @@ def build_for(
         num_classes=len(manifest.classes),
         num_joints=manifest.num_channels,
         num_coarse_classes=len(manifest.groups),
+        classes=manifest.classes,
         seed=seed,
         tell=tell,
     )
@@ -79,10 +84,16 @@ def _checkpoint_activations(model: nn.Module, network: str) -> None:
         module.checkpoint_activations = True
 
 
-def _start_from(model: nn.Module, settings: ModelSettings, tell: Callable[[str], None]) -> None:
+def _start_from(model: nn.Module, settings: ModelSettings, classes: Sequence[str], tell: Callable[[str], None]) -> None:
     published = NETWORKS[settings.network].published
     note = "" if published else f" (network {settings.network} has no published names, so only checkpoints of epam fit)"
+    absent = set(model.state_dict())
     for path in settings.init_from:
-        formats = model_formats(settings.streams, model.state_dict(), published)
-        conversion = load_foreign(model, Path(path), formats, note=note)
+        conversion = load_recogniser(model, Path(path), settings.streams, published, classes=classes, note=note)
         tell(f"{path}: {conversion.summary()}")
+        for line in conversion.warnings():
+            tell(f"{path}: {line}")
+        absent &= set(conversion.absent(model.state_dict()))
+    if settings.init_from and absent:
+        parts = ", ".join(sorted(set(map(part_of, absent))))
+        tell(f"NOT LOADED: no file of model.init_from has {parts}; they start with random weights")

@@ -2,6 +2,7 @@
 
 import ast
 from collections import defaultdict
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,14 @@ LONG_FUNCTIONS: dict[str, str] = {}  # path:function: why it is one function
 TWICE = {  # the two files (or the one) in which the lines stand: why
     ("epam_model/losses/prototype.py",): "the coarse and the fine loss, each to be read beside its equation",
 }
+
+
+def test_no_folder_of_tests_is_left_out(pytestconfig: pytest.Config) -> None:
+    """pytest skips folders by their names, `build` among them unless it is told otherwise."""
+    patterns = pytestconfig.getini("norecursedirs")
+    folders = {path.parent for path in (ROOT / "tests").rglob("test_*.py")}
+    names = {part for folder in folders for part in folder.relative_to(ROOT).parts}
+    assert "build" in names and not [each for each in names if any(fnmatch(each, pattern) for pattern in patterns)]
 
 
 def name(path: Path) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from operator import index
+from typing import Any, SupportsIndex, TypeVar
 
 import numba
 import numpy as np
@@ -67,25 +68,27 @@ def draw_limbs(
 
 
 def generate_pose_heatmap(
-    keypoints: NDArray[np.floating], img_size: int | tuple[int, int], sigma: float = 0.6
+    keypoints: NDArray[np.floating],
+    img_size: SupportsIndex | tuple[SupportsIndex, SupportsIndex] = 56,
+    sigma: float = 0.6,
 ) -> NDArray[np.float32]:
     """The joint heatmap of one person, for use without the rest of this package.
 
     Args:
         keypoints: (T, V, 3) x, y, score in the pixels of the heatmap.
-        img_size: height and width of the heatmap; a single number for a square.
+        img_size: height and width of the heatmap, whole numbers of Python or NumPy; a single one for a square.
         sigma: standard deviation in heatmap pixels.
 
     Returns:
         (V, T, H, W) float32.
 
     Raises:
-        ValueError: `keypoints` has the wrong shape.
+        ValueError: `keypoints` has the wrong shape, or `img_size` is not one or two whole numbers above 0.
     """
     keypoints = np.asarray(keypoints)
     if keypoints.ndim != 3 or keypoints.shape[-1] != 3:
         raise ValueError(f"keypoints must be (T, V, 3): x, y, score; got {keypoints.shape}")
-    size = (img_size, img_size) if isinstance(img_size, int) else img_size
+    size = _heatmap_size(img_size)
     xy, scores = keypoints[None, ..., :2], keypoints[None, ..., 2]
     volume = draw_joints(xy, np.where(joint_is_missing(xy, scores), 0.0, scores), size, sigma)
     return np.ascontiguousarray(volume.swapaxes(0, 1))
@@ -101,6 +104,17 @@ def heatmap_scale(scores: NDArray[np.floating]) -> float:
     """The value of a stored 255: 1, or the largest score if scores exceed 1."""
     finite = scores[np.isfinite(scores)]
     return max(1.0, float(finite.max())) if finite.size else 1.0
+
+
+def _heatmap_size(img_size: Any) -> tuple[int, int]:
+    """(h, w) of what a caller gave: one number or two, of Python, NumPy or an array of NumPy."""
+    try:
+        sides = [index(side) for side in (img_size if np.ndim(img_size) else (img_size, img_size))]
+    except (TypeError, ValueError):
+        sides = []
+    if len(sides) != 2 or min(sides) < 1:
+        raise ValueError(f"img_size must be a whole number of pixels, or height and width, got {str(img_size)[:80]}")
+    return sides[0], sides[1]
 
 
 def _check_sigma(sigma_px: float) -> float:

@@ -43,7 +43,7 @@ def fit_to_video(clip: Clip, shape: VideoShape) -> tuple[Clip, str | None]:
     """
     height, width = clip.image_size
     if _fits(clip.image_size, shape.size) or _fits(clip.image_size, shape.size, shape.pixel_aspect):
-        return clip, None
+        return clip, _stretched(shape.pixel_aspect)
     if _fits((width, height), shape.size):
         lies = _share_inside(clip, height, width) >= _LEAST_INSIDE
         stands = _share_inside(clip, width, height) >= _LEAST_INSIDE
@@ -59,6 +59,13 @@ def fit_to_video(clip: Clip, shape: VideoShape) -> tuple[Clip, str | None]:
         f"{clip.name}: img_shape (H, W) = {clip.image_size} does not fit the video, which is {shape.size}; "
         "expected the size of the pictures in which the skeleton was found, in the video's aspect ratio"
     )
+
+
+def _stretched(pixel_aspect: float) -> str | None:
+    """A note on pixels that are not square: frames, boxes and heatmaps are in stored pixels."""
+    if abs(pixel_aspect - 1) <= _MOST_STRETCH:
+        return None
+    return f"the video's pixels are {pixel_aspect:.3g} times as wide as high, and its frames are stored as they are"
 
 
 def _fits(image: tuple[int, int], video: tuple[int, int], pixel_aspect: float = 1.0) -> bool:

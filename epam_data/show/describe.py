@@ -207,8 +207,8 @@ def _read_at(file: BinaryIO, offset: int, num_bytes: int) -> bytes:
 def _totals(manifest: Manifest) -> list[str]:
     """Clips and bytes of each split and in total."""
     lines = []
-    for split in (*dict.fromkeys(shard.split for shard in manifest.shards), "all"):
-        shards = [shard for shard in manifest.shards if split in (shard.split, "all")]
+    for split in (*dict.fromkeys(shard.split for shard in manifest.shards), "total"):
+        shards = [shard for shard in manifest.shards if split in (shard.split, "total")]
         clips, num_bytes = sum(shard.num_samples for shard in shards), sum(shard.num_bytes for shard in shards)
         lines.append(f"  {split:<14} {'':<6} {clips:>7} {num_bytes / 1e6:>9.1f}")
     return lines

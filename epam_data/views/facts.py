@@ -16,6 +16,7 @@ ABSENT = -1
 """In place of a number that a clip's name does not have."""
 
 _OF_INDEX = ("label", "num_frames")
+_ROWS = 1 << 16  # whose names are Python's own at a time
 _SYNONYMS = {"person": "subject"}
 
 
@@ -65,9 +66,11 @@ class Facts:
     def _read_names(self) -> None:
         reader = self.reader
         assert reader is not None  # else no fact of a name is known
-        names = [name for name in self.known if name not in _OF_INDEX]
-        rows = [reader.name_fields(key.decode()) for key in self.index.keys.tolist()]
-        for name in names:
-            field = _SYNONYMS.get(name, name)
-            values = (row.get(field, ABSENT) for row in rows)
-            self._columns[name] = np.fromiter(values, np.int64, len(rows))
+        keys, names = self.index.keys, [name for name in self.known if name not in _OF_INDEX]
+        table = np.full((len(names), len(keys)), ABSENT, np.int64)
+        for start in range(0, len(keys), _ROWS):
+            for row, key in enumerate(keys[start : start + _ROWS].tolist(), start):
+                fields = reader.name_fields(key.decode())
+                if fields:
+                    table[:, row] = [fields.get(_SYNONYMS.get(name, name), ABSENT) for name in names]
+        self._columns |= dict(zip(names, table, strict=True))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from epam_data.readers import find_reader
@@ -20,6 +22,19 @@ def build_for_dataset(dataset: str, prepare: PrepareSettings, settings: ModelSet
         num_joints=_channels(dataset, prepare),
         num_coarse_classes=len(taxonomy.groups),
     )
+
+
+def identity_of_dataset(dataset: str, prepare: PrepareSettings) -> dict[str, Any]:
+    """What `checkpoint.shards_identity` says of shards of a data set, before there are any."""
+    reader = find_reader(dataset)
+    return {
+        "dataset": dataset,
+        "classes": list(reader.taxonomy.classes),
+        "skeleton": reader.layout.name,
+        "heatmap_kind": prepare.heatmap_kind,
+        "index_sha256": "",
+        "view_sha256": "",
+    }
 
 
 def clip_shapes(

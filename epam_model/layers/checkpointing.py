@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -24,7 +25,10 @@ def run_blocks(blocks: nn.Sequential, x: Tensor, *, checkpointed: bool) -> Tenso
     Results, gradients and batch-norm statistics are the same either way.
     """
     for block in blocks:
-        if checkpointed:
+        if checkpointed and torch.compiler.is_compiling():
+            # The compiler changes statistics in its forward graph alone, and takes no contexts of Python.
+            x = checkpoint(block, x, use_reentrant=False)
+        elif checkpointed:
             x = checkpoint(block, x, use_reentrant=False, context_fn=partial(_contexts, block))
         else:
             x = block(x)

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from epam_model.networks.published_weights import rename_in
 from epam_model.weights.published_names import Names, inverse
 
 
@@ -19,19 +20,11 @@ def save_under(module: nn.Module, published: Names) -> None:
     to_published = inverse(published)
 
     def saved(_: nn.Module, state: dict[str, Any], prefix: str, *__: object) -> None:
-        _rename(state, prefix, to_published)
+        rename_in(state, prefix, to_published)
 
     def loaded(_: nn.Module, state: dict[str, Any], prefix: str, *__: object) -> None:
-        _rename(state, prefix, published)
+        rename_in(state, prefix, published)
 
     # The older names of both hooks, which MMEngine's saving and loading use and every torch version has.
     module._register_state_dict_hook(saved)  # type: ignore[no-untyped-call]
     module._register_load_state_dict_pre_hook(loaded, with_module=True)  # type: ignore[no-untyped-call]
-
-
-def _rename(state: dict[str, Any], prefix: str, names: Names) -> None:
-    """Rename in place; names that the table lacks stay, and loading reports them."""
-    for name in [name for name in state if name.startswith(prefix)]:
-        renamed = names.get(name[len(prefix) :])
-        if renamed is not None:
-            state[prefix + renamed] = state.pop(name)

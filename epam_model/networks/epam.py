@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from epam_model.layers.attention import CBAMNestedAttention, SpatialTemporalAttention
+from epam_model.networks.published_weights import PublishedWeights
 from epam_model.networks.two_streams import frame_ratio, keep_frozen
 from epam_model.networks.x_shift_net import pose_stream, rgb_stream
 from epam_model.weights.convert import load_pretrained
 from epam_model.weights.epam_names import EPAM
+from epam_model.weights.published_names import Names
 
 Attention = CBAMNestedAttention | SpatialTemporalAttention
 
@@ -23,7 +25,7 @@ ATTENTIONS: dict[str, Callable[[int], Attention]] = {
 }
 
 
-class EPAMBackbone(nn.Module):
+class EPAMBackbone(PublishedWeights):
     """Features of both streams, the RGB ones weighted by the pose: rgb + rgb * map(pose).
 
     The pose clip has r times the frames of the RGB clip (published: 48 and 16). Pose features at frames
@@ -48,6 +50,7 @@ class EPAMBackbone(nn.Module):
         ValueError: for an unknown attention type, or a checkpoint whose keys or shapes do not fit.
     """
 
+    published = EPAM
     module_parts: ClassVar[Mapping[str, str]] = {
         "rgb_backbone": "rgb",
         "pose_backbone": "pose",
@@ -92,6 +95,10 @@ class EPAMBackbone(nn.Module):
             load_pretrained(self.rgb_backbone, Path(self.rgb_pretrained), "rgb", EPAM)
         if self.pose_pretrained is not None:
             load_pretrained(self.pose_backbone, Path(self.pose_pretrained), "pose", EPAM)
+
+    def published_names(self) -> Names:
+        """The names of EPAM-Net's code."""
+        return EPAM.backbone
 
     def train(self, mode: bool = True) -> EPAMBackbone:
         """Switches to training mode, except for frozen streams: their batch norms keep their statistics."""

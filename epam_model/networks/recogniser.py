@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from epam_model.networks.epam import EPAMBackbone
 from epam_model.networks.heads import Head, Logits, TwoStreamHead
+from epam_model.networks.published_weights import PublishedWeights
 from epam_model.networks.two_streams import TwoStreamBackbone
+from epam_model.weights.published_names import Names, PublishedNames
 
 
-class TwoStreamRecogniser(nn.Module):
+class TwoStreamRecogniser(PublishedWeights):
     """A two-stream backbone and its head.
 
     Args:
@@ -34,6 +36,11 @@ class TwoStreamRecogniser(nn.Module):
     def module_parts(self) -> Mapping[str, str]:
         """Submodule -> part of the network, for `train.lr_factors`."""
         return {f"backbone.{name}": part for name, part in self.backbone.module_parts.items()} | {"head": "head"}
+
+    def published_names(self) -> Names:
+        """The names of the network's authors and of MMAction2; none for a network without published weights."""
+        published = getattr(self.backbone, "published", None)
+        return published.recogniser() if isinstance(published, PublishedNames) else {}
 
     def forward(self, rgb: Tensor, pose: Tensor) -> Logits:
         """Classifies clips: rgb (B, 3, T, H, W) and pose (B, V, T', h, w), float."""

@@ -14,9 +14,12 @@ from epam_model.layers.checkpointing import run_blocks
 from epam_model.layers.conv_norm import ConvNorm
 from epam_model.layers.frame_conv import FrameConv, fold_time, unfold_time
 from epam_model.layers.time_conv import TimeConv
+from epam_model.networks.published_weights import PublishedWeights
+from epam_model.weights.published_names import Names
+from epam_model.weights.rgbpose_names import RGBPOSE_CONV3D
 
 
-class ResNetPath(nn.Module):
+class ResNetPath(PublishedWeights):
     """One path: stem 1x7x7, 3x3 max pooling, stages of bottlenecks; the number of frames stays the same.
 
     Use `rgb_path` and `pose_path` for the published configurations.
@@ -36,6 +39,8 @@ class ResNetPath(nn.Module):
         checkpoint_activations: whether to recompute the blocks' activations in the backward pass instead of keeping
             them.
     """
+
+    published = RGBPOSE_CONV3D
 
     def __init__(
         self,
@@ -80,6 +85,10 @@ class ResNetPath(nn.Module):
         for module in self.modules():
             if isinstance(module, Bottleneck):
                 nn.init.zeros_(module.expand.norm.weight)
+
+    def published_names(self) -> Names:
+        """The names of MMAction2."""
+        return RGBPOSE_CONV3D.either_stream
 
     def start(self, x: Tensor) -> Tensor:
         """Stem and pooling: a clip (B, C, T, H, W), float, to (B, base_channels, T, H / stem_stride^2, ...).

@@ -15,8 +15,11 @@ from torch.nn import functional
 
 from epam_model.layers.feature_interaction import FeatureInteraction
 from epam_model.layers.time_conv import TimeConv
+from epam_model.networks.published_weights import PublishedWeights
 from epam_model.networks.resnet_path import pose_path, rgb_path
 from epam_model.networks.two_streams import frame_ratio, keep_frozen
+from epam_model.weights.published_names import Names
+from epam_model.weights.rgbpose_names import RGBPOSE_CONV3D
 
 FRAME_RATIO = 4
 """Pose frames per RGB frame."""
@@ -59,7 +62,7 @@ class SlowToFast(nn.Module):
         return functional.relu(self.norm(self.conv(x)))
 
 
-class RGBPoseConv3D(nn.Module):
+class RGBPoseConv3D(PublishedWeights):
     """Features of both paths.
 
     The pose clip has four times the frames of the RGB clip (published: 32 and 8) and a quarter of its size (56 and
@@ -78,6 +81,7 @@ class RGBPoseConv3D(nn.Module):
         rgb_channels, pose_channels: channels of the features (2048, 512).
     """
 
+    published = RGBPOSE_CONV3D
     module_parts: ClassVar[Mapping[str, str]] = {
         "rgb_backbone": "rgb",
         "pose_backbone": "pose",
@@ -126,6 +130,10 @@ class RGBPoseConv3D(nn.Module):
                 module.init_weights()
         for path in (self.rgb_backbone, self.pose_backbone):
             path.init_weights()
+
+    def published_names(self) -> Names:
+        """The names of MMAction2 and of PCAN's code."""
+        return RGBPOSE_CONV3D.backbone
 
     def train(self, mode: bool = True) -> RGBPoseConv3D:
         """Switches to training mode, except for frozen paths: their batch norms keep their statistics."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from epam_model.networks.heads import Head, Logits, StreamScores
+from epam_model.networks.published_weights import PublishedWeights
 from epam_model.networks.two_streams import StreamBackbone
+from epam_model.weights.published_names import Names, PublishedNames
 
 
-class SingleStreamRecogniser(nn.Module):
+class SingleStreamRecogniser(PublishedWeights):
     """One stream's backbone and its head.
 
     It is called like a two-stream recogniser, so that training and evaluation need no special case; it ignores the
@@ -30,6 +32,11 @@ class SingleStreamRecogniser(nn.Module):
     def module_parts(self) -> Mapping[str, str]:
         """Submodule -> part of the network, for `train.lr_factors`."""
         return {"backbone": self.head.streams[0], "head": "head"}
+
+    def published_names(self) -> Names:
+        """The names of MMAction2 and of PCAN's head; none for a network without published weights."""
+        published = getattr(self.backbone, "published", None)
+        return published.recogniser(self.head.streams[0]) if isinstance(published, PublishedNames) else {}
 
     def forward(self, rgb: Tensor, pose: Tensor) -> Logits:
         """Classifies clips: rgb (B, 3, T, H, W) and pose (B, V, T', h, w), float; only one of them is used."""

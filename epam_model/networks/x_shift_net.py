@@ -13,12 +13,15 @@ from epam_model.layers.checkpointing import run_blocks
 from epam_model.layers.conv_norm import ConvNorm
 from epam_model.layers.frame_conv import FrameConv
 from epam_model.layers.x3d_shift import ShiftBlock
+from epam_model.networks.published_weights import PublishedWeights
+from epam_model.weights.epam_names import EPAM
+from epam_model.weights.published_names import Names
 
 STEM_CHANNELS = 24
 EXPANSION = 2.25
 
 
-class XShiftNet(nn.Module):
+class XShiftNet(PublishedWeights):
     """One stream: stem, stages of shift blocks (each stage halves the resolution), a last 1x1x1 convolution.
 
     Stage s has 24 * 2^s channels; blocks are 2.25 times as wide inside. The number of frames stays the same.
@@ -36,6 +39,8 @@ class XShiftNet(nn.Module):
         checkpoint_activations: whether to recompute the blocks' activations in the backward pass instead of keeping
             them.
     """
+
+    published = EPAM
 
     def __init__(self, in_channels: int, num_blocks: Sequence[int], *, stem_stride: int, fold_divisor: int) -> None:
         super().__init__()
@@ -64,6 +69,10 @@ class XShiftNet(nn.Module):
         for module in self.modules():
             if isinstance(module, ShiftBlock):
                 nn.init.zeros_(module.project.norm.weight)
+
+    def published_names(self) -> Names:
+        """The names of EPAM-Net's code."""
+        return EPAM.either_stream
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps a clip (B, C, T, H, W), float, to features (B, out_channels, T, H / stride, W / stride).

@@ -33,6 +33,8 @@ def check_can_resume(
     Raises:
         ValueError: shards or a recipe key differ that must not.
     """
+    if checkpoint.converted_from:
+        raise ValueError(f"{what}: cannot resume, it has converted weights and no run; start from model.init_from")
     check_same(checkpoint, what, manifest, recipe["model"])
     if checkpoint.shards.get("index_sha256") != manifest.index_sha256:
         raise ValueError(f"{what}: cannot resume, the shards were rebuilt since")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from epam_data.shards.manifest import Manifest
 from epam_data.system.files import atomic_write
 from epam_data.system.printable import brief, printable
+from epam_model.weights.conversion import first_of
+from epam_model.weights.safetensors_file import write_safetensors
 from epam_model.weights.weight_file import read_weight_file, tensor_fault
 
 VERSION = 2
@@ -23,6 +26,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("epoch", "consumed", "skipped", "best_epoch"), (int,)),
     "averaged": (dict, type(None)),
     "best": (float, int, type(None)),
+    "converted_from": (str,),
 }
 
 _MOST = {"epoch": 1_000_000, "best_epoch": 1_000_000, "consumed": 2**62, "skipped": 2**62}
@@ -52,6 +56,7 @@ class Checkpoint:
     best: float | None = None  # best value so far of the metric that selects the best checkpoint
     best_epoch: int = 0  # epoch of that value, from 1; 0: not yet evaluated
     measures: dict[str, float] = field(default_factory=dict)  # metrics of the last evaluation
+    converted_from: str = ""  # format of the file that `convert` read; empty: it is of a run, and can be resumed
 
     @property
     def evaluated(self) -> dict[str, Tensor]:
@@ -77,19 +82,48 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         torch.save({"version": VERSION, **checkpoint.__dict__}, file)
 
 
+def save_converted(
+    path: Path, weights: dict[str, Tensor], *, shards: dict[str, Any], recipe: dict[str, Any], source: str
+) -> None:
+    """Write converted weights atomically, so that all commands but a resume take them for a checkpoint.
+
+    Args:
+        path: file to write; a safetensors file if its name ends so, with all but the weights in its metadata, as JSON.
+        weights: state dict of the model, under our names.
+        shards: what the weights mean, as `shards_identity` returns it.
+        recipe: settings by section: stream, model.
+        source: the format that they had.
+    """
+    values = {"version": VERSION, "shards": shards, "recipe": recipe, "converted_from": source}
+    save_state(path, weights, values)
+
+
+def save_state(path: Path, weights: dict[str, Tensor], values: dict[str, Any]) -> None:
+    """Write a state dict and other values atomically, as torch does or, by the name of the file, as safetensors."""
+    with atomic_write(path) as file:
+        if path.suffix == ".safetensors":
+            texts = {name: json.dumps(value) for name, value in values.items()}
+            write_safetensors(file, weights, {"format": "pt", **texts})
+        else:
+            torch.save({**values, "state_dict": weights}, file)
+
+
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint onto the CPU, with `weights_only=True`: the file cannot run code.
 
     Raises:
         DamagedCheckpointError: the file is truncated, or a byte of it has changed.
-        ValueError: there is no such file, or it is not a checkpoint of this trainer.
+        ValueError: there is no such file, or it is neither a checkpoint of this trainer nor a converted one.
     """
     values = read_weight_file(path)
     version = values.get("version")
     if type(version) is not int or not 1 <= version <= VERSION:
+        other = "; `epam-model convert` makes a checkpoint of other weights" if version is None else ""
         raise ValueError(
-            f"{path}: checkpoint version {brief(version, 40)} cannot be read, this code reads 1..{VERSION}"
+            f"{path}: checkpoint version {brief(version, 40)} cannot be read, this code reads 1..{VERSION}{other}"
         )
+    if "converted_from" in values:
+        values = {"weights": values.get("state_dict"), "optimizer": {}, "epoch": 0, "consumed": 0, **values}
     needed = [each.name for each in fields(Checkpoint) if each.default is each.default_factory is MISSING]
     if absent := [name for name in needed if name not in values]:
         raise ValueError(f"{path}: the checkpoint lacks {', '.join(absent)}")
@@ -128,7 +162,7 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], what: str) -> Non
         if name in expected and isinstance(value, Tensor) and (fault := _misfit(value, expected[name])) is not None
     ]
     if problems:
-        raise ValueError(f"{what}: the weights do not fit the model: {'; '.join(problems)}")
+        raise ValueError(f"{what}: the weights do not fit the model: {first_of(problems)}")
     model.load_state_dict(weights, strict=True)
 
 

@@ -27,10 +27,16 @@ _KINDS = (
 )
 
 
+def not_a_file(path: Path) -> str | None:
+    """What a path is instead of a file, in words; it is not opened, since a pipe would keep us waiting."""
+    mode = path.stat().st_mode
+    if stat.S_ISREG(mode):
+        return None
+    return "a folder: name a checkpoint in it" if stat.S_ISDIR(mode) else "a pipe or a device, expected a file"
+
+
 def other_kind(path: Path) -> str | None:
     """What a file is instead of a checkpoint, in words; None: it may be one."""
-    if not stat.S_ISREG(mode := path.stat().st_mode):  # not opened: a pipe would keep us waiting
-        return "a folder: name a checkpoint in it" if stat.S_ISDIR(mode) else "a pipe or a device, expected a file"
     with path.open("rb") as file:
         start = file.read(512)
     if not start:
@@ -39,8 +45,6 @@ def other_kind(path: Path) -> str | None:
     for mark, kind in _KINDS:
         if start.startswith(mark) or plain.startswith(mark):
             return kind
-    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 100_000_000:
-        return "a safetensors file, which cannot be read yet: save its tensors with torch.save"
     if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in start):
         return f"text, which begins with {start[:40].decode('ascii')!r}"
     return None

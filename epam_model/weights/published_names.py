@@ -56,17 +56,17 @@ def residual_stages(num_blocks: Sequence[int], layers: Mapping[str, str]) -> Nam
 
 
 def _pcan_stream_head(stream: str) -> Names:
-    names = weight_bias(f"fc_{stream}", f"{stream}.fc") | weight_bias(f"fc_{stream}_coarse", f"{stream}.fc_coarse")
+    names = weight_bias(f"fc_{stream}", "fc") | weight_bias(f"fc_{stream}_coarse", "fc_coarse")
     for theirs, bank in ((f"fr_{stream}", "fine_bank"), (f"fr_coarse_{stream}", "coarse_bank")):
         net = f"{theirs}.spatio_cl_net"
-        names |= weight_bias(f"{net}.cl_fc", f"{stream}.{bank}.embed")
-        names[f"{net}.avg_f"] = f"{stream}.{bank}.prototypes"
+        names |= weight_bias(f"{net}.cl_fc", f"{bank}.embed")
+        names[f"{net}.avg_f"] = f"{bank}.prototypes"
     return names
 
 
 LINEAR_HEAD = weight_bias("fc_rgb", "rgb.fc") | weight_bias("fc_pose", "pose.fc")
 """`RGBPoseHead` of MMAction2: one classifier per stream."""
-PCAN_HEAD = _pcan_stream_head("rgb") | _pcan_stream_head("pose")
+PCAN_HEAD = prefixed(_pcan_stream_head("rgb"), "", "rgb.") | prefixed(_pcan_stream_head("pose"), "", "pose.")
 """`RGBPoseHead` of PCAN. Published checkpoints lack the coarse prototypes (`fr_coarse_*.spatio_cl_net.avg_f`)."""
 
 
@@ -90,6 +90,35 @@ class PublishedNames:
         """The recogniser as MMAction2 saves it, with PCAN's head or the plain one."""
         return prefixed(self.backbone, "backbone.", "backbone.") | prefixed(PCAN_HEAD, "cls_head.", "head.")
 
-    def alone(self, stream: str) -> Names:
-        """A single stream with MMAction2's plain head (`I3DHead`)."""
-        return prefixed(self.streams[stream], "backbone.", "backbone.") | weight_bias("cls_head.fc_cls", "head.fc")
+    @property
+    def either_stream(self) -> Names:
+        """The names of all streams in one table: they number blocks alike, but have other numbers of them."""
+        return {theirs: ours for names in self.streams.values() for theirs, ours in names.items()}
+
+    def alone(self, stream: str, *, pcan_head: bool = False) -> Names:
+        """A single stream with MMAction2's plain head (`I3DHead`), or with this stream's half of PCAN's head."""
+        if pcan_head:
+            head = prefixed(_pcan_stream_head(stream), "cls_head.", "head.")
+        else:
+            head = weight_bias("cls_head.fc_cls", "head.fc")
+        return prefixed(self.streams[stream], "backbone.", "backbone.") | head
+
+    def recogniser(self, stream: str = "both") -> Names:
+        """All names by which the weights of a recogniser of both streams, or of one, are known."""
+        if stream != "both":
+            return self.alone(stream) | self.alone(stream, pcan_head=True)
+        return prefixed(self.backbone, "", "backbone.") | self.mmaction2 | self.heads
+
+    @property
+    def heads(self) -> Names:
+        """All names by which heads of both streams are known: MMAction2's and PCAN's, and the authors' plain ones."""
+        plain = [weight_bias(f"{stream}_cls_head.fc_cls", f"head.{stream}.fc") for stream in self.streams]
+        return {**prefixed(PCAN_HEAD, "cls_head.", "head."), **plain[0], **plain[1]}
+
+    def heads_alone(self, stream: str) -> Names:
+        """All names by which the head of one stream is known, several for a tensor; ours are without prefix.
+
+        Those of MMAction2's plain head, of this stream's half of PCAN's head, of the authors' plain heads.
+        """
+        plain = [weight_bias(f"{head}.fc_cls", "fc") for head in ("cls_head", f"{stream}_cls_head")]
+        return plain[0] | plain[1] | prefixed(_pcan_stream_head(stream), "cls_head.", "")

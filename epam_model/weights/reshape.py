@@ -9,6 +9,7 @@ from torch import Tensor
 
 _LATERAL = ("stages.1.0.", "stages.2.0.", "stages.3.0.")
 """First blocks of stages, whose first convolutions may also read channels of the other path."""
+_TIME_STEM = "conv1_t.conv.weight"  # of X3D, with any prefix
 
 
 def reshaped(name: str, value: Tensor, shape: torch.Size) -> tuple[Tensor, str] | None:
@@ -47,8 +48,8 @@ def fold_x3d_stem(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     A state dict of any other network is returned unchanged.
     """
     folded = dict(state)
-    for prefix in ("", "backbone."):
-        time = folded.get(f"{prefix}conv1_t.conv.weight")
+    for prefix in [name.removesuffix(_TIME_STEM) for name in state if name.endswith(_TIME_STEM)]:
+        time = folded.get(f"{prefix}{_TIME_STEM}")
         space = folded.get(f"{prefix}conv1_s.conv.weight")
         if time is None or space is None or not time.ndim == space.ndim == 5 or len(time) != len(space):
             continue

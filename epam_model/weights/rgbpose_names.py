@@ -13,10 +13,10 @@ from epam_model.weights.published_names import (
 )
 
 _RGB_BLOCKS, _POSE_BLOCKS = (3, 4, 6, 3), (4, 6, 3)
-_LAYERS = {"downsample": "shortcut", "conv1": "reduce", "conv2": "spatial", "conv3": "expand"}
+_BOTTLENECK = {"downsample": "shortcut", "conv1": "reduce", "conv2": "spatial", "conv3": "expand"}
 
-_RGB, _POSE = (
-    conv_norm("conv1", "stem") | residual_stages(num_blocks, _LAYERS) for num_blocks in (_RGB_BLOCKS, _POSE_BLOCKS)
+_RGB_PATH, _POSE_PATH = (
+    conv_norm("conv1", "stem") | residual_stages(num_blocks, _BOTTLENECK) for num_blocks in (_RGB_BLOCKS, _POSE_BLOCKS)
 )
 
 
@@ -49,10 +49,10 @@ def _interaction(published: str, ours: str) -> Names:
 
 RGBPOSE_CONV3D = PublishedNames(
     network="rgbpose_conv3d",
-    streams={"rgb": _RGB, "pose": _POSE},
+    streams={"rgb": _RGB_PATH, "pose": _POSE_PATH},
     backbone={
-        **prefixed(_RGB, "rgb_path.", "rgb_backbone."),
-        **prefixed(_POSE, "pose_path.", "pose_backbone."),
+        **prefixed(_RGB_PATH, "rgb_path.", "rgb_backbone."),
+        **prefixed(_POSE_PATH, "pose_path.", "pose_backbone."),
         **{f"rgb_path.layer{2 + i}_lateral.conv.weight": f"pose_to_rgb.{i}.weight" for i in (0, 1)},
         **conv_norm("pose_path.layer1_lateral", "rgb_to_pose.0"),
         **conv_norm("pose_path.layer2_lateral", "rgb_to_pose.1"),

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 import struct
 import zipfile
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from epam_model.weights.file_kind import check_archive, other_kind
+from epam_model.weights.file_kind import check_archive, not_a_file, other_kind
 from epam_model.weights.mmengine_log import ignoring_mmengine_log
+from epam_model.weights.safetensors_file import is_safetensors, read_safetensors
+from epam_model.weights.wrappers import find_state
 
 _SHOWN = 10  # entries that a message lists
 _MAX_NAME = 100  # characters of a name in a message
@@ -31,19 +35,18 @@ class DamagedCheckpointError(ValueError):
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, ours or foreign, by name; wrappers around them are removed.
+    """The tensors of a checkpoint, ours or foreign, by name; the entries around them are removed (`find_state`).
 
     Raises:
         ValueError: the file cannot be read without running code, or contains no tensors by name, or one that cannot be
             a weight.
     """
-    values = read_weight_file(path)
-    for wrapper in ("averaged", "weights", "state_dict", "model_state_dict", "model"):
-        if isinstance(values.get(wrapper), dict):
-            values = values[wrapper]
-            break
-    state = {name: value for name, value in values.items() if isinstance(value, Tensor) and isinstance(name, str)}
-    if not state:
+    return state_in(read_weight_file(path), path)
+
+
+def state_in(values: dict[str, Any], path: Path) -> dict[str, Tensor]:
+    """The same from the entries of a file, as `read_weight_file` returns them."""
+    if not (state := find_state(values)):
         entries = ", ".join(_shown(name) for name in list(values)[:_SHOWN])
         raise ValueError(f"{path}: contains no weights by name; its entries are {entries or 'none'}")
     for name, value in state.items():
@@ -73,11 +76,17 @@ def tensor_fault(value: Tensor) -> str | None:
 def read_weight_file(path: Path) -> dict[str, Any]:
     """All entries of a file that `torch.save` wrote, on the CPU, with `weights_only=True`: the file cannot run code.
 
+    Of a safetensors file, the tensors are the entry `state_dict`, and metadata in JSON are entries too.
+
     Raises:
-        DamagedCheckpointError: the file is truncated, or a byte of it has changed.
+        DamagedCheckpointError: the file is truncated, or a byte of it has changed (safetensors has no checksum).
         ValueError: there is no such file, its pickle could run code, or it does not contain a dict.
     """
     try:
+        if (kind := not_a_file(path)) is not None:
+            raise DamagedCheckpointError(f"{path}: not a checkpoint but {kind}")
+        if is_safetensors(path):
+            return _read_safetensors(path)
         if (kind := other_kind(path)) is not None:
             raise DamagedCheckpointError(f"{path}: not a checkpoint but {kind}")
         if zipfile.is_zipfile(path):
@@ -95,6 +104,18 @@ def read_weight_file(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ValueError(f"{path}: a checkpoint must contain a dict, got {type(values).__name__}")
     return values
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    try:
+        state, metadata = read_safetensors(path)
+    except ValueError as error:
+        raise DamagedCheckpointError(f"{path}: not a readable safetensors file: {error}") from None
+    values: dict[str, Any] = {}
+    for name, text in metadata.items():
+        with suppress(ValueError, RecursionError):  # text of others, which is no entry of a checkpoint
+            values[name] = json.loads(text)
+    return {**values, "state_dict": state}
 
 
 def _shown(name: object) -> str:

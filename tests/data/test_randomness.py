@@ -17,6 +17,8 @@ KEY_LENGTHS = {
     Purpose.CLASS_START: 1,
     Purpose.STAND_IN: 3,
     Purpose.SHUFFLE_BUFFER: 3,
+    Purpose.FOLDS: 1,
+    Purpose.FRACTION: 2,
 }
 
 

@@ -40,7 +40,7 @@ CLIP: dict[str, Any] = {
     ("changes", "message"),
     [
         ({"key": "a/b"}, "'a/b': a key must be 1 to 80 characters of [A-Za-z0-9_-]"),
-        ({"split": "dev"}, "S001C001P001R001A001: split must be one of train, val, test, got 'dev'"),
+        ({"split": "dev"}, "S001C001P001R001A001: split must be one of train, val, test, all, got 'dev'"),
         ({"label": -1}, "S001C001P001R001A001: label must be None or 0..2147483647, got -1"),
         (
             {"keypoints": np.zeros((103, 17, 2), np.float16)},

@@ -149,7 +149,10 @@ def test_workers_of_mmengine_read_the_same(root):
     ("arguments", "message"),
     [
         (dict(split="dev"), "split 'dev' has no sample; there are train, val, test"),
-        (dict(split="val", stream=dict(batch_size=4)), "stream must have keys of rgb_frames, .*got batch_size"),
+        (
+            dict(split="val", stream=dict(batch_size=4)),
+            "stream must have keys of view, fold, rgb_frames, .*got batch_size",
+        ),
         (dict(split="val", stream=dict(rgb_frame=4)), "got rgb_frame$"),
         (dict(split="val", stream=dict(rgb_frames=5)), "stream.pose_frames must be a multiple of rgb_frames"),
     ],

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,18 +17,30 @@ from epam_model.networks.settings import ModelSettings
 from epam_model.networks.single_stream import SingleStreamRecogniser
 from epam_model.networks.table import NETWORKS
 from epam_model.weights.checkpoint import Checkpoint, save_checkpoint
+from epam_model.weights.convert import to_mmaction2
+from epam_model.weights.rgbpose_names import RGBPOSE_CONV3D
 from tests.model.on_cuda import Operations
 
 CLIPS = {"epam": (4, 12), "rgbpose_conv3d": (2, 8)}
 
 
-def build(num_classes: int = 6, num_joints: int = 17, groups: int = 3, seed: int = 0, **settings) -> torch.nn.Module:
+def build(
+    num_classes: int = 6,
+    num_joints: int = 17,
+    groups: int = 3,
+    seed: int = 0,
+    tell: Callable[[str], None] = print,
+    classes: tuple[str, ...] = (),
+    **settings,
+) -> torch.nn.Module:
     return build_model(
         ModelSettings(**settings),
         num_classes=num_classes,
         num_joints=num_joints,
         num_coarse_classes=groups,
+        classes=classes,
         seed=seed,
+        tell=tell,
     )
 
 
@@ -86,12 +99,39 @@ def test_every_combination_classifies(network, streams, head):
     assert {name: tuple(each.shape) for name, each in logits.coarse_streams.items()} == coarse
 
 
-@pytest.mark.parametrize("network", CLIPS)
-def test_streams_trained_alone_start_the_pair(network, tmp_path: Path):
-    alone = {stream: build(network=network, streams=stream, seed=9) for stream in ("rgb", "pose")}
-    files = [str(save(model, tmp_path / f"{stream}.pt")) for stream, model in alone.items()]
-    model = build(network=network, init_from=files)
+def by_authors(weights: dict[str, torch.Tensor], network: str, stream: str) -> dict[str, torch.Tensor]:
+    """A single stream as a pair's authors name it: the half of their pair, without `backbone.`."""
+    path, head = ("backbone", f"{stream}_cls_head.fc_cls") if network == "epam" else ("path", f"cls_head.fc_{stream}")
+    names = to_mmaction2(weights, NETWORKS[network].published, stream)
+    return {
+        name.replace("backbone.", f"{stream}_{path}.", 1).replace("cls_head.fc_cls", head): value
+        for name, value in names.items()
+    }
+
+
+LAYOUTS = {
+    "ours": lambda weights, network, stream: weights,
+    "MMAction2": lambda weights, network, stream: to_mmaction2(weights, NETWORKS[network].published, stream),
+    "authors": by_authors,
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("network", "head"), [("epam", "linear"), ("epam", "pcan"), ("rgbpose_conv3d", "pcan")])
+def test_streams_trained_alone_start_the_pair_with_their_classifiers(network, head, layout, tmp_path: Path):
+    alone = {stream: build(network=network, streams=stream, head=head, seed=9) for stream in ("rgb", "pose")}
+    files = []
     for stream, start in alone.items():
+        files.append(tmp_path / f"{stream}.pt")
+        torch.save({"state_dict": LAYOUTS[layout](start.state_dict(), network, stream)}, files[-1])
+    told: list[str] = []
+    model = build(network=network, head=head, init_from=list(map(str, files)), tell=told.append)
+    joint = {"epam": "backbone.attention"}.get(network, "backbone.interactions, backbone.pose_to_rgb")
+    assert len(told) == 3 and told[2].startswith(f"NOT LOADED: no file of model.init_from has {joint}")
+    for stream, start in alone.items():
+        classifier = getattr(model.head, stream).state_dict()
+        assert classifier.keys() == start.head.state_dict().keys()
+        assert all(torch.equal(classifier[name], value) for name, value in start.head.state_dict().items())
         ours = getattr(model.backbone, f"{stream}_backbone").state_dict()
         for name, value in start.backbone.state_dict().items():
             if ours[name].shape != value.shape:  # lateral channels come in addition, with zero weights
@@ -113,7 +153,7 @@ def test_a_whole_checkpoint_starts_another_run(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("before", "after"), [("linear", "pcan"), ("pcan", "linear")])
-def test_another_kind_of_head_starts_anew_where_it_must(before, after, tmp_path: Path):
+def test_another_kind_of_head_starts_anew_but_for_its_classifiers(before, after, tmp_path: Path):
     start = build(seed=9, head=before)
     told: list[str] = []
     model = build_model(
@@ -125,9 +165,115 @@ def test_another_kind_of_head_starts_anew_where_it_must(before, after, tmp_path:
     )
     for name, value in start.backbone.state_dict().items():
         assert torch.equal(model.backbone.state_dict()[name], value), name
-    taken = torch.equal(model.head.rgb.fc.weight, start.head.rgb.fc.weight)
-    assert taken == (after == "linear")  # a plain head is part of PCAN's, but not the other way round
-    assert " not (heads, other classes)" in told[0]
+    for stream in ("rgb", "pose"):
+        ours, theirs = (getattr(each.head, stream).fc.weight for each in (model, start))
+        assert torch.equal(ours, theirs)
+    if after == "linear":
+        assert " not (heads, other classes)" in told[0]
+        assert "NOT LOADED: 16 tensors of the file (head.rgb." in told[1] and told[1].endswith(
+            "): no place in the model"
+        )
+    else:
+        layers = [f"head.{stream}.{layer}" for stream in ("pose", "rgb") for layer in ("coarse_bank", "fc_coarse")]
+        assert told[1].startswith("NOT LOADED: no file of model.init_from has head.pose.coarse_bank, head.pose.fc_coar")
+        assert told[1].endswith("they start with random weights") and all(layer in told[1] for layer in layers)
+    assert len(told) == 2
+
+
+def test_cut_and_joined_a_pair_predicts_the_same(tmp_path: Path):
+    """Each stream of a pair starts a single one, and both of these start a pair: logits are those of the start."""
+    head = "pcan"
+    pair = build(seed=9, head=head).eval()
+    path = str(save(pair, tmp_path / "pair.pt"))
+    told: list[str] = []
+    halves = [build(streams=stream, head=head, init_from=[path], tell=told.append) for stream in ("rgb", "pose")]
+    assert told[0].startswith(f"{path}: epam pair, its rgb stream: ") and len(told) == 4
+    assert "tensors of the file (backbone.pose_backbone.stem.conv.weight; " in told[1]
+    assert told[1].endswith(" more): no place in the model")
+    files = [str(save(half, tmp_path / f"{number}.pt")) for number, half in enumerate(halves)]
+    joined = build(seed=2, head=head, init_from=files).eval()
+    clips = torch.rand(2, 3, 4, 32, 32), torch.rand(2, 17, 12, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(joined(*clips).pose, pair(*clips).pose)
+    for name, value in joined.state_dict().items():
+        assert torch.equal(value, pair.state_dict()[name]) or name.startswith("backbone.attention."), name
+
+
+def test_a_classifier_of_other_classes_is_left_out_with_the_reason(tmp_path: Path):
+    classes = tuple("abcdef")
+    files = []
+    for stream, theirs in (("rgb", classes), ("pose", (*classes[:5], "g"))):
+        alone = build(streams=stream, seed=9)
+        files.append(str(tmp_path / f"{stream}.pt"))
+        values = {"optimizer": {}, "epoch": 1, "consumed": 0, "shards": {"classes": list(theirs)}, "recipe": {}}
+        save_checkpoint(Path(files[-1]), Checkpoint(weights=alone.state_dict(), **values))
+    told: list[str] = []
+    model = build(init_from=files, classes=classes, tell=told.append)
+    assert told[2] == (
+        f"{files[1]}: NOT LOADED: 2 tensors of the file (head.fc.weight; head.fc.bias): "
+        "the classifier head.pose does not fit, its class 5 is 'g', here it is 'f'"
+    )
+    assert told[3] == (
+        "NOT LOADED: no file of model.init_from has backbone.attention, head.pose.fc; they start with random weights"
+    )
+    fresh = build().state_dict()
+    assert torch.equal(model.head.pose.fc.weight, fresh["head.pose.fc.weight"])
+    assert not torch.equal(model.head.rgb.fc.weight, fresh["head.rgb.fc.weight"])
+    told.clear()
+    build(7, init_from=files[:1], tell=told.append)
+    assert "the classifier head.rgb does not fit, head.rgb.fc.weight must be (7, 432), got (6, 432)" in told[1]
+
+
+def test_two_paths_without_laterals_and_a_network_without_interaction_start_pcans(tmp_path: Path):
+    """What MMAction2's notebook merges, and MMAction2's own checkpoints."""
+    start = build(network="rgbpose_conv3d", interaction=False, seed=9)
+    published = to_mmaction2(start.state_dict(), RGBPOSE_CONV3D, "both")
+    merged = {name: value for name, value in published.items() if "_lateral" not in name}
+    interactions = "backbone.interactions"
+    for state, absent in ((published, interactions), (merged, f"{interactions}, backbone.pose_to_rgb, backbone.rgb_")):
+        torch.save({"meta": {}, "state_dict": state}, tmp_path / "start.pth")
+        told: list[str] = []
+        model = build(network="rgbpose_conv3d", init_from=[str(tmp_path / "start.pth")], tell=told.append)
+        assert len(told) == 2 and told[0].endswith(f": MMAction2 rgbpose_conv3d: {len(state)} tensors loaded")
+        assert told[1].startswith(f"NOT LOADED: no file of model.init_from has {absent}")
+        loaded = to_mmaction2(model.state_dict(), RGBPOSE_CONV3D, "both")
+        assert all(torch.equal(loaded[name], value) for name, value in state.items())
+
+
+def test_half_of_a_part_is_refused(tmp_path: Path):
+    weights = build(seed=9).state_dict()
+    del weights["backbone.attention.temporal.weight"]
+    torch.save(weights, tmp_path / "cut.pt")
+    with pytest.raises(ValueError, match=r"cut\.pt: .* missing backbone\.attention\.temporal\.weight; the nearest lay"):
+        build(init_from=[str(tmp_path / "cut.pt")])
+
+
+@pytest.mark.parametrize(
+    ("names", "nearest"),
+    [
+        (
+            RGBPOSE_CONV3D.mmaction2,
+            r"MMAction2 rgbpose_conv3d of network rgbpose_conv3d \(658 of the file's 658 names",
+        ),
+        (
+            RGBPOSE_CONV3D.streams["rgb"],
+            r"published rgb stream of network rgbpose_conv3d \(318 of the file's 318 names",
+        ),
+        (
+            dict.fromkeys([f"encoder.{'x' * 500}.{number}" for number in range(999)]),
+            "no layout that can be read has an",
+        ),
+    ],
+    ids=["another pair", "another stream", "nothing of ours"],
+)
+def test_what_cannot_load_says_what_it_is_nearest_to(names, nearest, tmp_path: Path):
+    torch.save({f"module.{name}": torch.zeros(1) for name in names}, tmp_path / "theirs.pth")
+    with pytest.raises(
+        ValueError, match=rf"the weights do not fit the model, read as .* more; (the.*){{0,1}}{nearest}"
+    ) as caught:
+        build(init_from=[str(tmp_path / "theirs.pth")])
+    text = str(caught.value)
+    assert len(text) < 1500 and text.count("missing ") + text.count("unexpected ") + text.count(" must be ") == 5
 
 
 def test_an_interaction_that_has_no_place_is_refused(tmp_path: Path):

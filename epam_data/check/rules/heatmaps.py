@@ -145,9 +145,8 @@ def _moment_faults(
     off = np.where(uncut, np.abs(mass - full) - sampling * full - rounding, 0)
     yield from _worst(off, 0, "the mass of a channel is not that of a Gaussian; error beyond rounding:")
     filled = np.maximum(mass, rounding)
-    with np.errstate(all="ignore"):  # of a joint that is no number, or a stranger's sigma and scale: a fault if uncut
-        away = np.maximum(np.abs(mass_x - cx * mass), np.abs(mass_y - cy * mass)) / filled
-        off = np.where(uncut, away - 0.03 - sampling - rounding * 1.5 * sigma / filled, 0)
+    away = np.maximum(np.abs(mass_x - cx * mass), np.abs(mass_y - cy * mass)) / filled
+    off = np.where(uncut, away - 0.03 - sampling - rounding * 1.5 * sigma / filled, 0)
     yield from _worst(off, 0, "the centroid of a channel is off its joint; error in pixels beyond rounding:")
 
 

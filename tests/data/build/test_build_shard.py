@@ -177,5 +177,5 @@ def test_files_that_decord_does_not_decode_are_noted(changed: Path, tmp_path: Pa
     plan = ntu60_plan(changed, tmp_path / "out", prepare=replace(SMALL, decoder="decord"))
     report = build(plan, BuildOptions())
     assert [problem.action for problem in report.problems] == ["mended"]
-    assert report.problems[0].reason == "decoded by PyAV, since decord cannot decode it"
+    assert report.problems[0].reason == f"{ntu_name(1, 2)}: decoded by PyAV, since decord cannot decode it"
     assert load_manifest(tmp_path / "out").problems == {"mended": 1}

@@ -196,6 +196,23 @@ def test_generate_pose_heatmap_puts_joints_first() -> None:
     assert not np.array_equal(volume, generate_pose_heatmap(keypoints, SIZE, sigma=0.7))
 
 
+def test_generate_pose_heatmap_takes_whole_numbers_of_any_kind() -> None:
+    keypoints = np.random.default_rng(1).uniform(1, 50, (2, 3, 3))
+    expected = generate_pose_heatmap(keypoints, 56)
+    assert expected.shape == (3, 2, 56, 56)
+    for size in (np.int64(56), np.uint8(56), np.array(56), (np.int32(56), 56), [56, 56], np.array([56, 56])):
+        np.testing.assert_array_equal(generate_pose_heatmap(keypoints, size), expected)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(generate_pose_heatmap(keypoints), expected)
+    assert generate_pose_heatmap(keypoints, (np.int64(20), 30)).shape == (3, 2, 20, 30)
+
+
+@pytest.mark.parametrize("size", [56.0, "56", None, 0, -1, (56,), (56, 56, 56), (56, 0), (5.5, 6), [[1], [2, 3]]])
+def test_generate_pose_heatmap_refuses_what_is_no_size(size: object) -> None:
+    message = f"img_size must be a whole number of pixels, or height and width, got {size}"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        generate_pose_heatmap(np.zeros((2, 3, 3)), size)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("shape", [(5, 17, 2), (1, 5, 17, 3), (17, 3)])
 def test_generate_pose_heatmap_names_the_shape(shape: tuple[int, ...]) -> None:
     message = f"keypoints must be (T, V, 3): x, y, score; got {shape}"

@@ -43,7 +43,10 @@ def test_pixels_that_are_not_square_may_be_stretched_as_a_player_does():
     """576 lines of 720 pixels are shown as 768 x 576."""
     for width in (720, 768):
         clip = clip_in(576, width)
-        assert fit_to_video(clip, VideoShape((576, 720), pixel_aspect=16 / 15)) == (clip, None)
+        note = "the video's pixels are 1.07 times as wide as high, and its frames are stored as they are"
+        assert fit_to_video(clip, VideoShape((576, 720), pixel_aspect=16 / 15)) == (clip, note)
+    nearly = VideoShape((576, 720), pixel_aspect=1.02)
+    assert fit_to_video(clip_in(576, 720), nearly)[1] is None
     with pytest.raises(ValueError, match="does not fit the video"):
         fit_to_video(clip_in(576, 768), VideoShape((576, 720)))
 

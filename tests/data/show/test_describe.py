@@ -27,7 +27,7 @@ def test_the_directory_in_words_by_path_and_by_url(ntu60_shards: Path):
         lines = describe(place).splitlines()
         assert lines[0] == f"{place}: ntu60 xsub"
         assert any("train-000003" in line and " 2 " in line for line in lines)
-        assert [line.split()[:2] for line in lines[-3:]] == [["train", "14"], ["val", "5"], ["all", "19"]]
+        assert [line.split()[:2] for line in lines[-3:]] == [["train", "14"], ["val", "5"], ["total", "19"]]
 
 
 def test_one_shard_needs_no_manifest(ntu60_shards: Path, tmp_path: Path):

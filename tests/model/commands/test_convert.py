@@ -1,15 +1,21 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from epam_data.shards.manifest import load_manifest
 from epam_model.build import build_model
 from epam_model.cli import main
 from epam_model.networks.settings import ModelSettings
 from epam_model.networks.table import NETWORKS
+from epam_model.train.resume import check_can_resume
+from epam_model.weights.checkpoint import load_checkpoint
 from epam_model.weights.convert import to_published
 from epam_model.weights.epam_names import EPAM
+from epam_model.weights.safetensors_file import read_safetensors
+from tests.model.tiny import write_shards
 from tests.paths import PIPELINES
 
 RECIPE = str(PIPELINES / "ntu60_epam_pcan.yaml")
@@ -40,6 +46,59 @@ def test_there_and_back_is_the_same_file(published: Path, tmp_path: Path, capsys
     assert first.keys() == last.keys() and all(torch.equal(first[name], last[name]) for name in first)
 
 
+@pytest.mark.parametrize("name", ["ours.pt", "ours.safetensors"])
+def test_a_converted_file_serves_all_commands_but_a_resume(published: Path, name: str, tmp_path: Path, capsys):
+    shards, ours = write_shards(tmp_path / "shards", taxonomy="ntu60", train=2, val=1, test=0), tmp_path / name
+    assert main(["convert", RECIPE, "--source", str(published), "--out", str(ours), *CLIPS]) == 0
+    given = ["--shards", str(shards), "--checkpoint", str(ours), "--split", "val", "--device", "cpu", *CLIPS]
+    assert main(["test", RECIPE, *given, "--json", str(tmp_path / "m.json"), "--report", str(tmp_path)]) == 0
+    assert "top1_fused" in (tmp_path / "m.json").read_text() and (tmp_path / "report.html").is_file()
+    assert main(["predict", RECIPE, *given, "--out", str(tmp_path / "p.csv")]) == 0
+    assert len((tmp_path / "p.csv").read_text().splitlines()) == 2
+    assert main(["features", RECIPE, *given, "--out", str(tmp_path / "f.h5")]) == 0
+    if name.endswith(".safetensors"):  # once: it takes longest
+        small = ["--prepare.rgb_size_px", "32", "--prepare.heatmap_size_px", "8", *CLIPS]
+        assert main(["export", RECIPE, "--checkpoint", str(ours), "--out", str(tmp_path / "m.pt2"), *small]) == 0
+    capsys.readouterr()
+    assert main(["test", RECIPE, *given, "--model.head", "linear"]) == 2
+    assert "its model.head is pcan, the recipe has linear" in capsys.readouterr().err
+    assert main(["test", RECIPE, *given, "--stream.pose_frames", "4"]) == 2
+    assert "it was trained with stream.pose_frames 6, the recipe has 4" in capsys.readouterr().err
+    checkpoint = load_checkpoint(ours)
+    assert checkpoint.converted_from == "MMAction2 epam"
+    with pytest.raises(
+        ValueError, match=r"cannot resume, it has converted weights and no run; start from model\.init_"
+    ):
+        check_can_resume(checkpoint, "c", load_manifest(shards), {}, view_sha256="")
+
+
+def test_safetensors_hold_the_recipe_and_start_a_run(published: Path, tmp_path: Path):
+    out = tmp_path / "ours.safetensors"
+    argv = ["convert", RECIPE, "--source", str(published), "--out", str(out)]
+    assert main([*argv, "--to", "safetensors"]) == 0
+    metadata = read_safetensors(out)[1]
+    assert metadata["format"] == "pt" and json.loads(metadata["recipe"])["model"]["head"] == "pcan"
+    assert json.loads(metadata["shards"])["classes"][0] == "drink water"
+    told: list[str] = []
+    settings = ModelSettings(head="pcan", init_from=[str(out)])
+    model = build_model(settings, num_classes=60, num_joints=17, num_coarse_classes=8, tell=told.append)
+    state = torch.load(published, weights_only=True)["state_dict"]
+    loaded = to_published(model.state_dict(), EPAM, "both")
+    assert all(torch.equal(loaded[name], value) for name, value in state.items())
+    assert told == [f"{out}: epam checkpoint: 1087 tensors loaded"]
+    assert main([*argv, "--to", "mmaction2"]) == 0  # the name of the file decides how it is written
+    theirs, metadata = read_safetensors(out)
+    assert theirs.keys() == state.keys() and metadata == {"format": "pt"}
+
+
+def test_what_a_single_stream_leaves_out_is_said(published: Path, tmp_path: Path, capsys):
+    argv = ["convert", RECIPE, "--source", str(published), "--out", str(tmp_path / "o.pt"), "--model.streams", "pose"]
+    assert main(argv) == 0
+    text = capsys.readouterr().out
+    assert "NOT LOADED: 581 tensors of the file (backbone.rgb_backbone.conv1_s.conv.weight; " in text
+    assert "506 tensors in" in text
+
+
 def test_without_published_names_there_is_ours_alone(published: Path, tmp_path: Path, monkeypatch, capsys):
     monkeypatch.setitem(NETWORKS, "epam", replace(NETWORKS["epam"], published=None))
     out = tmp_path / "o.pth"
@@ -68,7 +127,11 @@ def test_a_head_of_other_classes_is_not_converted(published: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["convert", RECIPE, "--source", "s", "--out", "o", "--to", "theirs"], "to must be one of ours, published"),
+        (["convert", RECIPE, "--source", "s", "--out", "o", "--to", "theirs"], "to must be one of ours, published, mm"),
+        (
+            ["convert", RECIPE, "--source", "s", "--out", "o.pt", "--to", "safetensors"],
+            "--out must end with .safetensors for --to safetensors, got o.pt",
+        ),
         (["convert", RECIPE, "--source", "absent.pth", "--out", "o"], "absent.pth: no such checkpoint"),
         (
             ["features", RECIPE, "--shards", "s", "--checkpoint", "c", "--out", "o", "--kind", "x"],

@@ -50,3 +50,40 @@ def test_evaluation_is_never_checkpointed():
     stream.checkpoint_activations = True
     clip = torch.rand(1, 3, 2, 8, 8, requires_grad=True)
     assert "Checkpoint" not in str(stream(clip).grad_fn)
+
+
+class Blocks(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        layers = [nn.Sequential(nn.Conv3d(2, 2, 1), nn.BatchNorm3d(2), nn.SiLU()) for _ in range(3)]
+        self.blocks, self.checkpointed = nn.Sequential(*layers), False
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return run_blocks(self.blocks, x, checkpointed=self.checkpointed)
+
+
+def test_a_compiled_step_is_the_plain_one_and_keeps_less():
+    """All of the compiler but its generated kernels: the graphs of both passes, and what is kept between them."""
+    plain, clip = Blocks().double(), torch.randn(1, 2, 2, 8, 8, dtype=torch.float64)
+    kept: dict[bool, int] = {}
+    networks = {False: copy.deepcopy(plain), True: copy.deepcopy(plain)}
+    for checkpointed, network in networks.items():
+        network.checkpointed = checkpointed
+        called = torch.compile(network, backend="aot_eager_decomp_partition")
+        for _ in range(2):
+            sizes: list[int] = []
+            with torch.autograd.graph.saved_tensors_hooks(lambda t, sizes=sizes: sizes.append(t.numel()) or t, _same):
+                called(clip).square().sum().backward()
+            kept[checkpointed] = sum(sizes)
+    for _ in range(2):
+        plain(clip).square().sum().backward()
+    for network in networks.values():
+        for (name, ours), theirs in zip(network.named_parameters(), plain.parameters(), strict=True):
+            torch.testing.assert_close(ours.grad, theirs.grad, msg=name)
+        for (name, ours), theirs in zip(network.named_buffers(), plain.buffers(), strict=True):
+            torch.testing.assert_close(ours, theirs, msg=name)
+    assert kept[True] < 0.7 * kept[False]
+
+
+def _same(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor

@@ -17,8 +17,11 @@ from epam_model.weights.checkpoint import (
     load_checkpoint,
     load_weights,
     save_checkpoint,
+    save_converted,
+    save_state,
     shards_identity,
 )
+from epam_model.weights.weight_file import read_state_dict
 from tests.model.tiny import TinyRecogniser
 
 MODEL = {"streams": "both", "attention_type": "CBAM_spatial_efficient_temporal", "dropout": 0.5}
@@ -140,6 +143,39 @@ def test_weights_load_all_or_not_at_all(checkpoint: Checkpoint):
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     load_weights(model, checkpoint.weights, "c.pt")
     assert all(torch.equal(value, checkpoint.weights[name]) for name, value in model.state_dict().items())
+
+
+def test_of_many_faults_five_are_shown(checkpoint: Checkpoint):
+    weights = {**checkpoint.weights, **{f"{'x' * 500}.{number}": torch.zeros(1) for number in range(99)}}
+    with pytest.raises(ValueError, match=r"fit the model: unexpected x.*; and 94 more$") as caught:
+        load_weights(TinyRecogniser(), weights, "c.pt")
+    assert len(str(caught.value)) < 1500
+
+
+@pytest.mark.parametrize("name", ["w.pt", "w.safetensors"])
+def test_converted_weights_are_read_as_a_checkpoint(checkpoint: Checkpoint, name: str, tmp_path: Path):
+    path, recipe = tmp_path / name, {"model": {"head": "pcan"}, "stream": {"rgb_frames": 8}}
+    shards = {"classes": ["a", "é"], "skeleton": "coco17"}
+    save_converted(path, checkpoint.weights, shards=shards, recipe=recipe, source="theirs")
+    read = load_checkpoint(path)
+    assert (read.shards, read.recipe, read.converted_from) == (shards, recipe, "theirs")
+    assert read.weights.keys() == checkpoint.weights.keys() == read_state_dict(path).keys()
+    assert all(torch.equal(value, checkpoint.weights[name]) for name, value in read.evaluated.items())
+    assert (read.epoch, read.consumed, read.optimizer, read.averaged) == (0, 0, {}, None)
+
+
+def test_weights_of_others_are_no_checkpoint_and_the_way_is_shown(checkpoint: Checkpoint, tmp_path: Path):
+    save_state(tmp_path / "w.safetensors", dict(checkpoint.weights), {})
+    torch.save({"state_dict": checkpoint.weights}, tmp_path / "w.pt")
+    for name in ("w.safetensors", "w.pt"):
+        with pytest.raises(
+            ValueError, match=r"version None cannot.*; `epam-model convert` makes a checkpoint of other"
+        ):
+            load_checkpoint(tmp_path / name)
+    values = {"version": 2, "shards": {}, "recipe": {}, "converted_from": "x", "state_dict": 3}
+    torch.save(values, tmp_path / "w.pt")
+    with pytest.raises(ValueError, match=r"w\.pt: weights must be a dict, got int"):
+        load_checkpoint(tmp_path / "w.pt")
 
 
 def test_a_checkpoint_of_other_shards_or_another_model_is_refused(checkpoint: Checkpoint, shards: Path):

@@ -10,7 +10,15 @@ from epam_model.networks.resnet_path import rgb_path
 from epam_model.networks.settings import ModelSettings
 from epam_model.networks.table import NETWORKS
 from epam_model.networks.x_shift_net import pose_stream, rgb_stream
-from epam_model.weights.convert import convert, load_pretrained, model_formats, rename, stream_formats, to_published
+from epam_model.weights.convert import (
+    convert,
+    load_pretrained,
+    model_formats,
+    rename,
+    stream_formats,
+    to_mmaction2,
+    to_published,
+)
 from epam_model.weights.epam_names import EPAM
 from epam_model.weights.published_names import inverse
 from epam_model.weights.rgbpose_names import RGBPOSE_CONV3D
@@ -71,23 +79,26 @@ def test_there_and_back_is_the_identity(attention_type):
     assert list(rename(published, PUBLISHED_EPAM, "it")) == list(state)
 
 
+@pytest.mark.parametrize("to", [to_published, to_mmaction2])
 @pytest.mark.parametrize(
     "settings",
     [
         {},
         {"attention_type": "spatial_temporal", "head": "pcan"},
+        {"streams": "rgb", "head": "pcan"},
         {"streams": "pose"},
         {"network": "rgbpose_conv3d", "head": "pcan"},
         {"network": "rgbpose_conv3d", "interaction": False},
         {"network": "rgbpose_conv3d", "streams": "rgb"},
+        {"network": "rgbpose_conv3d", "streams": "pose", "head": "pcan"},
     ],
     ids=lambda settings: "-".join(map(str, settings.values())) or "epam",
 )
-def test_files_of_others_become_ours_exactly(settings, tmp_path):
+def test_files_of_others_become_ours_exactly(settings, to, tmp_path):
     """Our weights under published names, wrapped and prefixed as DDP does, and read back by recognition alone."""
     names = NETWORKS[settings.get("network", "epam")].published
     model = build(**settings)
-    published = to_published(model.state_dict(), names, settings.get("streams", "both"))
+    published = to(model.state_dict(), names, settings.get("streams", "both"))
     torch.save({"model_state_dict": {f"module.{name}": v for name, v in published.items()}}, tmp_path / "c.pth")
     again = build_model(
         ModelSettings(**settings, init_from=[str(tmp_path / "c.pth")]),
@@ -188,7 +199,7 @@ def test_unknown_names_are_all_listed():
         "extra.weight": 1,
         "rgb_backbone.layer1.3.conv1.bn.bias": 2,
     }
-    with pytest.raises(ValueError, match=r"2 names that the published EPAM-Net lacks: \['extra.weight', 'rgb_b.*3"):
+    with pytest.raises(ValueError, match=r"2 names that the published EPAM-Net lacks: extra.weight; rgb_b.*3"):
         rename(state, PUBLISHED_EPAM, "the published EPAM-Net")
     with pytest.raises(ValueError, match="3 names that our epam lacks"):
         to_published(state, EPAM, "both")

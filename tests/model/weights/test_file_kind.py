@@ -28,7 +28,6 @@ from epam_model.weights.weight_file import DamagedCheckpointError, read_state_di
         (b"<?xml version='1.0'?><Error/>", "an XML document"),
         (b"\x89PNG\r\n\x1a\n" + bytes(100), r"a picture \(PNG\)"),
         (b"\x1f\x8b\x08\0" + bytes(50), "packed with gzip"),
-        ((8).to_bytes(8, "little") + b"{}      ", "a safetensors file"),
         (b"\x08\x07\x12\x07pytorch", "an ONNX graph"),
         (b"hello, this is a readme\n", "text, which begins with 'hello, this is a readme"),
     ],
@@ -73,11 +72,10 @@ def test_a_checkpoint_may_be_one(tmp_path: Path):
         (b"a" * 511 + b"\0", None),
         (b"a\x1f", None),
         (b"a\x7f", None),
-        ((99_999_999).to_bytes(8, "little") + b"{", "a safetensors file"),
-        ((100_000_000).to_bytes(8, "little") + b"{", None),
+        ((8).to_bytes(8, "little") + b"{}      ", None),
     ],
 )
-def test_where_text_and_safetensors_end(tmp_path: Path, data: bytes, kind: str | None):
+def test_where_text_ends(tmp_path: Path, data: bytes, kind: str | None):
     (tmp_path / "w").write_bytes(data)
     found = other_kind(tmp_path / "w")
     assert found is None if kind is None else found is not None and found.startswith(kind)

@@ -101,7 +101,7 @@ def x3d_stem(prefix: str = "", time: tuple[int, ...] = (4, 1, 3, 1, 1)) -> dict[
     }
 
 
-@pytest.mark.parametrize("prefix", ["", "backbone."])
+@pytest.mark.parametrize("prefix", ["", "backbone.", "rgb_backbone.", "a.b."])
 def test_the_stem_of_x3d_becomes_one_convolution(prefix: str):
     state = x3d_stem(prefix)
     folded = fold_x3d_stem(state)
