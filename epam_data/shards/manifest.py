@@ -154,8 +154,8 @@ def _check_limits(manifest: Manifest) -> None:
     _check_sha256(manifest.index_sha256, "index_sha256")
     for name in ("dataset", "protocol", "skeleton", "taxonomy"):
         text = getattr(manifest, name) or ""
-        if len(text) > _MAX_NAME or not text.isprintable():
-            raise ValueError(f"{name} must be {_MAX_NAME} or fewer printable characters, got {brief(text, 80)}")
+        if len(text) > _MAX_NAME:
+            raise ValueError(f"{name} must have {_MAX_NAME} or fewer characters, got {len(text)}: {brief(text, 80)}")
     last_group = len(manifest.groups) - 1
     for name, group in zip(manifest.classes, manifest.coarse_of, strict=True) if manifest.groups else ():
         if not 0 <= group <= last_group:

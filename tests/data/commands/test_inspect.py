@@ -29,10 +29,10 @@ def test_texts_of_a_manifest_move_no_cursor(
 ) -> None:
     root = Path(shutil.copytree(ntu60_shards, tmp_path / "shards"))
     values = json.loads((root / "manifest.json").read_text())
-    (root / "manifest.json").write_text(json.dumps({**values, "dataset": "\x1b[2J\u202e", "protocol": "\x07"}))
+    (root / "manifest.json").write_text(json.dumps({**values, "dataset": "\x1b[2J\u202e", "protocol": "\n\x07"}))
     assert main(["inspect", str(root)]) == 0
     out = capsys.readouterr().out
-    assert r"\x1b[2J\u202e \x07" in out and out.replace("\n", "").isprintable()
+    assert r"\x1b[2J\u202e \n\x07" in out and out.replace("\n", "").isprintable()
     (root / "manifest.json").write_text(json.dumps({**values, "skeleton": "\x1b[2J", "limbs": None}))
     assert main(["inspect", str(root)]) == 2
     err = capsys.readouterr().err

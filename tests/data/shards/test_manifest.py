@@ -139,8 +139,7 @@ def test_the_manifest_of_a_build(ntu60_shards: Path) -> None:
         ({"protocol": 3}, r"protocol: expected str \| null, got 3$"),
         ({"coarse_of": [0, 10**9]}, "coarse_of: 'sit' must be in a group of 0..0, got 1000000000$"),
         ({"coarse_of": [-5, 0]}, "coarse_of: 'drink' must be in a group of 0..0, got -5$"),
-        ({"dataset": "x" * 201}, r"dataset must be 200 or fewer printable characters, got '.*\.\.\.$"),
-        ({"protocol": "a\nb"}, r"protocol must be 200 or fewer printable characters, got 'a\\nb'$"),
+        ({"dataset": "x" * 201}, r"dataset must have 200 or fewer characters, got 201: 'x+"),
         ({"coarse_of": [0]}, "2 classes need a group each, 1 have one"),
     ],
 )
