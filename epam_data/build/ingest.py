@@ -118,6 +118,8 @@ def store_identity(plan: BuildPlan, sources: dict[str, str]) -> dict[str, str]:
 
 
 def _hash_source(path: Path) -> str:
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: not a regular file, expected a skeleton pickle")
     if not path.is_file():
         raise ValueError(f"{path}: no such file, expected a skeleton pickle")
     return file_sha256(path)

@@ -36,13 +36,14 @@ def describe_directory(location: str) -> str:
     """A text table of the manifest."""
     manifest = load_manifest(location)
     setting = manifest.prepare
+    problems = ", ".join(f"{count} {printable(action, 40)}" for action, count in manifest.problems.items())
     lines = [
         f"{location}: {printable(manifest.dataset)} {printable(manifest.protocol or '')}".rstrip(),
         f"  classes   {len(manifest.classes)}" + (f" in {len(manifest.groups)} groups" if manifest.groups else ""),
         f"  joints    {len(manifest.joints)} ({printable(manifest.skeleton)})",
         f"  frames    {setting.rgb_size_px} px, JPEG quality {manifest.shard.jpeg_quality}",
         f"  heatmaps  {setting.heatmap_kind}, {setting.heatmap_size_px} px, sigma {setting.sigma_px}",
-        f"  problems  {', '.join(f'{count} {printable(action, 40)}' for action, count in manifest.problems.items()) or 'none'}",
+        f"  problems  {problems or 'none'}",
         f"  {'shard':<14} {'split':<6} {'clips':>7} {'MB':>9}  sha256",
     ]
     lines += [

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from epam_data.build import ingest as ingest_module
 from epam_data.build.ingest import INPUTS, hash_sources, ingest, record_inputs, temporary_store
 from epam_data.build.plan import BuildPlan, Selection
+from epam_data.readers import RawSettings
 from tests.data.raw_data import ntu60_plan
 
 
@@ -64,3 +66,10 @@ def test_a_look_takes_the_store_that_is_there(plan: BuildPlan, monkeypatch: pyte
     monkeypatch.setattr(ingest_module, "write_store", lambda *_: pytest.fail("read again"))
     with temporary_store(plan) as (store, _):
         assert len(store) == 19
+
+
+def test_a_pipe_is_no_skeleton_file(ntu60_raw: Path, tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe.pkl")  # it would block whoever opens it
+    raw = RawSettings(videos=ntu60_raw / "videos", skeletons=tmp_path / "pipe.pkl", protocol="xsub")
+    with pytest.raises(ValueError, match=r"/pipe\.pkl: not a regular file, expected a skeleton pickle$"):
+        hash_sources(ntu60_plan(ntu60_raw, tmp_path / "out", raw=raw))
