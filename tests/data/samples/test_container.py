@@ -33,7 +33,7 @@ def write_streams(path: Path, sizes: list[tuple[int, int]], default: int | None 
         for number, (height, width) in enumerate(sizes):
             stream = container.add_stream("libx264", rate=30)
             stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-            stream.disposition = Disposition.default if number == default else Disposition(0)
+            stream.disposition = Disposition.default.value if number == default else 0  # PyAV 17.0 wants a number
             streams.append(stream)
         for number in range(3):
             for stream in streams:
