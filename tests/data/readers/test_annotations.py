@@ -217,7 +217,10 @@ def test_absent_scores_are_ones(tmp_path: Path) -> None:
             "clip: scores must be (M, T, V) = (1, 5, 17), got (1, 4, 17)",
         ),
         ({"frame_dir": "../x"}, "'../x': a name must stay inside the video folder, got a path that leaves it"),
-        ({"frame_dir": "k" * 81}, f"{'k' * 40}...: its key has 81 characters, at most 80; give the clip a shorter frame_"),
+        (
+            {"frame_dir": "k" * 81},
+            f"{'k' * 40}...: its key has 81 characters, at most 80; give the clip a shorter frame_",
+        ),
     ],
 )
 def test_a_bad_annotation_is_a_problem_with_its_reason(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
