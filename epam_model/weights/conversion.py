@@ -80,17 +80,10 @@ class Conversion:
         for kind in ("reshaped", "missing", "unexpected", "misfits", "left_out"):
             entries = misfits if kind == "misfits" else getattr(self, kind)
             lines.append(f"{kind:<11} {len(entries)}")
-            lines += [f"{'':<11} {_shown(entry)}" for entry in entries[:_MAX_LISTED]]
+            lines += [f"{'':<11} {_in_one_line(entry)}" for entry in entries[:_MAX_LISTED]]
             if len(entries) > _MAX_LISTED:
                 lines.append(f"{'':<11} and {len(entries) - _MAX_LISTED} more")
         return "\n".join(lines)
-
-
-def _shown(name: str) -> str:
-    """An entry of the table, with a name from a file, in one line of bounded length."""
-    if len(name) > _MAX_ENTRY:
-        name = f"{name[:_MAX_ENTRY]}..."
-    return name if name.isprintable() else name.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def apply_format(state: Mapping[str, Tensor], target: Mapping[str, Tensor], form: Format, new_head: bool) -> Conversion:
@@ -200,4 +193,6 @@ def first_of(entries: Sequence[str], *others: Sequence[str]) -> str:
 
 def _in_one_line(entry: str) -> str:
     """An entry, which may have a name from a file, in one line of bounded length."""
-    return "".join(char if char.isprintable() else "?" for char in entry[:_MAX_ENTRY])
+    if len(entry) > _MAX_ENTRY:
+        entry = f"{entry[:_MAX_ENTRY]}..."
+    return entry if entry.isprintable() else entry.encode("unicode_escape", "surrogatepass").decode("ascii")

@@ -240,10 +240,9 @@ def test_heatmaps_of_other_shapes_are_refused(shards: Path, tmp_path: Path, chan
         check_model_fits(model, changed(shards, tmp_path, change), CPU)
 
 
-@pytest.mark.parametrize("groups", [(0, 0, 1, 1, 1, 1), (0, 0, 1, 1, 3, 3)])
-def test_a_taxonomy_that_does_not_cover_the_groups_is_refused(shards: Path, tmp_path: Path, groups: tuple[int, ...]):
+def test_a_taxonomy_that_does_not_cover_the_groups_is_refused(shards: Path, tmp_path: Path):
     model = build_model(ModelSettings(head="pcan"), num_classes=6, num_joints=17, num_coarse_classes=3)
-    stream = changed(shards, tmp_path, lambda manifest: replace(manifest, coarse_of=groups))
+    stream = changed(shards, tmp_path, lambda manifest: replace(manifest, coarse_of=(0, 0, 1, 1, 1, 1)))
     with pytest.raises(ValueError, match="the model has 3 coarse groups, the classes of the shards have"):
         check_model_fits(model, stream, CPU)
 

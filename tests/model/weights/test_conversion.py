@@ -104,4 +104,4 @@ def test_entries_in_turn_of_bounded_length():
     assert first_of(["a", "b"]) == "a; b" and first_of([]) == ""
     assert first_of(list("abcdefg")) == "a; b; c; d; e; and 2 more"
     assert first_of([], ["m1", "m2", "m3", "m4"], ["u1", "u2"]) == "m1; u1; m2; u2; m3; and 1 more"
-    assert first_of(["x" * 999]) == "x" * 160 and first_of(["a\n\x1b[2Jb"]) == "a??[2Jb"
+    assert first_of(["x" * 999]) == f"{'x' * 160}..." and first_of(["a\n\x1b[2Jb"]) == r"a\n\x1b[2Jb"
