@@ -13,6 +13,7 @@ from epam_data.schema import check_key
 from epam_data.shards.codec import MEMBERS
 from epam_data.shards.layout import BLOCK, IndexRow, padded
 from epam_data.system.file_reads import IrregularFileError, disable_readahead, open_regular, read_exactly
+from epam_data.system.printable import printable
 
 
 class ShardReader:
@@ -68,6 +69,13 @@ class ShardReader:
         return descriptor
 
 
+def _checked(path: Path, key: str) -> str:
+    try:
+        return check_key(key)
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}") from None
+
+
 def read_shard(path: Path, endings: Sequence[str] = MEMBERS) -> Iterator[tuple[str, int, dict[str, bytes]]]:
     """Read a shard from start to end without an index.
 
@@ -88,12 +96,14 @@ def read_shard(path: Path, endings: Sequence[str] = MEMBERS) -> Iterator[tuple[s
                 stem, _, ending = header.name.partition(".")
                 wanted = endings[len(members)]
                 if ending != wanted or (members and stem != key):
-                    raise ValueError(f"{path.name}: expected {key if members else 'KEY'}.{wanted}, got {header.name}")
+                    raise ValueError(
+                        f"{path.name}: expected {key if members else 'KEY'}.{wanted}, got {printable(header.name)}"
+                    )
                 if not members:
-                    key, offset = check_key(stem), header.offset
+                    key, offset = _checked(path, stem), header.offset
                 file = tar.extractfile(header) if header.isreg() else None
                 if file is None:
-                    raise ValueError(f"{path.name}: {header.name} is not a regular file")
+                    raise ValueError(f"{path.name}: {printable(header.name)} is not a regular file")
                 members[ending] = file.read()
                 end = header.offset_data + padded(header.size)
                 if len(members) == len(endings):
