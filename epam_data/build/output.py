@@ -7,13 +7,12 @@ object is written to a staging folder of this machine and uploaded in one piece.
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import uuid
 from pathlib import Path
 from typing import Protocol
 
-from epam_data.system.file_reads import IrregularFileError, open_regular
+from epam_data.system.file_reads import IrregularFileError, read_small
 from epam_data.system.files import PARTIAL, atomic_write_bytes, file_sha256
 from epam_data.system.remote import RemoteFolder, is_url
 
@@ -104,19 +103,16 @@ class FolderOutput:
 
     def read(self, name: str) -> bytes | None:
         try:
-            data = _read_small(self.root / name)
+            return read_small(self.root / name, MAX_SMALL_BYTES)
         except FileNotFoundError:
             return None
-        if data is None:
-            raise ValueError(f"{self.root / name}: larger than {MAX_SMALL_BYTES} bytes, the most that is read")
-        return data
 
     def read_folder(self, folder: str) -> dict[str, bytes]:
         contents = {}
         for path in (self.root / folder).glob("[!.]*"):  # dots: being written
-            with contextlib.suppress(FileNotFoundError, IrregularFileError):  # another process has removed it
-                if (data := _read_small(path)) is not None:
-                    contents[path.name] = data
+            # Another process has removed it, it is no file, or too large.
+            with contextlib.suppress(FileNotFoundError, IrregularFileError, ValueError):
+                contents[path.name] = read_small(path, MAX_SMALL_BYTES)
         return contents
 
     def remove(self, name: str) -> None:
@@ -129,13 +125,6 @@ class FolderOutput:
         for pattern in (f".*{PARTIAL}", f"{WORK_FOLDER}/.*{PARTIAL}", f"{WORK_FOLDER}/*/.*{PARTIAL}"):
             for leftover in self.root.glob(pattern):
                 leftover.unlink()
-
-
-def _read_small(path: Path) -> bytes | None:
-    """The content of a file; None if it is too large."""
-    with os.fdopen(open_regular(path), "rb") as file:
-        data = file.read(MAX_SMALL_BYTES + 1)
-    return data if len(data) <= MAX_SMALL_BYTES else None
 
 
 class UrlOutput:

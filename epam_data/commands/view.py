@@ -99,6 +99,5 @@ def _text(view: ResolvedView) -> str:
 
 def _write_names(view: ResolvedView, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for split, rows in view.rows.items():
-        keys = sorted(view.index.keys[rows].tolist())
-        (folder / f"{split}.txt").write_bytes(b"".join(key + b"\n" for key in keys))
+    for split in view.rows:
+        (folder / f"{split}.txt").write_bytes(view.names(split))

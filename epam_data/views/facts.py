@@ -17,7 +17,12 @@ ABSENT = -1
 
 _OF_INDEX = ("label", "num_frames")
 _ROWS = 1 << 16  # whose names are Python's own at a time
-_SYNONYMS = {"person": "subject"}
+_FACT_OF_FIELD = {"subject": "person"}
+
+
+def fact_of(field: str) -> str:
+    """What views call a field of the clips' names."""
+    return _FACT_OF_FIELD.get(field, field)
 
 
 class Facts:
@@ -38,12 +43,15 @@ class Facts:
         return find_reader(self.manifest.dataset) if self.manifest.dataset in DATASETS else None
 
     @property
+    def _fields(self) -> dict[str, str]:
+        """Fact -> field of the clips' names."""
+        pattern = self.reader.name_pattern if self.reader is not None else None
+        return {fact_of(field): field for field in pattern.groupindex} if pattern is not None else {}
+
+    @property
     def known(self) -> tuple[str, ...]:
         """Names of the columns that there are."""
-        pattern = self.reader.name_pattern if self.reader is not None else None
-        fields = list(pattern.groupindex) if pattern is not None else []
-        in_names = [next((new for new, old in _SYNONYMS.items() if old == name), name) for name in fields]
-        return (*in_names, *_OF_INDEX)
+        return (*self._fields, *_OF_INDEX)
 
     def column(self, fact: str) -> NDArray[np.int64]:
         """One column; `ABSENT` where a clip's name does not have the number, or its label is hidden.
@@ -66,11 +74,10 @@ class Facts:
     def _read_names(self) -> None:
         reader = self.reader
         assert reader is not None  # else no fact of a name is known
-        keys, names = self.index.keys, [name for name in self.known if name not in _OF_INDEX]
-        table = np.full((len(names), len(keys)), ABSENT, np.int64)
+        keys, fields = self.index.keys, self._fields
+        table = np.full((len(fields), len(keys)), ABSENT, np.int64)
         for start in range(0, len(keys), _ROWS):
             for row, key in enumerate(keys[start : start + _ROWS].tolist(), start):
-                fields = reader.name_fields(key.decode())
-                if fields:
-                    table[:, row] = [fields.get(_SYNONYMS.get(name, name), ABSENT) for name in names]
-        self._columns |= dict(zip(names, table, strict=True))
+                if values := reader.name_fields(key.decode()):
+                    table[:, row] = [values.get(field, ABSENT) for field in fields.values()]
+        self._columns |= dict(zip(fields, table, strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,7 +16,7 @@ from epam_data.schema import STORED_SPLITS
 from epam_data.shards.index import Index
 from epam_data.shards.manifest import Manifest
 from epam_data.system.printable import brief
-from epam_data.views.facts import ABSENT, Facts
+from epam_data.views.facts import ABSENT, Facts, fact_of
 from epam_data.views.labels import DROPPED, label_table, labelled
 from epam_data.views.view import Condition, View
 
@@ -52,9 +52,12 @@ class ResolvedView:
         return digest.hexdigest()
 
     def names_sha256(self, split: str) -> str:
-        """Of the sorted keys of a split, each on a line that ends with LF: to compare with published lists."""
-        keys = sorted(self.index.keys[self.rows[split]].tolist())
-        return hashlib.sha256(b"".join(key + b"\n" for key in keys)).hexdigest()
+        """Of `names`, to compare with published lists."""
+        return hashlib.sha256(self.names(split)).hexdigest()
+
+    def names(self, split: str) -> bytes:
+        """The sorted keys of a split, each on a line that ends with LF."""
+        return b"".join(key + b"\n" for key in sorted(self.index.keys[self.rows[split]].tolist()))
 
 
 def resolve_view(view: View, manifest: Manifest, index: Index, fold: int = 0) -> ResolvedView:
@@ -108,7 +111,7 @@ def _by_protocol(protocol: str | None, facts: Facts) -> NDArray[np.int8]:
         allowed = f"one of {', '.join(by_name)}" if by_name else "left out"
         raise ValueError(f"view.protocol must be {allowed} for shards of {manifest.dataset}, got {brief(protocol)}")
     rule = known[protocol]
-    fact = facts.column("person" if rule.split_by == "subject" else str(rule.split_by))
+    fact = facts.column(fact_of(str(rule.split_by)))
     splits = np.full(len(index), _NONE, np.int8)
     for split, values in rule.values.items():
         splits[np.isin(fact, list(values))] = STORED_SPLITS.index(split)
@@ -121,11 +124,9 @@ def _by_names(names: Mapping[str, str | Sequence[str]], index: Index) -> NDArray
     for split, keys in names.items():
         unknown = [key for key in keys if key not in row_of_key]
         if unknown:
-            near = difflib.get_close_matches(unknown[0], row_of_key, n=3)
-            hint = f"; nearest: {', '.join(near)}" if near else ""
             raise ValueError(
                 f"view.names.{split}: {len(unknown)} of {len(keys)} names are not in the shards, such as "
-                f"{brief(unknown[0], 100)}{hint}"
+                f"{_with_nearest(unknown[0], row_of_key)}"
             )
         rows = np.array([row_of_key[key] for key in keys], np.int64)
         taken = rows[splits[rows] != _NONE]
@@ -138,10 +139,13 @@ def _by_names(names: Mapping[str, str | Sequence[str]], index: Index) -> NDArray
 
 def _class_number(name: str, classes: Sequence[str]) -> int:
     if name not in classes:
-        near = difflib.get_close_matches(name, classes, n=3)
-        hint = f"; nearest: {', '.join(near)}" if near else ""
-        raise ValueError(f"view.classes: the shards have no class {brief(name, 100)}{hint}")
+        raise ValueError(f"view.classes: the shards have no class {_with_nearest(name, classes)}")
     return classes.index(name)
+
+
+def _with_nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=3)
+    return brief(name, 100) + (f"; nearest: {', '.join(near)}" if near else "")
 
 
 def _holds(condition: Condition, facts: Facts) -> NDArray[np.bool_]:

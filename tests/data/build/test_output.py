@@ -160,7 +160,7 @@ def test_files_that_are_none_or_too_large_are_not_read(tmp_path: Path, monkeypat
     os.mkfifo(tmp_path / "a" / "pipe.json")
     monkeypatch.setattr("epam_data.build.output.MAX_SMALL_BYTES", 5)
     assert output.read_folder("a") == {"small.json": b"12345"} and output.read("a/small.json") == b"12345"
-    with pytest.raises(ValueError, match=r"a/large\.json: larger than 5 bytes, the most that is read"):
+    with pytest.raises(ValueError, match=r"a/large\.json: is larger than 5 bytes, the most that is read"):
         output.read("a/large.json")
     with pytest.raises(OSError, match="Not a regular file"):
         output.read("a/pipe.json")
